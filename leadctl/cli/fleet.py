@@ -37,17 +37,22 @@ OPTIONS: dict[str, Any] = {
     "fleet": Annotated[
         Text,
         option(
-            "--fleet", "NAME", "Each target of a [fleet.NAME].", names=fleet_names, consent=True
+            "--fleet",
+            "NAME",
+            "Run on each target of [fleet.NAME].",
+            names=fleet_names,
+            consent=True,
         ),
     ],
     "only": Annotated[
-        Texts, option("--only", "PATTERN", "With --fleet: these targets.", consent=True)
+        Texts,
+        option("--only", "PATTERN", "With --fleet: only targets with these names.", consent=True),
     ],
     "jobs": Annotated[
-        Number, option("--jobs", "N", "With --fleet: targets at a time (default 4).", min=1)
+        Number, option("--jobs", "N", "With --fleet: targets in parallel (default 4).", min=1)
     ],
     "canary": Annotated[
-        Number, option("--canary", "N", "With --fleet: the first N go before the rest.", min=1)
+        Number, option("--canary", "N", "With --fleet: run N targets first, then the rest.", min=1)
     ],
     "max_failures": Annotated[
         Number, option("--max-failures", "N", "With --fleet: stop after N failures.", min=1)

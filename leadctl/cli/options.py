@@ -256,39 +256,53 @@ def setting(
 
 
 COMMON = (
-    setting("app", "--app", "NAME", "The app to work on.", names=app_names),
-    setting("env", "--env", "NAME", "An [env.NAME] of leadctl.toml.", names=environment_names),
-    setting("url", "--url", "URL", "The database, instead of DATABASE_URL."),
-    setting("schema", "--schema", "NAME", "The schema that the app lives in."),
+    setting("app", "--app", "NAME", "Work on this app.", names=app_names),
+    setting("env", "--env", "NAME", "Use [env.NAME] of leadctl.toml.", names=environment_names),
+    setting("url", "--url", "URL", "Use this database instead of DATABASE_URL."),
+    setting("schema", "--schema", "NAME", "The schema that holds the app's tables."),
 )
 """Every command takes these."""
 LOCK_WAIT = setting(
-    "lock_wait", "--lock-wait", "TIME", "How long to wait for another run's lock, e.g. 60s."
+    "lock_wait", "--lock-wait", "TIME", "Wait this long for another run to finish, e.g. 60s."
 )
 LOCK_TIMEOUT = setting(
-    "lock_timeout", "--lock-timeout", "TIME", "How long to wait for a table's lock, e.g. 3s."
+    "lock_timeout", "--lock-timeout", "TIME", "Wait this long for the lock on a table, e.g. 3s."
 )
 STATEMENT_TIMEOUT = setting(
-    "statement_timeout", "--statement-timeout", "TIME", "How long a statement may take, e.g. 10m."
+    "statement_timeout", "--statement-timeout", "TIME", "Time limit of one statement, e.g. 10m."
 )
 TIMEOUTS = (LOCK_WAIT, LOCK_TIMEOUT, STATEMENT_TIMEOUT)
-_FOLDER = "The folder, instead of BACKUP_DIR."
+_FOLDER = "Use this folder instead of BACKUP_DIR."
 BACKUP_TO = setting("backup_dir", "--to", "FOLDER", _FOLDER)
 BACKUP_FROM = setting("backup_dir", "--from", "FOLDER", _FOLDER)
 BACKUP_RECIPIENTS = setting(
-    "backup_recipients", "--recipients", "KEYS", "The age or SSH public keys to encrypt to."
+    "backup_recipients", "--recipients", "KEYS", "Encrypt to these age or SSH public keys."
 )
 BACKUP_IDENTITY = setting(
-    "backup_identity_file", "--identity", "FILE", "The file of the private key that reads it."
+    "backup_identity_file", "--identity", "FILE", "The private key file that decrypts the backup."
 )
 BACKUP_KEEPS = (
-    setting("backup_keep_daily", "--keep-daily", "N", "Days that keep their newest backup."),
-    setting("backup_keep_weekly", "--keep-weekly", "N", "Weeks that keep their newest backup."),
-    setting("backup_keep_monthly", "--keep-monthly", "N", "Months that keep their newest backup."),
-    setting("backup_keep_minimum", "--keep-minimum", "N", "The newest that are always kept."),
+    setting(
+        "backup_keep_daily", "--keep-daily", "N", "Number of days whose newest backup is kept."
+    ),
+    setting(
+        "backup_keep_weekly", "--keep-weekly", "N", "Number of weeks whose newest backup is kept."
+    ),
+    setting(
+        "backup_keep_monthly",
+        "--keep-monthly",
+        "N",
+        "Number of months whose newest backup is kept.",
+    ),
+    setting(
+        "backup_keep_minimum",
+        "--keep-minimum",
+        "N",
+        "Number of newest backups that are always kept.",
+    ),
 )
 
-Quiet = Annotated[bool, flag("--quiet -q", "Say only the result and errors.")]
+Quiet = Annotated[bool, flag("--quiet -q", "Print only the result and errors.")]
 Verbose = Annotated[
     int,
     typer.Option(
@@ -301,8 +315,10 @@ Verbose = Annotated[
         show_envvar=False,
     ),
 ]
-ForSpreadsheet = Annotated[bool, flag("--for-spreadsheet", "Let no cell of CSV be a formula.")]
-Yes = Annotated[bool, flag("--yes -y", "Do not ask.", consent=True)]
+ForSpreadsheet = Annotated[
+    bool, flag("--for-spreadsheet", "Escape CSV cells that a spreadsheet runs as formulas.")
+]
+Yes = Annotated[bool, flag("--yes -y", "Do not ask for confirmation.", consent=True)]
 Confirm = Annotated[
     Text,
     option(
@@ -315,7 +331,7 @@ Confirm = Annotated[
 Backup = Annotated[bool, flag("--backup", "Make a backup before anything changes.")]
 Tenant = Annotated[
     Text,
-    option("--tenant", "NAME", "One tenant's schema, and its backups.", names=tenant_names),
+    option("--tenant", "NAME", "Work on this tenant's schema and its backups.", names=tenant_names),
 ]
 Message = Annotated[Text, option("--message -m", "TEXT", "What the revision does.")]
 Revision = Annotated[Text, argument("REV", names=revision_names)]

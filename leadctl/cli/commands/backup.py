@@ -40,9 +40,11 @@ ExcludeData = Annotated[
         names=table_names,
     ),
 ]
-Id = Annotated[str, argument("ID", 'An id, its beginning, or "latest".', names=backup_ids)]
+Id = Annotated[
+    str, argument("ID", 'A backup id, the beginning of one, or "latest".', names=backup_ids)
+]
 To = Annotated[str, option("--to", "PLACE", "A folder, or s3://bucket/prefix, gs://, az://.")]
-Off = Annotated[bool, flag("--off", "Let prune have it again.")]
+Off = Annotated[bool, flag("--off", "Unpin it: prune may remove it again.")]
 
 group = subtree("backup", "Backups")
 
@@ -66,11 +68,11 @@ def backup(
 ) -> None:
     r"""Back up the whole database; see also the subcommands.
 
-    Through pg_dump, from one snapshot: compressed and encrypted as it streams, to age public
-    keys, so that this machine needs no private one. Without a key the backup is plain.
+    pg_dump reads one snapshot; the stream is compressed and encrypted to age public keys, so this
+    machine needs no private key. Without a public key the backup is not encrypted.
 
-    --tenant backs up one tenant's schema, into tenants/NAME of the folder: it is never the latest
-    of the whole database.
+    --tenant backs up one tenant's schema, into tenants/NAME of the folder. "latest" never means
+    such a backup, unless --tenant is given.
 
     \b
     BACKUP_RECIPIENTS=age1… leadctl backup --to /var/backups/leadctl
@@ -96,7 +98,7 @@ def create(
     role_passwords: RolePasswords = False,
     tenant: Tenant = None,
 ) -> None:
-    """Back up the whole database: what `leadctl backup` does."""
+    """Back up the whole database (same as `leadctl backup`)."""
     _back_up(run, exclude, exclude_data, tenant, role_passwords=role_passwords)
 
 
@@ -148,8 +150,9 @@ def verify(
 
     Exit 1 if anything is wrong.
 
-    With the private key it is decrypted and read to its end; without, it says what could not be
-    checked. --restore compares rows, constraints and revision, too. The outcome is kept with it.
+    With the private key the backup is decrypted and read to its end. Without it, the result says
+    what could not be checked. --restore also compares rows, constraints and revision. The result is
+    stored with the backup.
     """
     from leadctl.render.views.backup import verify as view
 
@@ -163,8 +166,8 @@ def verify(
 def copy(run: Run, *, backup_id: Id, to: To, tenant: Tenant = None) -> None:
     r"""Copy a backup to another disk or bucket.
 
-    The same id, encrypted as it is; every byte is compared. BACKUP_COPY_TO does it after each
-    backup.
+    The copy keeps its id and its encryption; every byte is compared. Set BACKUP_COPY_TO to copy
+    each new backup.
 
     \b
     leadctl backup copy latest --to s3://bucket/prefix
@@ -177,7 +180,7 @@ def copy(run: Run, *, backup_id: Id, to: To, tenant: Tenant = None) -> None:
 @group.leaf("pin")
 @command(Effect.ADDS, BACKUP_FROM, of_app=False)
 def pin(run: Run, *, backup_id: Id, off: Off = False, tenant: Tenant = None) -> None:
-    """Keep a backup from prune, whatever its age."""
+    """Protect a backup from prune, whatever its age."""
     from leadctl.render.views.backup import show as view
 
     run.emit(run.project().of_tenant(tenant).pin_backup(backup_id, pinned=not off), view)
@@ -186,9 +189,10 @@ def pin(run: Run, *, backup_id: Id, off: Off = False, tenant: Tenant = None) -> 
 @group.leaf("prune")
 @command(Effect.DESTROYS, BACKUP_FROM, *BACKUP_KEEPS, of_app=False)
 def prune(run: Run, *, yes: Yes = False, tenant: Tenant = None) -> None:
-    """Remove old backups; shows what would go, until --yes.
+    """Remove old backups; without --yes only list them.
 
-    The newest of so many days, weeks and months stay, the newest few always, and pinned ones.
+    Kept are: the newest backup of each of the last days, weeks and months (see the options), the
+    newest few in any case, and every pinned backup.
     """
     from leadctl.render.views.backup import prune as view
 

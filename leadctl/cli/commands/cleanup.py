@@ -28,17 +28,17 @@ if TYPE_CHECKING:
     from leadctl.cleanup.context import Bounds
 
 group = subtree("cleanup", "Rows")
-ListRules = Annotated[bool, flag("--list", "Show the rules and the rows each would take.")]
-DryRun = Annotated[bool, flag("--dry-run", "Count what would go; change nothing.")]
+ListRules = Annotated[bool, flag("--list", "List the rules, and how many rows each would delete.")]
+DryRun = Annotated[bool, flag("--dry-run", "Count the rows that would be deleted; change nothing.")]
 OneRule = Annotated[
     Texts, option("--rule", "RULE", "Run only this rule (repeatable).", names=rule_names)
 ]
 Days = Annotated[Number, option("--days", "N", "Override the rule's age, in days.", min=1)]
-MaxSeconds = Annotated[Number, option("--max-seconds", "N", "Stop after that long.", min=1)]
-MaxRows = Annotated[Number, option("--max-rows", "N", "Stop after so many rows.", min=1)]
+MaxSeconds = Annotated[Number, option("--max-seconds", "N", "Stop after N seconds.", min=1)]
+MaxRows = Annotated[Number, option("--max-rows", "N", "Stop after N deleted rows.", min=1)]
 Archive = Annotated[
     Text,
-    option("--archive", "PLACE", "Write every row there first: a folder, s3://, gs://, az://."),
+    option("--archive", "PLACE", "Archive each row here first: a folder, s3://, gs://, az://."),
 ]
 MetricsFile = Annotated[Text, option("--metrics-file", "PATH", "Write metrics for Prometheus.")]
 
@@ -60,11 +60,11 @@ def cleanup(
     metrics_file: MetricsFile = None,
     confirm: Confirm = None,
 ) -> None:
-    r"""Delete what the app's retention rules say is due; for cron.
+    r"""Delete the rows that are due by the app's retention rules.
 
-    In short transactions, within the bounds that are given; the next run continues where this one
-    stopped. A rule that would take far more than it should does nothing, unless the database's name
-    is given by --confirm.
+    Rows are deleted in short transactions, within --max-seconds and --max-rows; the next run
+    continues where this one stopped, so it suits cron. A rule that would delete far more rows than
+    usual deletes none, unless --confirm gives the database's name.
 
     \b
     leadctl cleanup --list
@@ -116,9 +116,9 @@ def _stopping(bounds: "Bounds") -> AbstractContextManager[None]:
 def unarchive(run: Run, *, file: Annotated[str, argument("FILE")]) -> None:
     """Insert the rows of an archive again.
 
-    FILE is its folder, its manifest or one of its files.
+    FILE is the archive's folder, its manifest or one of its files.
 
-    A row that exists is left as it is, so it can be run again.
+    Existing rows are not changed, so the command can be repeated.
     """
     from leadctl.render.views.cleanup import unarchive as view
 
@@ -133,7 +133,7 @@ def undelete(
     table: Annotated[str, argument("TABLE", names=table_names)],
     key: Annotated[str, argument("KEY")],
 ) -> None:
-    """Bring a soft-deleted row back, if no rule has purged it."""
+    """Restore a soft-deleted row, if no rule has purged it."""
     from leadctl.render.views.cleanup import undelete as view
 
     run.emit(run.database().undelete(table, key), view)

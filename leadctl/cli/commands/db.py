@@ -7,7 +7,7 @@ from leadctl.cli.command import Effect, Run, command
 from leadctl.cli.group import subtree
 from leadctl.cli.options import TIMEOUTS, Confirm, Text, Texts, Yes, argument, flag, option
 
-group = subtree("db", "Setup", "The embedded server, and ways in.")
+group = subtree("db", "Setup", "Manage the embedded server and the target database.")
 
 
 @group.leaf("start")
@@ -78,10 +78,10 @@ def kept(
 def environment(
     run: Run,
     *,
-    name: Annotated[Text, argument("NAME", "What to call it, e.g. production.")] = None,
+    name: Annotated[Text, argument("NAME", "Name of the environment, e.g. production.")] = None,
     protect: Annotated[
         bool | None,
-        flag("--protect/--unprotect", "Require --confirm for what destroys, or no longer."),
+        flag("--protect/--unprotect", "Require --confirm for destructive commands, or stop that."),
     ] = None,
     confirm: Confirm = None,
 ) -> None:
@@ -105,7 +105,8 @@ def environment(
 def push(run: Run, *, yes: Yes = False, confirm: Confirm = None) -> None:
     """Apply the models to a local database, without a revision.
 
-    For trying things out: a protected or remote database is refused, and what loses rows asks.
+    For experiments: a protected or remote database is refused, and a change that loses rows asks
+    first.
     """
     from leadctl.render.views.migrate import push as view
 
@@ -130,7 +131,7 @@ def url(run: Run) -> None:
 def shell(
     run: Run, *, arguments: Annotated[Texts, argument("-- ARGUMENTS", "Arguments for psql.")] = None
 ) -> None:
-    """Open psql on the target; what stands after -- goes to psql."""
+    """Open psql on the target; arguments after -- go to psql."""
     started = run.database().shell()
     command_line = [str(started.program), *started.arguments, *(arguments or [])]
     os.execve(started.program, command_line, started.environment)

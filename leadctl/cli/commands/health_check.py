@@ -14,8 +14,12 @@ from leadctl.cli.options import Text, Texts, Yes, check_names, flag, only_with, 
 from leadctl.errors import UsageError
 from leadctl.files import expanded
 
-Fix = Annotated[bool, flag("--fix", "Fix what loses nothing; asks before each step.", consent=True)]
-To = Annotated[Text, option("--to", "FILE", "With -o prometheus: write it there, at once.")]
+Fix = Annotated[
+    bool, flag("--fix", "Apply fixes that lose no data; ask before each one.", consent=True)
+]
+To = Annotated[
+    Text, option("--to", "FILE", "With -o prometheus: replace this file with the metrics.")
+]
 
 
 @app.leaf("health-check", "State")
@@ -35,19 +39,23 @@ def health_check(
     ] = None,
     list_checks: Annotated[bool, flag("--list", "List the checks and thresholds.")] = False,
     to: To = None,
-    wait: Annotated[str, option("--wait", "TIME", "Try that long to reach the server.")] = "0s",
-    timeout: Annotated[str, option("--timeout", "TIME", "Time limit of all checks.")] = "20s",
-    everything: Annotated[bool, flag("--all", "Show what is ok or skipped, too.")] = False,
+    wait: Annotated[
+        str, option("--wait", "TIME", "How long to keep trying to reach the server.")
+    ] = "0s",
+    timeout: Annotated[
+        str, option("--timeout", "TIME", "Time limit for all checks together.")
+    ] = "20s",
+    everything: Annotated[bool, flag("--all", "Show passed and skipped checks, too.")] = False,
     fix: Fix = False,
     yes: Yes = False,
     interval: Annotated[
-        str, option("--interval", "TIME", "Look at counters twice, so far apart, e.g. 5s.")
+        str, option("--interval", "TIME", "Read the counters twice, this far apart, e.g. 5s.")
     ] = "0s",
 ) -> None:
     """Check the database, each check with evidence and next step.
 
-    Exit 0 ok, 1 warning, 2 critical, 3 unknown, as Nagios has it; wrong flags and settings are
-    unknown, a server that cannot be reached is critical.
+    The exit codes are those of Nagios: 0 ok, 1 warning, 2 critical, 3 unknown. Wrong flags or
+    settings are unknown; a server that cannot be reached is critical.
     """
     from leadctl.render.views import health_check as views
 

@@ -22,19 +22,20 @@ Models = Annotated[
     ),
 ]
 Migrations = Annotated[
-    Text, option("--migrations", "FOLDER", "The folder of revisions, or of an Alembic env.py.")
+    Text, option("--migrations", "FOLDER", "Folder of the revisions or of Alembic's env.py.")
 ]
 Alembic = Annotated[
-    Text, option("--alembic", "FILE[:SECTION]", "Alembic's configuration, in no usual place.")
+    Text,
+    option("--alembic", "FILE[:SECTION]", "Alembic's configuration file, if not in a usual place."),
 ]
 FromDatabase = Annotated[
     bool, flag(_FROM, "Read the database into models and a baseline revision.")
 ]
 Encrypt = Annotated[
-    Texts, option("--encrypt", "TABLE.COLUMN", "Make this column an encrypted one (repeatable).")
+    Texts, option("--encrypt", "TABLE.COLUMN", "Declare this column as encrypted (repeatable).")
 ]
 Prisma = Annotated[
-    Text, option("--prisma", "FOLDER", "Prisma's migrations; else prisma/migrations.")
+    Text, option("--prisma", "FOLDER", "Prisma's migrations folder (default prisma/migrations).")
 ]
 DropHistory = Annotated[
     bool, flag("--drop-history", "Write a revision that drops the former tool's history table.")
@@ -62,8 +63,8 @@ def init(
 ) -> None:
     r"""Set up leadctl for the project in this folder.
 
-    The project's declarative base is found, or named with --models; an Alembic environment is
-    used in place. Nothing that exists is overwritten.
+    leadctl looks for the project's declarative base; --models names it. An existing Alembic
+    environment is used in place. No existing file is overwritten.
 
     \b
     leadctl init

@@ -16,13 +16,15 @@ def inspect(
     run: Run,
     *,
     report: Annotated[
-        Text, argument("REPORT", 'A report, or "all".', names=diagnostic_names)
+        Text, argument("REPORT", 'Name of a report, or "all".', names=diagnostic_names)
     ] = None,
-    to: Annotated[Text, option("--to", "DIR", "Write each report to a file.")] = None,
+    to: Annotated[
+        Text, option("--to", "DIR", "Write each report to a file in this folder.")
+    ] = None,
 ) -> None:
     r"""Show reports on tables, indexes, sessions, locks and more.
 
-    Without a report: the list of them.  Works on any PostgreSQL database, and changes nothing.
+    Without REPORT it lists the reports. It works on any PostgreSQL database and changes nothing.
 
     \b
     leadctl inspect blocking

@@ -7,13 +7,13 @@ from leadctl.cli.fleet import FleetUse
 from leadctl.cli.group import subtree
 from leadctl.cli.options import LOCK_WAIT, flag
 
-group = subtree("keys", "Rows", "The keys of encrypted columns.")
+group = subtree("keys", "Rows", "Manage the keys of encrypted columns.")
 
 
 @group.leaf("generate")
 @command(Effect.READS)
 def generate(run: Run) -> None:
-    """Print a new key; it is stored nowhere."""
+    """Print a new key, without storing it."""
     from leadctl.render.views.keys import generate as view
 
     result = run.project().generate_key()
@@ -30,7 +30,7 @@ def generate(run: Run) -> None:
 def status(run: Run) -> None:
     """Count values per encrypted column and key.
 
-    Exit 1 unless all can be read.
+    Exit 1 unless every value can be read.
 
     Each table is read once and nothing is decrypted, so it works without the keys, too.
     """
@@ -46,10 +46,10 @@ def rotate(
     run: Run,
     *,
     encrypt_plaintext: Annotated[
-        bool, flag("--encrypt-plaintext", "Encrypt what is not ciphertext, too.")
+        bool, flag("--encrypt-plaintext", "Also encrypt values that are plaintext.")
     ] = False,
     encrypt_foreign: Annotated[
-        bool, flag("--encrypt-foreign", "Encrypt other tools' ciphertexts and hashes, too.")
+        bool, flag("--encrypt-foreign", "Also encrypt other tools' ciphertexts and hashes.")
     ] = False,
     dry_run: Annotated[bool, flag("--dry-run", "Count only; change nothing.")] = False,
 ) -> None:
@@ -58,9 +58,9 @@ def rotate(
     The application may keep running.
 
     What looks like another tool's ciphertext or hash (Rails, Fernet, PGP, JWT, argon2, bcrypt …) is
-    not plaintext: encrypted again, the application could not read it. It is left as it is, unless
-    --encrypt-foreign is given. A killed run is continued by running it again. Ends with the
-    count per key; exit 1 unless every value is ciphertext that a key reads.
+    not plaintext: if it were encrypted again, the application could not read it. It is not changed
+    unless --encrypt-foreign is given. If a run is killed, run it again: it continues. The result
+    counts the values per key; exit 1 unless every value is encrypted with a key that is set.
     """
     from leadctl.render.views.keys import rotate as view
 

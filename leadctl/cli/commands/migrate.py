@@ -27,10 +27,10 @@ from leadctl.cli.options import (
 )
 from leadctl.errors import UsageError
 
-Steps = Annotated[Number, option("--steps", "N", "Apply at most N.", min=1)]
+Steps = Annotated[Number, option("--steps", "N", "Apply at most N revisions.", min=1)]
 ShowPlan = Annotated[bool, flag("--plan", "Show locks, cost, loss and lint; change nothing.")]
 ReadPlan = Annotated[
-    bool, flag("--plan-read", "As --plan, by reading alone: no trial (also --plan=read).")
+    bool, flag("--plan-read", "Like --plan, but without a trial run (also --plan=read).")
 ]
 ShowSql = Annotated[bool, flag("--sql", "Write the SQL for psql; change nothing.")]
 # What is allowed is decided by somebody, for this run.
@@ -43,8 +43,8 @@ Renames = Annotated[
     option(
         "--rename",
         "OLD:NEW",
-        "The new name of what was renamed (repeatable). OLD is a table, "
-        "table.column, enum or enum.value; leave NEW empty if it is dropped.",
+        "Treat OLD as renamed to NEW (repeatable). OLD is a table, table.column, enum or "
+        "enum.value; leave NEW empty to drop it.",
         consent=True,
     ),
 ]
@@ -67,8 +67,8 @@ def migrate(
 ) -> None:
     r"""Apply pending revisions; see also the subcommands.
 
-    Database and schema are made where they are missing. On a protected database a plan with
-    findings wants --allow or --confirm.
+    A missing database or schema is created. On a protected database, a plan with findings needs
+    --allow or --confirm.
 
     \b
     leadctl migrate                      the default app, on the embedded database
@@ -93,7 +93,7 @@ def up(
     confirm: Confirm = None,
     backup: Backup = False,
 ) -> None:
-    """Apply what is pending, up to a revision where one is given."""
+    """Apply pending revisions: all, or up to REV."""
     planned = "read" if plan_read else "tried" if plan else None
     _up(run, revision, steps, planned, sql=sql, allow=allow or [], confirm=confirm, backup=backup)
 
@@ -131,7 +131,7 @@ def _up(
 def status(run: Run) -> None:
     """Show the state of each revision.
 
-    It is applied, pending, edited, missing or unknown; exit 1 unless all are applied.
+    A revision is applied, pending, edited, missing or unknown. Exit 1 unless all are applied.
     """
     from leadctl.render.views.migrate import status as view
 
@@ -156,15 +156,15 @@ def lint(
     revisions: Annotated[
         Texts, argument("REV", "Read only these revisions.", names=revision_names)
     ] = None,
-    everything: Annotated[bool, flag("--all", "Every revision of the folder.")] = False,
+    everything: Annotated[bool, flag("--all", "Read every revision of the folder.")] = False,
     allow: Allow = None,
 ) -> None:
     """Report dangerous statements in pending revisions.
 
     Exit 1 if there are any.
 
-    With revisions or --all it reads those, as if the database had not been migrated further. No
-    database is needed; where there is one, its tables' sizes count.
+    REV or --all checks other revisions, each as if it were the next to apply. No database is
+    needed; if there is one, the sizes of its tables are used.
     """
     from leadctl.render.annotations import github, sarif
     from leadctl.render.views.migrate_plan import lint as view
@@ -197,11 +197,11 @@ def resolve(
     applied: Applied = None,
     rolled_back: RolledBack = None,
     adopt_drift: Annotated[
-        bool, flag("--adopt-drift", "Write a revision of what was changed by hand; -m names it.")
+        bool, flag("--adopt-drift", "Write a revision with the changes made by hand (needs -m).")
     ] = False,
     message: Message = None,
 ) -> None:
-    """Correct the record of what is applied; change no object."""
+    """Correct the record of applied revisions; change no object."""
     from leadctl.render.views.migrate import adopt as adopt_view
     from leadctl.render.views.migrate_plan import resolve as view
 
@@ -251,9 +251,9 @@ def down(
 ) -> None:
     r"""Undo the last revision, the last N, or all after REV.
 
-    Shows first what goes, and asks; a protected database wants its name by --confirm. A revision
-    without a way back is refused. --rehearse says of each what would come of it; exit 1 where one
-    cannot be undone.
+    First shows what would be lost, then asks; a protected database needs --confirm with its name. A
+    revision that cannot be undone is refused. --rehearse tests each revision; exit 1 if one cannot
+    be undone.
 
     \b
     leadctl migrate down --rehearse
@@ -282,7 +282,7 @@ def check(run: Run) -> None:
 
     Exit 1 unless they agree.
 
-    While revisions are pending the history is run in a scratch schema, which is rolled back.
+    If revisions are pending, the history is run in a scratch schema, which is then rolled back.
     """
     from leadctl.render.views.migrate import check as view
 
@@ -313,14 +313,14 @@ def diff(
     renames: Renames = None,
     safe: Annotated[bool, flag("--safe", "With -o sql: the forms that block no writers.")] = False,
 ) -> None:
-    r"""Show what turns one schema into another.
+    r"""Show the differences between two schemas.
 
     Exit 1 if they differ.
 
     FROM and TO are a revision, base (nothing), models, database, record (the database after its
-    last revision), the URL of another database, or an [env.NAME]. Without them: database models.
-    -o sql writes what turns FROM into TO, tried in a scratch schema, and says what it loses; exit 7
-    if a part of it cannot be written, which is named.
+    last revision), the URL of another database, or an [env.NAME]. -o sql writes the SQL that turns
+    FROM into TO, tests it in a scratch schema, and says what it loses. Exit 7 if leadctl cannot
+    write a part of it; that part is named.
 
     \b
     leadctl migrate diff leadconnector_0001 leadconnector_0002

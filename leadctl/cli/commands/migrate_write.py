@@ -23,29 +23,35 @@ from leadctl.files import expanded
 
 Fills = Annotated[
     Texts,
-    option("--fill", "TABLE.COLUMN=SQL", "What rows get that lack what becomes required."),
+    option("--fill", "TABLE.COLUMN=SQL", "SQL value for rows that lack a newly required column."),
 ]
-Plain = Annotated[bool, flag("--plain", "One file in short forms: small tables, no other users.")]
-Sql = Annotated[Text, option("--sql", "FILE", "Write it of these statements; - is standard input.")]
+Plain = Annotated[
+    bool, flag("--plain", "Write one short file: for small tables and no other users.")
+]
+Sql = Annotated[
+    Text, option("--sql", "FILE", "Write a revision from this SQL; - is standard input.")
+]
 Revert = Annotated[
-    Text, option("--revert", "REV", "Write one that undoes another.", names=revision_names)
+    Text, option("--revert", "REV", "Write a revision that undoes REV.", names=revision_names)
 ]
-Merge = Annotated[bool, flag("--merge", "Write one that joins the branches of the history.")]
+Merge = Annotated[bool, flag("--merge", "Write a revision that joins the branches.")]
 
 Renumber = Annotated[
     Texts,
-    option("--renumber", "FILE", "With --merge: gets an id of its own, for the one it shares."),
+    option("--renumber", "FILE", "With --merge: give FILE a new id if two files share one."),
 ]
 Head = Annotated[
     Text, option("--head", "REV", "Follow this revision or branch.", names=revision_names)
 ]
-Splice = Annotated[bool, flag("--splice", "Allow a --head that others follow already.")]
-BranchLabel = Annotated[Text, option("--branch-label", "NAME", "Name the branch it begins.")]
+Splice = Annotated[bool, flag("--splice", "Allow a --head that another revision already follows.")]
+BranchLabel = Annotated[Text, option("--branch-label", "NAME", "Name the branch that it begins.")]
 DependsOn = Annotated[
     Texts,
-    option("--depends-on", "REV", "Apply this one before (repeatable).", names=revision_names),
+    option(
+        "--depends-on", "REV", "Require REV to be applied first (repeatable).", names=revision_names
+    ),
 ]
-RevId = Annotated[Text, option("--rev-id", "ID", "Use this id instead of a made one.")]
+RevId = Annotated[Text, option("--rev-id", "ID", "Use this id instead of a generated one.")]
 VersionPath = Annotated[
     Text, option("--version-path", "DIR", "Write the file to this version location.")
 ]
@@ -60,7 +66,7 @@ def new(
     renames: Renames = None,
     fills: Fills = None,
     plain: Plain = False,
-    empty: Annotated[bool, flag("--empty", "Write it without operations.")] = False,
+    empty: Annotated[bool, flag("--empty", "Write a revision without operations.")] = False,
     sql: Sql = None,
     revert: Revert = None,
     merge: Merge = False,
@@ -72,10 +78,10 @@ def new(
     rev_id: RevId = None,
     version_path: VersionPath = None,
 ) -> None:
-    r"""Write the revisions that take the migrations to the models.
+    r"""Write revisions that bring the migrations to the models.
 
-    What would block a big table is written in its safe form, in revisions of its own where it
-    needs them. What is lost is said. Nothing is applied.
+    A change that would block a big table is written in a safe form, in separate revisions if
+    needed. The output says what would be lost. Nothing is applied.
 
     \b
     leadctl migrate new -m "Phone numbers" --rename users.tel:phone
@@ -136,8 +142,8 @@ def dev(
 ) -> None:
     r"""Write a revision from the models, and apply it.
 
-    The developer's loop, for your own database: a protected one is refused. Rows are counted
-    first: what would be lost is asked about, and rows without what becomes required want a value.
+    For development, on a database of your own: a protected one is refused. It asks before rows or
+    values are lost, and for a value if existing rows lack one that becomes required.
 
     \b
     leadctl migrate dev -m "Phone numbers"

@@ -14,13 +14,15 @@ def partition(
     *,
     table: Annotated[str, argument("TABLE", names=table_names)],
     by: Annotated[str, option("--by", "PERIOD", "month, week or day.")] = "month",
-    column: Annotated[Text, option("--column", "NAME", "Override the retention rule's.")] = None,
+    column: Annotated[
+        Text, option("--column", "NAME", "Override the age column of the retention rule.")
+    ] = None,
 ) -> None:
     """Write the revision that partitions a table by time.
 
     The table becomes the first partition, so no row is copied; `leadctl cleanup` then drops whole
-    partitions and makes the next ones ahead. A table whose keys do not allow it is refused, with
-    the reason.
+    partitions and creates the next ones in time. A table whose keys do not allow it is refused,
+    with the reason.
     """
     from leadctl.render.views.partition import partition as view
 

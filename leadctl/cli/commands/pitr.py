@@ -4,19 +4,19 @@ from leadctl.cli.command import Effect, Run, command
 from leadctl.cli.group import subtree
 from leadctl.cli.options import Confirm, Yes, setting
 
-PITR_DIR = setting("pitr_dir", "--dir", "FOLDER", "The archive's folder, instead of PITR_DIR.")
-KEEP_DAYS = setting("pitr_keep_days", "--keep-days", "N", "Days that it goes back.")
+PITR_DIR = setting("pitr_dir", "--dir", "FOLDER", "Use this archive folder instead of PITR_DIR.")
+KEEP_DAYS = setting("pitr_keep_days", "--keep-days", "N", "How many days back the archive reaches.")
 
-group = subtree("pitr", "Backups", "Point in time: an archive by Barman, for restore --at.")
+group = subtree("pitr", "Backups", "Point-in-time recovery: the archive for restore --at.")
 
 
 @group.leaf("setup")
 @command(Effect.ADDS, PITR_DIR, KEEP_DAYS, of_app=False)
 def setup(run: Run) -> None:
-    r"""Write Barman's configuration, and make a slot.
+    r"""Write Barman's configuration, and create a slot.
 
-    From then on the server keeps WAL until the receiver has it: run the commands that are printed
-    at once.
+    From then on the server keeps WAL until the receiver has it. Run the printed commands at once:
+    they start the receiver.
 
     \b
     leadctl pitr setup
@@ -31,7 +31,7 @@ def setup(run: Run) -> None:
 @group.leaf("backup")
 @command(Effect.ADDS, PITR_DIR, of_app=False)
 def backup(run: Run) -> None:
-    """Copy the server's files, to recover from."""
+    """Make a base backup: a copy of the server's files."""
     from leadctl.render.views.pitr import backed_up as view
 
     result = run.project().pitr_backup()
@@ -41,9 +41,9 @@ def backup(run: Run) -> None:
 @group.leaf("status")
 @command(Effect.READS, PITR_DIR)
 def status(run: Run) -> None:
-    """Show what can be restored, and how the archive keeps up.
+    """Show what can be restored, and how far the archive is.
 
-    Exit 1 if the receiver, the slot or the server is not as it must be.
+    Exit 1 if the receiver, the slot or the server has a problem.
     """
     from leadctl.render.views.pitr import status as view
 
@@ -54,7 +54,7 @@ def status(run: Run) -> None:
 @group.leaf("check")
 @command(Effect.READS, PITR_DIR)
 def check(run: Run) -> None:
-    """Let Barman check its archive, its server and its receiver.
+    """Check the archive, the server and the receiver by Barman.
 
     Exit 1 if anything is wrong.
     """
@@ -67,11 +67,11 @@ def check(run: Run) -> None:
 @group.leaf("rehearse")
 @command(Effect.ADDS, PITR_DIR, of_app=False)
 def rehearse(run: Run) -> None:
-    """Recover the newest moment, and read all of it.
+    """Test a recovery of the newest moment, and read all rows.
 
     The recovered server is temporary, and the real one is not touched.
 
-    Exit 1 if what was committed just before is not in it.
+    Exit 1 if the newest commit is missing in it.
     """
     from leadctl.render.views.pitr import rehearsal as view
 
@@ -82,7 +82,7 @@ def rehearse(run: Run) -> None:
 @group.leaf("off")
 @command(Effect.DESTROYS, PITR_DIR, of_app=False)
 def off(run: Run, *, yes: Yes = False, confirm: Confirm = None) -> None:
-    """Stop the receiver and drop the slot; what is archived stays."""
+    """Stop the receiver and drop the slot; keep the archive."""
     from leadctl.render.views.pitr import off as view
 
     run.emit(run.database().pitr_off(run.consent(yes=yes, confirm=confirm)), view)

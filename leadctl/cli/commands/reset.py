@@ -9,10 +9,10 @@ from leadctl.cli.options import TIMEOUTS, Backup, Confirm, Yes
 @app.leaf("reset", "Schema")
 @command(Effect.DESTROYS, *TIMEOUTS, fleet=FleetUse())
 def reset(run: Run, *, yes: Yes = False, confirm: Confirm = None, backup: Backup = False) -> None:
-    """Drop what the app has in its schema, then migrate and seed.
+    """Drop the app's objects in its schema, then migrate and seed.
 
-    Others in the schema stay. Shows first what goes, and asks; a protected database wants its
-    name by --confirm.
+    Objects of others in the schema stay. First shows what would be dropped, then asks; a protected
+    database needs --confirm with its name.
     """
     from leadctl.render.views.reset import plan as plan_view
     from leadctl.render.views.reset import reset as view

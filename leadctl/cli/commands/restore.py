@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from leadctl.api.database import Database
 
 Source = Annotated[
-    str, argument("BACKUP", 'An id, its beginning, "latest", or a path.', names=backup_ids)
+    str,
+    argument("BACKUP", 'A backup id, the beginning of one, "latest", or a path.', names=backup_ids),
 ]
 Table = Annotated[
     Texts,
@@ -48,12 +49,12 @@ Table = Annotated[
     ),
 ]
 DataOnly = Annotated[
-    bool, flag("--data-only", "Bring rows back into existing tables: all, or --table.")
+    bool, flag("--data-only", "Restore rows into existing tables: all, or --table.")
 ]
 NoOwner = Annotated[
     bool, flag("--no-owner", "Skip ownership and grants; restored objects belong to you.")
 ]
-KeepGoing = Annotated[bool, flag("--keep-going", "Leave out what fails, and report it.")]
+KeepGoing = Annotated[bool, flag("--keep-going", "Skip what fails, and report it.")]
 Skip = Annotated[
     Texts, option("--skip", "ENTRY", 'Leave out an entry, e.g. "EXTENSION - postgis" (repeatable).')
 ]
@@ -62,13 +63,13 @@ InPlace = Annotated[
 ]
 At = Annotated[
     Text,
-    option("--at", "TIME", 'As of a moment, e.g. "2026-11-28 14:02" (UTC): see pitr.'),
+    option("--at", "TIME", 'Restore this moment, e.g. "2026-11-28 14:02" (UTC).'),
 ]
 BeforeRun = Annotated[
-    Number, option("--before-run", "RUN", "As of the beginning of a run, by leadctl history.")
+    Number, option("--before-run", "RUN", "Restore the moment before this run (leadctl history).")
 ]
 TrustScript = Annotated[
-    bool, flag("--trust-script", "Let a script commit and reach other databases.")
+    bool, flag("--trust-script", "Allow a script to commit and to reach other databases.")
 ]
 
 
@@ -80,7 +81,9 @@ def restore(
     backup: Source = "latest",
     at: At = None,
     before_run: BeforeRun = None,
-    into: Annotated[Text, option("--into", "DATABASE", "Make a new database instead.")] = None,
+    into: Annotated[
+        Text, option("--into", "DATABASE", "Restore into this new database instead.")
+    ] = None,
     table: Table = None,
     data_only: DataOnly = False,
     in_place: InPlace = False,
@@ -98,16 +101,16 @@ def restore(
 ) -> None:
     r"""Restore a backup: load it, compare it, then swap it in.
 
-    It is loaded into a new database; until the swap the old one is as it was, and then it is kept
-    under another name. A protected database wants its name by --confirm. What pg_dump made
-    restores, too: a script, an archive, a folder, compressed or not.
+    The backup is loaded into a new database. The old one is unchanged until the swap, and is then
+    kept under another name. A protected database needs --confirm with its name. BACKUP may also be
+    output of pg_dump: a script, an archive or a folder, compressed or not.
 
-    --table brings a table that is gone back as it was. One that exists stays: its rows go into a
-    schema next to it, and the lines that copy them over are printed; with --data-only they go into
-    the live table at once.
+    --table restores a dropped table as it was. An existing table is not changed: its rows are
+    loaded into a separate schema, and the SQL that copies them is printed. With --data-only they
+    are copied into the live table.
 
-    --tenant puts one tenant back while others work on: it is loaded, compared and swapped by schema
-    in one transaction, and the old schema is kept under another name.
+    --tenant restores one tenant while others keep working: its schema is loaded, compared and
+    swapped in one transaction, and the old schema is kept under another name.
 
     \b
     leadctl restore latest --into shop_yesterday

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 group = subtree("schedule", "Setup", "Print cron lines and systemd units for leadctl.")
 What = Annotated[str, argument("COMMAND")]
 Limit = Annotated[
-    Text, option("--timeout", "TIME", "How long a run may take, e.g. 6h (default for backup).")
+    Text, option("--timeout", "TIME", "Time limit of a run, e.g. 6h (the default for backup).")
 ]
-Telling = Annotated[Text, option("--on-failure", "COMMAND", "Run this when a run has failed.")]
+Telling = Annotated[Text, option("--on-failure", "COMMAND", "Run this command if a run fails.")]
 
 
 @group.leaf("cron")
@@ -25,7 +25,8 @@ def cron(
 ) -> None:
     """Print a line for a crontab: cleanup, backup or health-check.
 
-    pitr keeps the archive's receiver running; there are pitr-backup and pitr-rehearse, too.
+    Other values of COMMAND: pitr (keeps the archive's receiver running), pitr-backup,
+    pitr-rehearse.
     """
     _show(run, run.project().cron(what, timeout=_seconds(timeout), on_failure=on_failure))
 
@@ -38,7 +39,7 @@ def systemd(
     what: What = "cleanup",
     timeout: Limit = None,
     on_failure: Telling = None,
-    write: Annotated[Text, option("--write", "DIR", "Write the units there.")] = None,
+    write: Annotated[Text, option("--write", "DIR", "Write the units to this folder.")] = None,
 ) -> None:
     """Print a systemd service and its timer."""
     limit = _seconds(timeout)

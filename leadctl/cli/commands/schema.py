@@ -7,7 +7,7 @@ from leadctl.cli.group import subtree
 from leadctl.cli.options import Text, argument, flag, table_names
 
 group = subtree("schema", "Schema", "Show, draw, check or dump the schema.")
-FromModels = Annotated[bool, flag("--models", "Of the models, not of the database.")]
+FromModels = Annotated[bool, flag("--models", "Use the models, not the database.")]
 
 
 @group.leaf("show")
@@ -51,13 +51,13 @@ def diagram(run: Run, *, models: FromModels = False) -> None:
 def validate(
     run: Run,
     *,
-    database: Annotated[bool, flag("--database", "The live database, not the models.")] = False,
+    database: Annotated[bool, flag("--database", "Use the live database, not the models.")] = False,
 ) -> None:
     """Check names, keys, indexes and times of the models.
 
     Exit 1 for an error.
 
-    Models that cannot be imported are exit 3, with the file and line.
+    Exit 3 if the models cannot be imported; the file and line are named.
     """
     from leadctl.render.views.schema import validation as view
 
@@ -70,7 +70,7 @@ def validate(
 def dump(run: Run, *, models: FromModels = False) -> None:
     """Write the schema as SQL, always in the same order.
 
-    Of a database it is made by pg_dump, of models by SQLAlchemy.
+    For a database pg_dump writes it, for models SQLAlchemy.
     """
     from leadctl.render.views.schema import dump as view
 

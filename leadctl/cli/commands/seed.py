@@ -21,20 +21,21 @@ from leadctl.cli.options import (
 )
 
 Bulk = Annotated[
-    Number, option("--bulk", "ROWS", "Add so many synthetic rows, in the app's proportions.", min=1)
+    Number,
+    option("--bulk", "ROWS", "Add this many synthetic rows, in the app's proportions.", min=1),
 ]
 RandomSeed = Annotated[
-    Number, option("--random-seed", "N", "The same number makes the same rows (default 0).")
+    Number, option("--random-seed", "N", "The same number gives the same rows (default 0).")
 ]
 Scale = Annotated[
-    Texts, option("--scale", "TABLE=N", "Give a table so many of the rows (repeatable).")
+    Texts, option("--scale", "TABLE=N", "Give this table N of the rows (repeatable).")
 ]
 Span = Annotated[
     Text,
     option(
         "--span",
         "TIME",
-        "The days that the rows are from. E.g. 365d, or 2025-01-01..2025-12-31.",
+        "The period that the rows' times cover. E.g. 365d, or 2025-01-01..2025-12-31.",
     ),
 ]
 Export = Annotated[
@@ -46,7 +47,7 @@ Export = Annotated[
         names=table_names,
     ),
 ]
-Where = Annotated[Text, option("--where", "SQL", "Only the rows that meet this condition.")]
+Where = Annotated[Text, option("--where", "SQL", "Export only rows that meet this SQL condition.")]
 To = Annotated[
     Text,
     option(
@@ -75,8 +76,9 @@ def seed(
 ) -> None:
     r"""Insert the app's fixtures and seed files, or synthetic rows.
 
-    A fixture's row that exists stays as it is; a seed file's is made as the file has it.
-    Synthetic rows come all or not at all; a protected database wants its name by --confirm.
+    An existing row of a fixture is not changed; an existing row of a seed file gets the values of
+    the file. Synthetic rows are inserted all or none; a protected database needs --confirm with its
+    name.
 
     \b
     leadctl seed

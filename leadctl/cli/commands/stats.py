@@ -8,7 +8,7 @@ from leadctl.cli.group import app
 from leadctl.cli.options import Text, argument, flag, moment, only_with, option, report_names
 
 Since = Annotated[
-    Text, option("--since", "TIME", "Count from then on: 7d, 2026-01-31 or 2026-01-31T12:00Z.")
+    Text, option("--since", "TIME", "Count since this time: 7d, 2026-01-31 or 2026-01-31T12:00Z.")
 ]
 
 

@@ -35,34 +35,39 @@ if TYPE_CHECKING:
 
 _ROWS_A_PAGE = 20
 _MOST = 1_000_000
-_LIMIT = f"How many rows: {_ROWS_A_PAGE} in a table, else all."
+_LIMIT = f"How many rows: {_ROWS_A_PAGE} in a table, otherwise all."
 
 Columns = Annotated[
-    Text, option("--columns", "A,B", "The columns to show, in this order.", names=column_names)
+    Text, option("--columns", "A,B", "Show these columns, in this order.", names=column_names)
 ]
 Where = Annotated[
     Texts,
     option(
         "--where",
         "CONDITION",
-        "Which rows; several must all hold. See docs/studio.md.",
+        "Show rows that meet it (repeat it: all must hold). See docs/studio.md.",
         names=condition_names,
     ),
 ]
 Sort = Annotated[
-    Text, option("--sort", "A,-B", "The order of rows; - is descending.", names=column_names)
+    Text, option("--sort", "A,-B", "Sort by these columns; - is descending.", names=column_names)
 ]
 Limit = Annotated[Number, option("--limit", "N", _LIMIT, min=1, max=_MOST)]
-After = Annotated[Text, option("--after", "PLACE", "Continue after the place that a page named.")]
+After = Annotated[
+    Text, option("--after", "PLACE", "Continue after this place (printed below each page).")
+]
 Page = Annotated[int, option("--page", "N", "The Nth page.", min=1, max=_MOST)]
 Follow = Annotated[
     Text,
     option(
-        "--follow", "RELATION", "What the row refers to, or is referred by.", names=relation_names
+        "--follow",
+        "RELATION",
+        "Show rows that it refers to, or that refer to it.",
+        names=relation_names,
     ),
 ]
 Reveal = Annotated[
-    bool, flag("--reveal", "Show secrets, and decrypt. It is journaled.", consent=True)
+    bool, flag("--reveal", "Show secrets and decrypted values (recorded in history).", consent=True)
 ]
 
 
@@ -79,12 +84,14 @@ def studio(
     limit: Limit = None,
     after: After = None,
     page: Page = 1,
-    count: Annotated[bool, flag("--count", "Count the rows that fit.")] = False,
+    count: Annotated[bool, flag("--count", "Count the rows that meet the conditions.")] = False,
     follow: Follow = None,
-    wide: Annotated[bool, flag("--wide", "All columns, however wide the terminal is.")] = False,
+    wide: Annotated[
+        bool, flag("--wide", "Show all columns, even if wider than the terminal.")
+    ] = False,
     reveal: Reveal = False,
     confirm: Confirm = None,
-    timeout: Annotated[str, option("--timeout", "TIME", "How long a statement may take.")] = "30s",
+    timeout: Annotated[str, option("--timeout", "TIME", "Time limit of one statement.")] = "30s",
 ) -> None:
     r"""Look at tables, rows and records, read-only.
 

@@ -26,15 +26,15 @@ from leadctl.cli.options import (
 from leadctl.errors import UsageError
 
 Name = Annotated[str, argument("NAME", "The tenant's schema.", names=tenant_names)]
-New = Annotated[str, argument("NEW", "What to call it.")]
+New = Annotated[str, argument("NEW", "The new name.")]
 Like = Annotated[
     Text,
-    option("--like", "TENANT", "Give it the owner and grants of this one.", names=tenant_names),
+    option("--like", "TENANT", "Copy the owner and grants of this tenant.", names=tenant_names),
 ]
-Whole = Annotated[bool, flag("--database", "The tenant is a database of its own.")]
+Whole = Annotated[bool, flag("--database", "The tenant is a database, not a schema.")]
 NoOwner = Annotated[bool, flag("--no-owner", "Skip ownership and grants; the copy belongs to you.")]
 
-group = subtree("tenants", "Schema", "Schemas that hold one app's tables each.")
+group = subtree("tenants", "Schema", "Manage tenants: schemas that each hold the app's tables.")
 
 
 @group.leaf("list")
@@ -43,7 +43,7 @@ def list_(
     run: Run,
     *,
     pattern: Annotated[
-        Text, argument("PATTERN", "What their names are like, e.g. 'tenant_*'.")
+        Text, argument("PATTERN", "Only tenants with such a name, e.g. 'tenant_*'.")
     ] = None,
 ) -> None:
     """List the tenants: revision, pending, size, owner."""
@@ -61,12 +61,12 @@ def create(
     name: Name,
     database: Whole = False,
     like: Like = None,
-    owner: Annotated[Text, option("--owner", "ROLE", "Let this role own it.")] = None,
-    no_seed: Annotated[bool, flag("--no-seed", "Bring in no fixtures and seed files.")] = False,
+    owner: Annotated[Text, option("--owner", "ROLE", "Make this role the owner.")] = None,
+    no_seed: Annotated[bool, flag("--no-seed", "Insert no fixtures or seed files.")] = False,
     yes: Yes = False,
     confirm: Confirm = None,
 ) -> None:
-    r"""Make a tenant: schema, revisions, fixtures, grants.
+    r"""Create a tenant: schema, revisions, fixtures, grants.
 
     If it was interrupted, the same command continues.
 
@@ -98,10 +98,10 @@ def drop(
     yes: Yes = False,
     confirm: Confirm = None,
 ) -> None:
-    """Drop a tenant with all that is in it.
+    """Drop a tenant with everything in it.
 
-    Nothing else goes with it: what depends on it elsewhere, or is connected to its database, stops
-    it.
+    Nothing else is dropped: the command is refused if objects elsewhere depend on the tenant, or
+    sessions are connected to its database.
     """
     from leadctl.render.views import tenants as views
 
@@ -114,7 +114,7 @@ def drop(
 @group.leaf("rename")
 @command(Effect.DESTROYS, LOCK_WAIT, LOCK_TIMEOUT)
 def rename(run: Run, *, name: Name, new: New, yes: Yes = False, confirm: Confirm = None) -> None:
-    """Rename a tenant, with the search paths that lead to it."""
+    """Rename a tenant, and change search paths that name it."""
     from leadctl.render.views.tenants import renamed as view
 
     consent = run.consent(yes=yes, confirm=confirm)
@@ -127,12 +127,14 @@ def move(
     run: Run,
     *,
     name: Name,
-    to: Annotated[Text, option("--to", "PLACE", "An [env.NAME], or a database's URL.")] = None,
+    to: Annotated[
+        Text, option("--to", "PLACE", "The other database: an [env.NAME] or a URL.")
+    ] = None,
     to_node: Annotated[
-        Text, option("--to-node", "HOST:PORT", "Another node of a Citus cluster.")
+        Text, option("--to-node", "HOST:PORT", "In a Citus cluster: the node to move it to.")
     ] = None,
     window: Annotated[
-        str, option("--window", "TIME", "How long it may be closed at most (10m).")
+        str, option("--window", "TIME", "The longest time that it may be closed.")
     ] = "10m",
     no_owner: NoOwner = False,
     yes: Yes = False,
@@ -140,11 +142,11 @@ def move(
 ) -> None:
     r"""Move a tenant to another database.
 
-    It is closed to writes, copied, compared by counts and checksums, and opened there; the old
-    schema is kept, closed. A failure opens it again. If the run is killed, the same command
-    finishes it.
+    The tenant is closed to writes, copied, compared by counts and checksums, and opened in the
+    other database. The old schema is kept, closed. If the move fails, the tenant is opened again;
+    if the run is killed, the same command finishes it.
 
-    Within a Citus cluster Citus moves it, and writers continue: --to-node.
+    In a Citus cluster use --to-node: Citus moves the tenant while writers continue.
 
     \b
     leadctl tenants move tenant_acme --to us --window 5m
@@ -157,7 +159,7 @@ def move(
         run.emit(run.database().tenants.move_to_node(name, to_node), views.on_node)
         return
     if to is None:
-        raise UsageError("It is not said where to move it.", hint="Add --to or --to-node.")
+        raise UsageError("No destination is given.", hint="Add --to or --to-node.")
     consent, limit = run.consent(yes=yes, confirm=confirm), seconds("--window", window)
     tenants = run.database().tenants
     moved = tenants.move_tenant(name, to, window=limit, owners=not no_owner, confirm=consent)
@@ -171,12 +173,12 @@ def open_(
     *,
     name: Name,
     handed_over: Annotated[
-        bool, flag("--handed-over", "Take back one whose copy elsewhere is gone.")
+        bool, flag("--handed-over", "Take back a tenant whose moved copy is gone.")
     ] = False,
     yes: Yes = False,
     confirm: Confirm = None,
 ) -> None:
-    """Open a tenant that a killed move has left closed."""
+    """Open a tenant that a killed move left closed."""
     from leadctl.render.views.tenants import opened as view
 
     consent = run.consent(yes=yes, confirm=confirm)
