@@ -14,6 +14,7 @@ _GB = 10**9
 _SILENT_SECONDS = 120
 """A receiver says something every ten seconds."""
 _BARMAN_SECONDS = 10
+_SLOT = "Make it again: leadctl pitr setup. If it is off for good, move the archive away"
 _RECEIVER = "Start the receiver (leadctl schedule cron pitr); see: leadctl pitr check"
 
 
@@ -34,7 +35,8 @@ def pitr_archive(facts: Facts) -> Evidence:
         problem = f"the receiver has said nothing for {state.silent_seconds:.0f} s"
     if problem is not None or state is None:
         kept = f"; the server keeps {size(retained)} for it" if retained else ""
-        return critical(f"{problem}{kept}", _RECEIVER, retained, "B")
+        hint = _RECEIVER if state else _SLOT
+        return critical(f"{problem}{kept}", hint, retained, "B")
     behind = "" if state.lag_bytes is None else f"the receiver is {size(state.lag_bytes)} behind, "
     message = f"{behind}the server keeps {size(retained or 0)} for it"
     return graded(retained or 0, message, _RECEIVER)

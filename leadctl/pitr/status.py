@@ -168,7 +168,10 @@ def back_up(archive: Archive, narrate: Narrate) -> PitrBackup:
             hint="The receiver is started by what leadctl schedule cron pitr, or systemd, prints.",
         )
     _have_wal(archive)
-    narrate(f"Copying {server.place}, which continues to work.")
+    narrate(
+        f"Copying {server.place}, which continues to work: it writes a checkpoint first, which may "
+        "take minutes."
+    )
     before = {backup.id for backup in archive.base_backups()}
     archive.run("backup", "--wait", "--wait-timeout", str(_BACKUP_SECONDS), SERVER)
     new = [backup for backup in archive.base_backups() if backup.id not in before]

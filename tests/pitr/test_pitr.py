@@ -265,6 +265,9 @@ def test_health_sees_a_receiver_that_stands_still_and_a_slot_that_is_gone(
     archived.barman("receive-wal", "--drop-slot", "leadctl")
     status, message = checked(archived, "pitr-archive")
     assert (status, "the server has no slot" in message) == ("critical", True)
+    told = archived.leadctl("health-check", "--check", "pitr-archive", code=2).stdout
+    assert "leadctl pitr setup" in told
+    assert "Start the receiver" not in told
     archived.leadctl("pitr", "backup", code=1)
     archived.leadctl("pitr", "setup")  # which makes it again
     archived.receive()
