@@ -25,7 +25,7 @@ PLAINTEXT, LEGACY, MALFORMED = "plaintext", "legacy", "malformed"
 """What a value may be next to one under a key, which is told by the key's fingerprint."""
 _FOREIGN = {
     # First, since any of its letters may be the two hyphens that Rails puts between parts.
-    "Fernet": r"^gAAAAA[A-Za-z0-9_-]{80,}=*$",
+    "Fernet": r"^(b')?gAAAAA[A-Za-z0-9_-]{80,}=*'?$",
     "Rails": r'^\s*\{\s*"p"\s*:\s*"[^"]*"\s*,\s*"h"\s*:\s*\{'
     # Two hyphens are letters of base64 for URLs, too: then it is the lengths that tell.
     r"|^[A-Za-z0-9+/]{8,}=*--[A-Za-z0-9+/]{8,}=*(--[A-Za-z0-9+/]{8,}=*)?$"
@@ -50,9 +50,19 @@ _FOREIGN = {
     "SOPS": r"^ENC\[AES256_GCM,",
     "age": r"^age-encryption\.org/v1",
     "OpenSSL": r"^U2FsdGVkX1[A-Za-z0-9+/]{10,}=*",
-    "AWS": r"^(AQICAH|AYAD|AgV4)[A-Za-z0-9+/]{50,}=*$",
+    "AWS": r"^(AQICAH|AYAD|AgV4|Ci[A-D])[A-Za-z0-9+/]{50,}=*$",
+    "Google": r"^CiQA[A-Za-z0-9+/]{40,}=*$",
+    "ASP.NET": r"^CfDJ8[A-Za-z0-9_-]{50,}$",
+    "Cloak": r"^AQpBRVMu[A-Za-z0-9+/]{30,}=*$",
+    "ENC": r"^ENC(\([A-Za-z0-9+/]{20,}=*\)|\[[A-Z0-9]+,[A-Za-z0-9+/]{20,}=*\])$",
     "Halite": r"^MUI[EF]A[A-Za-z0-9_-]{40,}=*(<ENC>)?$",
-    "hexadecimal parts": r"^([0-9a-f]{24}|[0-9a-f]{32}):([0-9a-f]{2}){16,}$",
+    # A nonce of 12 or 16 bytes, then the ciphertext, or it and a tag of 16 bytes in any order.
+    "hexadecimal parts": r"^([0-9a-f]{24}|[0-9a-f]{32}|[0-9A-F]{24}|[0-9A-F]{32})"
+    r"([:.]([0-9a-fA-F]{2}){16,}|[:.][0-9a-fA-F]{32}[:.]([0-9a-fA-F]{2})+"
+    r"|[:.]([0-9a-fA-F]{2})+[:.][0-9a-fA-F]{32})$",
+    "base64 parts": r"^([A-Za-z0-9+/]{16}|[A-Za-z0-9+/]{22}==)"
+    r"([:.][A-Za-z0-9+/]{22}==[:.][A-Za-z0-9+/]+=*|[:.][A-Za-z0-9+/]+=*[:.][A-Za-z0-9+/]{22}==)$"
+    r"|^[A-Za-z0-9+/]{22}==[:.][A-Za-z0-9+/]{22,}=*$",
     "Prisma": r"^v[0-9]+\.aes[a-z0-9]+\.[0-9a-f]{8}\.[A-Za-z0-9_-]+",
     "Defuse": r"^def50[0-9a-f]{80,}$",
     "CipherSweet": r"^(brng|nacl|fips|boring):[A-Za-z0-9+/_-]{16,}",

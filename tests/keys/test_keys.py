@@ -181,6 +181,11 @@ def foreign_values(database: Prepared) -> dict[str, str]:
         "Halite": "MUIFAPH" + base64url(bytes(range(60))) + "<ENC>",
         "hexadecimal parts": f"{'5f7c1e9a' * 4}:{'00ff' * 16}",
         "Laravel": base64.b64encode(b'{"iv":"c2VjcmV0","value":"eA==","mac":"00"}').decode(),
+        "base64 parts": ":".join(base64.b64encode(bytes(size)).decode() for size in (12, 16, 5)),
+        "Google": "CiQA" + base64.b64encode(bytes(60)).decode(),
+        "ASP.NET": "CfDJ8" + base64url(bytes(range(60))),
+        "Cloak": base64.b64encode(b"\x01\x0aAES.GCM.V1" + bytes(40)).decode(),
+        "ENC": f"ENC({base64.b64encode(bytes(32)).decode()})",
     }
 
 
