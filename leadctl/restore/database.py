@@ -114,7 +114,7 @@ def dropped_on_failure(target: Target, name: str, narrate: Narrate) -> Iterator[
         except (LeadctlError, psycopg.Error):
             quoted = sql.Identifier(name).as_string()
             narrate(
-                f"The database {name}, a copy of the rows, is left. The next restore removes it; "
+                f"The database {name}, a copy of the rows, is left. The same command removes it; "
                 f"or run: DROP DATABASE {quoted} WITH (FORCE)"
             )
         raise
