@@ -823,7 +823,7 @@ class Database(Project):
 
         if backup != "latest" and is_dump(absolute(backup)):
             raise UsageError(
-                "Single tables can be restored only from leadctl's own backups.",
+                "A part of a database, or one in place, comes back only from leadctl's own backups.",
                 hint="Restore the file into another database with --into, and copy what is needed.",
             )
         folder, of = self.backup_folder, self._id if backup == "latest" else None

@@ -335,7 +335,7 @@ def check_plan(found: RestorePlan, *, owners: bool, partly: bool = False) -> Non
         raise InsufficientPrivilege(
             f"This role {found.missing_privilege}, which restoring {found.backup} needs.",
             hint="Connect as a superuser, or as the database's owner with CREATEDB; or restore the "
-            "app's own schemas with --in-place.",
+            f"app's own schemas with --in-place{', or all else with --keep-going' * found.may_replace}.",
         )
     if found.obstacles:
         raise DatabaseInUse(
@@ -348,6 +348,7 @@ def check_plan(found: RestorePlan, *, owners: bool, partly: bool = False) -> Non
             f"The server does not have what the backup needs: extension "
             f"{', '.join(found.missing_extensions)}.",
             hint="Install it on the server, restore on another one with --url, or leave it out: "
+            "--keep-going, or of a backup "
             f'--skip "EXTENSION - {found.missing_extensions[0]}"',
         )
     if owners and found.missing_roles and not partly:
