@@ -823,7 +823,7 @@ class Database(Project):
 
         if backup != "latest" and is_dump(absolute(backup)):
             raise UsageError(
-                "A part of a database, or one in place, comes back only from leadctl's own backups.",
+                "Only leadctl's own backups bring back parts of a database, or one in place.",
                 hint="Restore the file into another database with --into, and copy what is needed.",
             )
         folder, of = self.backup_folder, self._id if backup == "latest" else None

@@ -332,10 +332,11 @@ def check_plan(found: RestorePlan, *, owners: bool, partly: bool = False) -> Non
             hint="Drop what earlier restores kept, or restore on another server with --url.",
         )
     if found.missing_privilege and not (partly and found.may_replace):
+        other = ", or all else with --keep-going" if found.may_replace else ""
         raise InsufficientPrivilege(
             f"This role {found.missing_privilege}, which restoring {found.backup} needs.",
             hint="Connect as a superuser, or as the database's owner with CREATEDB; or restore the "
-            f"app's own schemas with --in-place{', or all else with --keep-going' * found.may_replace}.",
+            f"app's own schemas with --in-place{other}.",
         )
     if found.obstacles:
         raise DatabaseInUse(
