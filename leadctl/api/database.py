@@ -710,7 +710,6 @@ class Database(Project):
         return verify(reader, self._rehearse(embedded=embedded) if restore or embedded else None)
 
     def _rehearse(self, *, embedded: bool) -> "Rehearse":
-        from functools import partial
 
         from leadctl.restore.backups import rehearse, rehearse_embedded
 
@@ -1020,12 +1019,11 @@ class Database(Project):
 
         Each step is asked for: it wants a Consent that says yes, or asks.  Raises NotConfirmed.
         """
-        from leadctl.health.fix import Patience, fix
+        from leadctl.health.fix import fix
 
         chosen = [check.name for check in self.checks(only, skip=skip).checks]
-        patience = Patience(self.settings.lock_wait, self.settings.lock_timeout)
         consent = consent_of(confirm)
-        return fix(*self._place_alone, chosen, consent, patience, self.narrate)
+        return fix(*self._place_alone, chosen, consent, self._timeouts, self.narrate)
 
     def inspect(self, *reports: str) -> "Inspection":
         """Look into the server, as `leadctl inspect REPORT`; all reports where none is named."""

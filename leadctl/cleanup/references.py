@@ -17,10 +17,10 @@ from leadctl.catalog.facets import Reference
 from leadctl.cleanup import QUERIES
 from leadctl.cleanup.results import RowsKept
 from leadctl.cleanup.rules import RuleTable
-from leadctl.cleanup.statements import Statements, escaped
+from leadctl.cleanup.statements import Statements
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection
-from leadctl.postgres.queries import identifier, written_by_server
+from leadctl.postgres.queries import escaped, identifier, written_by_server
 
 _LOOKS = 10
 """How often the rows that go along are locked and looked at, until no more turn up."""

@@ -21,6 +21,7 @@ from leadctl.errors import LeadctlError
 from leadctl.journal import state
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.queries import escaped
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import told
 
@@ -243,9 +244,7 @@ class RefusedRows:
         (relation,) = read_numbered(connection, [statements.table.oid], "indexes").values()
         self._columns = relation.primary_key
         columns = sql.SQL(", ").join(
-            sql.SQL("pg_catalog.left({}::pg_catalog.text, {})").format(
-                sql.Identifier(column.replace("%", "%%")), _LENGTH
-            )
+            sql.SQL("pg_catalog.left({}::pg_catalog.text, {})").format(escaped(column), _LENGTH)
             for column in self._columns or ("ctid",)
         )
         select = sql.SQL(

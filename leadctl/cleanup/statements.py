@@ -28,7 +28,7 @@ from leadctl.errors import InvalidRule
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, set_session
 from leadctl.postgres.exact import Authored, authored
-from leadctl.postgres.queries import parts_of, written_by_user
+from leadctl.postgres.queries import escaped, parts_of, written_by_user
 from leadctl.postgres.translate import told
 
 _READS = re.compile(r"\b(select|table)\b", re.IGNORECASE)
@@ -443,8 +443,3 @@ def _has_scan(node: Mapping[str, Any], alias: str) -> bool:
         for below in node.get("Plans", [])
         if below.get("Parent Relationship") not in {"SubPlan", "InitPlan"}
     )
-
-
-def escaped(*parts: str) -> sql.Identifier:
-    """Return an identifier as a part of a statement that has parameters."""
-    return sql.Identifier(*(part.replace("%", "%%") for part in parts))

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 
-from leadctl.health.check import Evidence, Facts, Skip, check, graded, joined
+from leadctl.health.check import Evidence, Facts, Skip, check, graded
 from leadctl.health.shared import Row
+from leadctl.text import listed
 
 _MOST_WAITING = 1000
 """As many as the report has at most."""
@@ -26,7 +27,7 @@ def blocking(facts: Facts) -> Evidence:
     holders = [row["session"] for row in rows if row["blocked_by"] is None]
     return graded(
         round(longest, 1),
-        f"{_many(waiting)} for {joined(holders) or 'each other'}, {longest:.0f} s",
+        f"{_many(waiting)} for {listed(holders) or 'each other'}, {longest:.0f} s",
         f"See: leadctl inspect blocking; {_end_of(holders)}",
     )
 

@@ -5,7 +5,7 @@ is the function's, its description the docstring's first line.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
@@ -35,6 +35,7 @@ from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import beside, version_of
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import told
+from leadctl.text import listed
 
 if TYPE_CHECKING:
     from leadctl.apps.registry import App
@@ -50,9 +51,6 @@ _COUNTERS: Mapping[str, tuple[str, ...]] = {
     "database": ("database", "deadlocks", "temp_bytes"),
 }
 """Reports with numbers that only grow: the column that tells their rows apart, then the numbers."""
-
-
-_SHOWN = 3
 
 
 class CheckStatus(Enum):
@@ -109,7 +107,7 @@ class Facts:
     app_was_named: bool
     """Whether somebody named the app, rather than its being the default."""
     keyring: "Callable[[], Keyring]"
-    """Reads the keyring; raises what `crypto.keyring.keyring_of` raises."""
+    """Reads the keyring; raises what `crypto.cipher.keyring_of` raises."""
     rules: Callable[[], Iterable[str]]
     """Reads the names of the app's retention rules; raises what `cleanup.rules.rules_of` does."""
     interval: float = 0.0
@@ -271,7 +269,7 @@ class Facts:
         if not counts:
             return NOT_COUNTED
         return (
-            f"track_counts is off for {joined(roles)}: what they do is not counted" if roles else ""
+            f"track_counts is off for {listed(roles)}: what they do is not counted" if roles else ""
         )
 
     @cached_property
@@ -448,9 +446,3 @@ def _difference(before: list[Row], after: list[Row], columns: tuple[str, ...]) -
         else row
         for row in after
     ]
-
-
-def joined(names: Sequence[str]) -> str:
-    """Return the first three names, and how many more there are."""
-    more = f" and {len(names) - _SHOWN} more" if names[_SHOWN:] else ""
-    return ", ".join(names[:_SHOWN]) + more

@@ -18,14 +18,13 @@ from leadctl.health.check import (
     check,
     critical,
     graded,
-    joined,
     ok,
     warning,
 )
 from leadctl.keys.encrypted_values import ColumnKeys, EncryptedTable, count_values, sample
 from leadctl.postgres import exact
 from leadctl.restore.kept import read_kept
-from leadctl.text import size
+from leadctl.text import listed, size
 
 if TYPE_CHECKING:
     from leadctl.backup.storage import DatabaseId, StoredBackup
@@ -190,7 +189,7 @@ def kept_by_restores(facts: Facts) -> Evidence:
     total = sum(each.bytes or 0 for each in kept)
     return graded(
         days,
-        f"{joined([each.name for each in kept])} of {size(total)}, since {days} days",
+        f"{listed([each.name for each in kept])} of {size(total)}, since {days} days",
         "See: leadctl db kept; if no longer needed: leadctl db kept --drop NAME",
     )
 

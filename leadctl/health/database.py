@@ -23,7 +23,6 @@ from leadctl.health.check import (
     check,
     critical,
     graded,
-    joined,
     ok,
     tables_of,
     warning,
@@ -34,7 +33,7 @@ from leadctl.migrate.revisions import read_history
 from leadctl.migrate.status import status_of
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection
-from leadctl.text import restore_command
+from leadctl.text import listed, restore_command
 
 _SHOWN = 3
 
@@ -79,7 +78,7 @@ def schema(facts: Facts) -> Evidence:
 
 
 def _named(tables: Sequence[str]) -> str:
-    return f"the table {tables[0]}" if len(tables) == 1 else f"each of the tables {joined(tables)}"
+    return f"the table {tables[0]}" if len(tables) == 1 else f"each of the tables {listed(tables)}"
 
 
 def _restore(tables: Sequence[str]) -> str:

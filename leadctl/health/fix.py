@@ -24,7 +24,7 @@ from leadctl.journal import state
 from leadctl.journal.guard import Consent
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
-from leadctl.postgres.connect import Connection, connect, set_session
+from leadctl.postgres.connect import Connection, Timeouts, connect, set_session
 from leadctl.postgres.queries import identifier, parts_of, written_by_server
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import told
@@ -48,20 +48,12 @@ class Fix:
 _LOOK_SECONDS = 0.01
 
 
-@dataclass(frozen=True)
-class Patience:
-    """Seconds to wait for another run of leadctl, and for a lock on a table."""
-
-    lock_wait: float
-    lock_timeout: float
-
-
 def fix(
     target: Target,
     app: App,
     checks: Sequence[str],
     consent: Consent,
-    patience: Patience,
+    timeouts: Timeouts,
     narrate: Narrate,
 ) -> tuple[FixResult, ...]:
     """Fix what the named checks find and what can safely be fixed, each after consent.
@@ -83,7 +75,7 @@ def fix(
                 "--fix asks before each step, but there is no terminal.",
                 hint="Rerun with --yes.",
             )
-        stack.enter_context(schema_lock(target, "fix", patience.lock_wait, narrate))
+        stack.enter_context(schema_lock(target, "fix", timeouts.lock_wait, narrate))
         entry = None
         if state.is_there(connection):
             entry = stack.enter_context(journaled(target, "health-check --fix", app.name))
@@ -92,7 +84,7 @@ def fix(
         for step in _fixes(connection, target, app, checks):
             if consent.yes:
                 narrate(step.statement.as_string(connection))
-            results.append(_apply(connection, worker, step, consent, patience))
+            results.append(_apply(connection, worker, step, consent, timeouts))
             if entry:
                 done = [each.statement for each in results if each.outcome == "done"]
                 entry.note(fixed=done)
@@ -109,12 +101,12 @@ def _fixes(
 
 
 def _apply(
-    connection: Connection, worker: Connection, step: Fix, consent: Consent, patience: Patience
+    connection: Connection, worker: Connection, step: Fix, consent: Consent, timeouts: Timeouts
 ) -> FixResult:
     statement = step.statement.as_string(connection)
     if not consent.yes and not (consent.ask and consent.ask(f"{statement}?")):
         return FixResult(step.check, statement, "declined")
-    timeout = 0 if step.waits else round(patience.lock_timeout * 1000)
+    timeout = 0 if step.waits else round(timeouts.lock_timeout * 1000)
     set_session(worker, {"lock_timeout": f"{timeout}ms"})
     try:
         _alone(connection, worker, step)

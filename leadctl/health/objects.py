@@ -1,8 +1,8 @@
 """Checks of the schema's tables, indexes, constraints and sequences."""
 
-from leadctl.health.check import CheckStatus, Evidence, Facts, Skip, check, graded, joined
+from leadctl.health.check import CheckStatus, Evidence, Facts, Skip, check, graded
 from leadctl.health.shared import Row
-from leadctl.text import size
+from leadctl.text import listed, size
 
 _BLOAT_BYTES = 150 * 10**6
 """Less wasted space than this is not worth a word, whatever its share."""
@@ -46,7 +46,7 @@ def duplicate_indexes(facts: Facts) -> Evidence:
     pairs = [f"{row['index']} = {row['same_as']}" for row in rows]
     return graded(
         len(rows),
-        joined(pairs) or "no two are alike",
+        listed(pairs) or "no two are alike",
         f"Drop one of each in a revision: {rows[0]['remedy']}" if rows else "",
     )
 
@@ -58,7 +58,7 @@ def missing_indexes(facts: Facts) -> Evidence:
     names = [f"{row['table']}.{row['constraint']}" for row in rows]
     return graded(
         len(rows),
-        joined(names) or "every foreign key has one",
+        listed(names) or "every foreign key has one",
         f"Write a revision with: {rows[0]['remedy']}" if rows else "",
     )
 
@@ -70,7 +70,7 @@ def unvalidated_constraints(facts: Facts) -> Evidence:
     names = [f"{row['table']}.{row['constraint']}" for row in rows]
     return graded(
         len(rows),
-        joined(names) or "all are validated",
+        listed(names) or "all are validated",
         f"Run: ALTER DOMAIN {rows[0]['table']} VALIDATE CONSTRAINT {rows[0]['constraint']}"
         if rows and all(row["of_domain"] for row in rows)
         else "Validate them with: leadctl health-check --fix",
@@ -88,7 +88,7 @@ def narrow_foreign_keys(facts: Facts) -> Evidence:
     ]
     return graded(
         len(rows),
-        joined(names) or "every foreign key is as wide as its key",
+        listed(names) or "every foreign key is as wide as its key",
         f"Make {rows[0]['table']}.{rows[0]['column']} a {rows[0]['referenced_type']} in a revision."
         if rows
         else "",
@@ -215,7 +215,7 @@ def bloat(facts: Facts) -> Evidence:
     large = [row for row in rows if (row["wasted_bytes"] or 0) >= _BLOAT_BYTES]
     if not large:
         if unknown:
-            names = joined([_relation(row) for row in unknown])
+            names = listed([_relation(row) for row in unknown])
             raise Skip(f"no statistics, none that may be read, or old ones, of {names}")
         return graded(0, f"nothing wastes {size(_BLOAT_BYTES)}")
     worst = max(large, key=lambda row: row["wasted_percent"])
@@ -275,4 +275,4 @@ def _relation(row: Row) -> str:
 
 
 def _listed(rows: list[Row], column: str) -> str:
-    return joined([row[column] for row in rows])
+    return listed([row[column] for row in rows])

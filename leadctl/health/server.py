@@ -11,12 +11,11 @@ from leadctl.health.check import (
     check,
     critical,
     graded,
-    joined,
     ok,
     warning,
 )
 from leadctl.health.shared import Row
-from leadctl.text import size, utc
+from leadctl.text import listed, size, utc
 
 _MILLION = 1_000_000
 _GB = 10**9
@@ -109,7 +108,7 @@ def replication(facts: Facts) -> Evidence:
         if row["state"] == "catchup"
     ]
     if sent:
-        message += f"; not caught up: {joined(sent)}"
+        message += f"; not caught up: {listed(sent)}"
     at_least = CheckStatus.WARNING if sent else CheckStatus.OK
     return graded(round(lag, 1), message, hint, at_least=at_least)
 
@@ -123,13 +122,13 @@ def citus_nodes(facts: Facts) -> Evidence:
     down = [row["node"] for row in rows if not row["active"] or not row["reached_by"]]
     if down:
         return critical(
-            f"down: {joined(down)}, of {len(rows)} nodes; what they hold cannot be read",
+            f"down: {listed(down)}, of {len(rows)} nodes; what they hold cannot be read",
             "Start the node, or look at its log and network: leadctl inspect nodes",
         )
     partly = [row["node"] for row in rows if row["reached_by"] < row["asked"]]
     if partly:
         return warning(
-            f"{joined(partly)} not reached by every other node",
+            f"{listed(partly)} not reached by every other node",
             "Look at the network between the nodes: leadctl inspect nodes",
         )
     return ok(f"{len(rows)} nodes, each reached by all others")
@@ -157,7 +156,7 @@ def replication_slots(facts: Facts) -> Evidence:
     if not unread:
         return graded(retained, message, hint)
     hint = f"Start its reader, or: SELECT pg_drop_replication_slot('{unread[0]}')"
-    unread_message = f"no one reads {joined(unread)}; {message}"
+    unread_message = f"no one reads {listed(unread)}; {message}"
     return graded(retained, unread_message, hint, at_least=CheckStatus.WARNING)
 
 

@@ -20,7 +20,7 @@ from leadctl.errors import MissingExtension, UnknownReport
 from leadctl.files import write_whole
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect, set_session
-from leadctl.postgres.queries import Queries, Query, beside, version_of
+from leadctl.postgres.queries import OPEN_END, Queries, Query, beside, version_of
 from leadctl.postgres.replica import Reading, reading
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import told
@@ -111,11 +111,7 @@ def find(name: str) -> Diagnostic:
 
 
 def _versions(block: Query) -> str:
-    return f"{block.since}-" + (str(block.until) if block.until < _OPEN_END else "")
-
-
-_OPEN_END = 999
-"""The last version of a block that has none, as `postgres.queries` reads it."""
+    return f"{block.since}-" + (str(block.until) if block.until < OPEN_END else "")
 
 
 STATEMENT_SECONDS = 30.0

@@ -21,6 +21,8 @@ from psycopg import sql
 _PART = r'(?:"(?:[^"\0]|"")+"|[^\W\d][\w$]*)'
 _NAME = re.compile(rf"{_PART}(?:\.{_PART})*")
 _PARTS = re.compile(_PART)
+OPEN_END = 999
+"""The last version of a block that has none."""
 
 
 def parts_of(quoted: str) -> tuple[str, ...]:
@@ -40,6 +42,11 @@ def identifier(quoted: str) -> sql.Identifier:
     Raises ValueError where the text is anything else.
     """
     return sql.Identifier(*parts_of(quoted))
+
+
+def escaped(*parts: str) -> sql.Identifier:
+    """Return an identifier for a statement that has parameters, in which a % is doubled."""
+    return sql.Identifier(*(part.replace("%", "%%") for part in parts))
 
 
 def written_by_server(definition: str) -> sql.SQL:
@@ -213,7 +220,7 @@ def _query(header: re.Match[str], text: str) -> Query:
         name=header["name"],
         what=re.sub(r"\s*\n(-- +)?", " ", header["what"]).strip(),
         since=int(header["since"]),
-        until=int(header["until"] or 999),
+        until=int(header["until"] or OPEN_END),
         sql=text.strip().rstrip(";"),
         needs=header["needs"],
         uses=tuple((header["uses"] or header["needs"] or "").split(", ")),

@@ -13,7 +13,7 @@ from leadctl.catalog.relations import Relation, read_table, relation_names
 from leadctl.errors import UnknownColumn, UnknownTable
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection
-from leadctl.postgres.queries import beside, written_by_server
+from leadctl.postgres.queries import beside, escaped, written_by_server
 from leadctl.text import did_you_mean
 
 
@@ -61,7 +61,7 @@ def value(given: Any) -> Fragment:
 
 def name(*parts: str) -> Fragment:
     """Return an identifier; a % in it is doubled, since statements here always have parameters."""
-    return Fragment(sql.Identifier(*(part.replace("%", "%%") for part in parts)))
+    return Fragment(escaped(*parts))
 
 
 def operator(qualified: str) -> Fragment:

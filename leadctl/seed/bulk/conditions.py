@@ -19,7 +19,7 @@ from leadctl.catalog.relations import Relation
 from leadctl.errors import CannotInfer
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection
-from leadctl.postgres.queries import beside, version_of, written_by_server
+from leadctl.postgres.queries import beside, escaped, version_of, written_by_server
 from leadctl.seed.bulk.values import SPANS
 
 _QUERIES = beside(__file__, "bulk.sql")
@@ -49,7 +49,7 @@ class Condition:
             return sql.SQL("({})").format(with_parameters(self.expression))
         return sql.SQL("(SELECT {} FROM (SELECT {}::{} AS value) AS domain)").format(
             with_parameters(self.expression),
-            sql.Identifier(self.columns[0].replace("%", "%%")),
+            escaped(self.columns[0]),
             written_by_server(self.base),
         )
 
@@ -253,7 +253,7 @@ class RowsAsked:
         places = [sql.Identifier(f"c{i}") for i in range(len(columns))]
         cast = comma.join(
             sql.SQL("{}::{} AS {}").format(
-                place, written_by_server(self._types[name]), sql.Identifier(name.replace("%", "%%"))
+                place, written_by_server(self._types[name]), escaped(name)
             )
             for place, name in zip(places, columns, strict=True)
         )
@@ -263,7 +263,7 @@ class RowsAsked:
             cast,
             comma.join([sql.SQL("pg_catalog.unnest(%s::pg_catalog.text[])")] * len(columns)),
             comma.join(places),
-            sql.Identifier(self._name.replace("%", "%%")),
+            escaped(self._name),
         )
 
 
