@@ -196,7 +196,8 @@ def with_others(app: App, models: Catalog, found: Catalog) -> Catalog:
 def _named_as_found(app: App, models: Catalog, found: Catalog) -> Catalog:
     """Return models whose constraints without a name have that of an equal one that is found.
 
-    Those that `init` writes of a database have all their names.
+    Those that `init` writes of a database have all their names.  Alembic compares the names of
+    unique constraints only, and so it is where it has the say.
     """
     if app.models is None and app.environment is None:
         return models
@@ -205,6 +206,7 @@ def _named_as_found(app: App, models: Catalog, found: Catalog) -> Catalog:
         for table in load_metadata(app).tables.values()
         for constraint in table.constraints
         if isinstance(constraint.name, str)
+        and (app.environment is None or constraint.__visit_name__ == "unique_constraint")
     }
 
     def same(key: str, each: Attributes) -> tuple[str | None, str]:

@@ -214,6 +214,16 @@ KINDS = {
         call=", include_object=lambda item, name, *_: name != 'owners'",
         sql="CREATE TABLE owners (id serial PRIMARY KEY)",
     ),
+    "names that a convention gives later": Kind(
+        animals='sa.Column("parent", sa.Integer, sa.ForeignKey("animals.id")),'
+        ' sa.Column("n", sa.Integer, sa.CheckConstraint("n > 0", name="few"))',
+        convention='naming_convention={"pk": "pk_%(table_name)s", "ck": "ck_%(constraint_name)s",'
+        ' "fk": "fk_%(table_name)s_%(column_0_name)s"}',
+        revisions=first(
+            'op.execute("CREATE TABLE animals (id serial PRIMARY KEY,'
+            ' parent int REFERENCES animals, n int CHECK (n > 0))")'
+        ),
+    ),
     "a column left out": Kind(
         call=', include_object=lambda o, name, kind, *_: (kind, name) != ("column", "old")',
         revisions=first(
