@@ -12,6 +12,8 @@ import pytest
 from psycopg import sql
 
 from leadctl.inspect import run
+from leadctl.render import terminal
+from leadctl.render.views import inspect as views
 from tests.conftest import Cli, Prepare, Prepared
 from tests.servers import Server
 
@@ -341,3 +343,19 @@ def test_a_session_that_ends_in_the_middle(
     assert {each["skipped"] for each in reports[3:]} == {"the connection was lost"}
     assert all(each["description"] for each in reports)
     assert outcome.json["server_version"]
+
+
+def test_who_waits_for_whom_can_be_read_in_eighty_columns() -> None:
+    """Each session is one line: a column that has no room is left out, and not one letter wide."""
+    waits = {"state": "active", "waiting_seconds": 3.0, "transaction_seconds": 4.0}
+    queue = [
+        {"session": f"{'  ' * depth}{32540 + depth}", "blocked_by": 32539 + depth, "user": "postgres",
+         "application": f"checkout-worker-{depth}", **waits, "wants": "ExclusiveLock",
+         "relation": "orders", "query": "UPDATE orders SET paid = $1"}
+        for depth in range(3)
+    ]  # fmt: skip
+    report = run.InspectReport("blocking", "Who waits for whom?", tuple(queue))
+    shown = terminal.render([*views.report(report)], width=80, color=False)
+    title, _, *lines = shown.split("\n\n", 1)[1].splitlines()
+    assert re.split(r"\s{2,}", title)[:2] == ["Session", "Blocked by"]
+    assert [line.split()[0] for line in lines] == ["32540", "32541", "32542"]

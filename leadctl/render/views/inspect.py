@@ -18,7 +18,9 @@ from leadctl.render.blocks import (
 )
 from leadctl.text import counted, size, span
 
-_LONG = frozenset({"definition", "remedy", "query", "last_query"})
+_LONG = frozenset(
+    {"definition", "remedy", "query", "last_query", "wants", "transaction_seconds", "application"}
+)
 """Columns that a narrow terminal does without."""
 _QUERY_WIDTH = 80
 _ROWS_OF_ALL = 20
