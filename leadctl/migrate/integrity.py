@@ -21,6 +21,7 @@ from leadctl.migrate.revisions import History, read_history
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
+from leadctl.postgres.translate import missing_extension
 from leadctl.redact import scrub
 
 _OF_ALEMBIC = "SELECT pg_catalog."
@@ -147,6 +148,24 @@ def _read_complete(
     current = state.current_revisions(connection, target.schema, app.version_table) or []
     _refuse_missing(target, history, current, recorded)
     return current, recorded
+
+
+def refuse_missing_extensions(connection: Connection, pending: Sequence[Revision]) -> None:
+    """Refuse revisions of which one makes an extension that the server does not have.
+
+    Otherwise those before it would be applied, and the next run fail the same way.
+    """
+    wanted = {name: each.id for each in reversed(pending) for name in each.extensions}
+    if not wanted:
+        return
+    known = connection.execute(
+        "SELECT name FROM pg_catalog.pg_available_extensions UNION ALL"
+        " SELECT extname FROM pg_catalog.pg_extension"
+    )
+    found = {name for (name,) in known}
+    for name, revision in wanted.items():
+        if name not in found:
+            raise missing_extension(name, f"{revision} makes it. Nothing was applied.")
 
 
 def _renumbered(history: History, recorded: Sequence[AppliedRevision]) -> dict[str, Revision]:

@@ -9,7 +9,7 @@ from psycopg import sql
 from leadctl.apps.registry import App
 from leadctl.errors import ConnectionFailed, UnknownDatabase
 from leadctl.journal import state
-from leadctl.migrate.integrity import open_history, read_verified
+from leadctl.migrate.integrity import open_history, read_verified, refuse_missing_extensions
 from leadctl.migrate.lint import find_squawk
 from leadctl.migrate.plan import LintedRevision, LintResult, MigrationPlan
 from leadctl.migrate.planner import Planner, looking
@@ -46,6 +46,8 @@ def plan(
         current = read_verified(connection, target, app, history) if connection else []
         planner = Planner(app, history, connection, target.schema, allow)
         pending = history.pending(current, history.goal(to, current))[:steps]
+        if connection:
+            refuse_missing_extensions(connection, pending)
         with planner.trying(target, pending) if tried else nullcontext(NOT_ASKED) as not_tried:
             revisions = tuple(planner.revision(each) for each in pending)
         return MigrationPlan(

@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING
 from leadctl.apps.registry import App
 from leadctl.errors import RevisionMixed
 from leadctl.journal.lock import schema_lock
-from leadctl.migrate.integrity import open_history, read_current, read_verified
+from leadctl.migrate.integrity import (
+    open_history,
+    read_current,
+    read_verified,
+    refuse_missing_extensions,
+)
 from leadctl.migrate.revision import AppliedNow, Revision
 from leadctl.migrate.revisions import History
 from leadctl.postgres.connect import Connection, Timeouts
 from leadctl.postgres.provision import connect_or_create, ensure_schema
 from leadctl.postgres.target import Target
-from leadctl.postgres.translate import missing_extension
 from leadctl.progress import Narrate, Progress
 
 if TYPE_CHECKING:
@@ -75,7 +79,7 @@ def up(
             current = read_verified(session, target, app, history)
             pending = history.pending(current, goal)[:steps]
             if pending:  # else the run that held the lock did it
-                _refuse_missing_extensions(session, pending)
+                refuse_missing_extensions(session, pending)
                 _permit(session, target, app, history, pending, allow, consent, narrate)
                 ensure_schema(session, target, narrate)
                 before()
@@ -124,24 +128,6 @@ def apply_locked(
     )
     entry.note(applying=None, applied=[step.revision for step in applied])
     return applied
-
-
-def _refuse_missing_extensions(connection: Connection, pending: Sequence[Revision]) -> None:
-    """Refuse revisions of which one makes an extension that the server does not have.
-
-    Otherwise those before it would be applied, and the next run fail the same way.
-    """
-    wanted = {name: each.id for each in reversed(pending) for name in each.extensions}
-    if not wanted:
-        return
-    known = connection.execute(
-        "SELECT name FROM pg_catalog.pg_available_extensions UNION ALL"
-        " SELECT extname FROM pg_catalog.pg_extension"
-    )
-    found = {name for (name,) in known}
-    for name, revision in wanted.items():
-        if name not in found:
-            raise missing_extension(name, f"{revision} makes it. Nothing was applied.")
 
 
 def _permit(

@@ -543,6 +543,8 @@ def test_an_extension_that_the_server_lacks(
     assert "does not have the extension no-such-one" in done.err
     assert "Install no-such-one where the server runs" in done.err
     assert "or set DATABASE_URL to a server that has it" in done.err
+    planned = cli("migrate", "--plan", url=url)  # else it would be found to be in order
+    assert (planned.code, planned.err) == (1, done.err)
 
 
 def test_an_extension_that_is_not_made_for_certain_stops_nothing(
