@@ -229,30 +229,33 @@ ORDER BY c.relname, n.conname
 -- what: Which foreign keys are narrower than the key that they refer to, so that its rows cannot all be
 --       referred to?  A domain is as wide as its base type.
 -- versions: 15-
-WITH RECURSIVE domains AS (
-    SELECT oid, typbasetype AS type FROM pg_type WHERE typtype = 'd'
+WITH RECURSIVE own AS MATERIALIZED (
+    SELECT n.conname, n.conrelid, n.confrelid, k.child, k.parent, a.atttypid AS child_type, b.atttypid AS parent_type
+    FROM pg_constraint n
+    CROSS JOIN LATERAL unnest(n.conkey, n.confkey) AS k (child, parent)
+    JOIN pg_attribute a ON a.attrelid = n.conrelid AND a.attnum = k.child
+    JOIN pg_attribute b ON b.attrelid = n.confrelid AND b.attnum = k.parent
+    WHERE n.contype = 'f' AND n.conparentid = 0 AND a.atttypid <> b.atttypid
+      AND n.conrelid = ANY (ARRAY(
+        SELECT d.objid FROM pg_depend d JOIN pg_namespace n ON n.oid = d.refobjid
+        WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_namespace'::regclass AND n.nspname = ANY (%(schemas)s)))
+), base AS (
+    SELECT oid, oid AS type FROM (SELECT child_type FROM own UNION SELECT parent_type FROM own) AS used (oid)
     UNION ALL
-    SELECT d.oid, t.typbasetype FROM domains d JOIN pg_type t ON t.oid = d.type WHERE t.typtype = 'd'
+    SELECT b.oid, t.typbasetype FROM base b JOIN pg_type t ON t.oid = b.type WHERE t.typtype = 'd'
 ), widths AS (
-    SELECT oid, CASE oid WHEN 'int2'::regtype THEN 2 WHEN 'int4'::regtype THEN 4 ELSE 8 END AS width
-    FROM pg_type WHERE oid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
-    UNION ALL
-    SELECT oid, CASE type WHEN 'int2'::regtype THEN 2 WHEN 'int4'::regtype THEN 4 ELSE 8 END
-    FROM domains WHERE type IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
+    SELECT oid, CASE type WHEN 'int2'::regtype THEN 2 WHEN 'int4'::regtype THEN 4 ELSE 8 END AS width
+    FROM base WHERE type IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
 )
 SELECT c.oid::regclass::text AS "table", quote_ident(n.conname) AS "constraint",
        quote_ident(a.attname) AS "column", format_type(a.atttypid, a.atttypmod) AS type,
        n.confrelid::regclass::text AS "references", quote_ident(b.attname) AS referenced_column,
        format_type(b.atttypid, b.atttypmod) AS referenced_type
-FROM pg_constraint n
+FROM own n
 JOIN pg_class c ON c.oid = n.conrelid
-CROSS JOIN LATERAL unnest(n.conkey, n.confkey) AS k (child, parent)
-JOIN pg_attribute a ON a.attrelid = n.conrelid AND a.attnum = k.child
-JOIN pg_attribute b ON b.attrelid = n.confrelid AND b.attnum = k.parent
-JOIN widths v ON v.oid = a.atttypid
-JOIN widths w ON w.oid = b.atttypid
-WHERE n.contype = 'f' AND n.conparentid = 0
-  AND n.conrelid = ANY (ARRAY(
-        SELECT d.objid FROM pg_depend d JOIN pg_namespace n ON n.oid = d.refobjid
-        WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_namespace'::regclass AND n.nspname = ANY (%(schemas)s))) AND v.width < w.width
+JOIN pg_attribute a ON a.attrelid = n.conrelid AND a.attnum = n.child
+JOIN pg_attribute b ON b.attrelid = n.confrelid AND b.attnum = n.parent
+JOIN widths v ON v.oid = n.child_type
+JOIN widths w ON w.oid = n.parent_type
+WHERE v.width < w.width
 ORDER BY c.relname, n.conname, a.attname

@@ -382,9 +382,11 @@ WHERE n.conrelid = ANY (ARRAY(
   -- From 18 on one may be NOT ENFORCED: it is not meant to be checked.
   AND coalesce((to_jsonb(n) ->> 'conenforced')::boolean, true)
 UNION ALL
-SELECT t.oid::regtype::text, true, quote_ident(n.conname), pg_get_constraintdef(n.oid)
-FROM pg_constraint n JOIN pg_type t ON t.oid = n.contypid
-WHERE NOT n.convalidated AND t.typnamespace IN (SELECT oid FROM pg_namespace WHERE nspname = ANY (%(schemas)s))
+SELECT n.contypid::regtype::text, true, quote_ident(n.conname), pg_get_constraintdef(n.oid)
+FROM pg_constraint n
+WHERE n.contypid = ANY (ARRAY(
+        SELECT d.objid FROM pg_depend d JOIN pg_namespace n ON n.oid = d.refobjid
+        WHERE d.classid = 'pg_type'::regclass AND d.refclassid = 'pg_namespace'::regclass AND n.nspname = ANY (%(schemas)s))) AND NOT n.convalidated
 ORDER BY 1, 3
 
 -- name: missing_primary_keys
