@@ -14,6 +14,8 @@ from leadctl.text import plain, size
 _RED = ";31"
 _TERMINAL_SECONDS = 0.1
 _LOG_SECONDS = 10.0
+_TELLING = 0.02
+"""Before this share is done, its pace says nothing of the rest."""
 _PLAINLY = "leadctl: plainly"
 _FOR_PEOPLE = {"table", "nagios"}
 """Formats that a stream shows as well as it can; the others are data, and UTF-8."""
@@ -124,7 +126,7 @@ def _progress_text(done: int, total: int, unit: str, seconds: float) -> str:
     rate = done / seconds if seconds > 0 else 0.0
     text = shown(done) + (f" of {shown(total)}" if total else "")
     text += f"{'' if unit == 'B' else f' {unit}'}, {shown(rate)} a second"
-    if total > done and rate:
+    if rate and total > done >= total * _TELLING:
         left = int((total - done) / rate)
         text += f", {left // 60}:{left % 60:02d} left"
     return text

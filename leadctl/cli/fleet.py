@@ -66,7 +66,9 @@ class FleetUse:
     """How a command is used for a fleet."""
 
     refuses: Sequence[str] = ()
-    """Its options that mean nothing for many targets, by the names of their parameters."""
+    """Its options that mean nothing for many targets, by the names of their parameters.
+
+    An argument is in capitals, as it is typed."""
     by_database: bool = False
     """Whether it is about databases, so that one target of each is enough."""
     metrics_to: str | None = None
@@ -135,7 +137,8 @@ def run_for_fleet(
     from leadctl.api.fleet import Fleet
     from leadctl.fleet.run import Bounds, Outcome
 
-    not_with("--fleet", **{name.removesuffix("_checks"): values[name] for name in use.refuses})
+    refused = {name.removesuffix("_checks"): values[name.lower()] for name in use.refuses}
+    not_with("--fleet", **refused)
     metrics_to = values.get(use.metrics_to) if use.metrics_to else None
     if use.metrics_to:
         values = values | {use.metrics_to: None}

@@ -33,6 +33,8 @@ _STYLES: dict[Style, str] = {
 }
 
 _PADDING = 3
+_READABLE = 12
+"""A narrower column of words is hard to read."""
 """Columns of the terminal between two columns of a table."""
 _NARROWEST = 16
 _WHOLE = 36
@@ -70,11 +72,14 @@ def _grid(grid: Grid, width: int) -> Table:
     columns = [Column(each) if isinstance(each, str) else each for each in grid.columns]
     rows = [[_cell(value) for value in row] for row in grid.rows]
     kept = _that_fit(columns, rows, width)
+    keys = _keys_stay_whole(
+        [columns[i] for i in kept], [[row[i] for i in kept] for row in rows], width
+    )
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", show_edge=False)
     for index in kept:
         column = columns[index]
         justify: JustifyMethod = "right" if column.numbers else "left"
-        whole = column.numbers or column.key
+        whole = column.numbers or (column.key and keys)
         table.add_column(column.title, justify=justify, overflow="fold", no_wrap=whole)
     for row in rows:
         table.add_row(*(row[index] for index in kept))
@@ -97,6 +102,16 @@ def _only(grid: DataGrid, places: Sequence[int]) -> DataGrid:
     """Return a grid with some of its columns, in a given order."""
     columns = [grid.columns[place] for place in places]
     return DataGrid(columns, [[row[place] for place in places] for row in grid.rows])
+
+
+def _keys_stay_whole(columns: Sequence[Column], rows: Sequence[Sequence[Text]], width: int) -> bool:
+    """Whether keys in one line leave room for the other columns, which are not seen else."""
+    left = width - (len(columns) - 1) * _PADDING
+    for index, column in enumerate(columns):
+        lines = (line for row in rows for line in row[index].plain.split("\n"))
+        widest = max(map(cell_len, (column.title, *lines)))
+        left -= widest if column.numbers or column.key else min(widest, _READABLE)
+    return left >= 0
 
 
 def _that_fit(columns: Sequence[Column], rows: Sequence[Sequence[Text]], width: int) -> list[int]:

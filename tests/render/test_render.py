@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from leadctl.cli.console import _progress_text
 from leadctl.render import csv as csv_writer
 from leadctl.render import table, terminal
 from leadctl.render.blocks import Cell, Column, Grid, Line, Pairs
@@ -131,3 +132,30 @@ def test_data_is_utf_8_whatever_the_terminal_is(leadconnector: Prepared, output:
     )
     assert process.returncode == 0
     assert "株" in process.stdout.decode("utf-8")
+
+
+def test_a_long_name_does_not_hide_what_is_said_of_it() -> None:
+    name = "tenant_" + "x" * 56
+    said = "the column does not exist in the table of customers"
+    titles = [Column("Target", key=True), Column("State"), Column("What"), Column("Next", key=True)]
+    row = (name, "failed", said, f"leadctl migrate --fleet tenants --only {name}")
+    for width in (60, 80):
+        lines = terminal.render([Grid(titles, [row])], width=width, color=False).splitlines()
+        assert max(map(len, lines)) <= width
+        assert "failed" in lines[2]
+        assert len(lines) < 16, "no column is a letter wide"
+    wide = terminal.render([Grid(titles, [row])], width=240, color=False)
+    assert f"--only {name}" in wide
+    short = (("acme", "failed", said, "leadctl migrate --fleet tenants --only acme"),)
+    assert "--only acme" in terminal.render([Grid(titles, short)], width=80, color=False)
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "seconds", "left"),
+    [(1, 10_000, 20, None), (200, 10_000, 20, "16:20"), (0, 5, 1, None), (5, 5, 1, None)],
+)
+def test_time_left_is_told_when_it_can_be_known(
+    done: int, total: int, seconds: float, left: str | None
+) -> None:
+    text = _progress_text(done, total, "targets", seconds)
+    assert (f", {left} left" in text) if left else ("left" not in text)

@@ -38,7 +38,7 @@ group = subtree("tenants", "Schema", "Manage tenants: schemas that each hold the
 
 
 @group.leaf("list")
-@command(Effect.READS, outputs=("table", "json", "csv"), fleet=FleetUse(refuses=("pattern",)))
+@command(Effect.READS, outputs=("table", "json", "csv"), fleet=FleetUse(refuses=("PATTERN",)))
 def list_(
     run: Run,
     *,
