@@ -3,7 +3,9 @@
 import atexit
 import os
 import signal
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
@@ -68,19 +70,37 @@ class Terminated(BaseException):
     """SIGTERM or SIGHUP arrived."""
 
 
+_REASONS: dict[int, type[BaseException]] = {
+    signal.SIGINT: KeyboardInterrupt,
+    signal.SIGTERM: Terminated,
+    signal.SIGHUP: Terminated,
+}
+
+
+def cut_off(seconds: float) -> None:
+    """Let a server or a network that goes silent hold up the end for so many seconds at most."""
+    # While that module is still loading there is no connection to be cut off.
+    connections = sys.modules.get("leadctl.postgres.connect")
+    if cut_off_all := getattr(connections, "cut_off_all", None):
+        cut_off_all(seconds)
+
+
 @contextmanager
-def ending_in_order(request: Callable[[int], None]) -> Iterator[None]:
+def ending_in_order(request: Callable[[int], None], within: float | None = None) -> Iterator[None]:
     """Let the first SIGINT or SIGTERM ask the run to end in order; a second one ends it at once.
 
-    `request` is told the signal.  In another thread than the main one signals are another's affair.
+    `request` is told the signal.  What has not ended `within` so many seconds is cut off, and then
+    the signal is why it failed.  In another thread than the main one signals are another's affair.
     """
-    asked: list[int] = []
+    asked: list[tuple[int, float]] = []
 
     def stop(number: int, _frame: FrameType | None) -> None:
         if asked:
-            raise KeyboardInterrupt if number == signal.SIGINT else Terminated
-        asked.append(number)
+            raise _REASONS[number]
+        asked.append((number, time.monotonic()))
         request(number)
+        if within is not None:
+            cut_off(within)
 
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -88,6 +108,11 @@ def ending_in_order(request: Callable[[int], None]) -> Iterator[None]:
     previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
+    except Exception:
+        for number, at in asked:
+            if within is not None and time.monotonic() - at >= within:
+                raise _REASONS[number] from None
+        raise
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

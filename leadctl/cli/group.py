@@ -331,10 +331,7 @@ def _listening() -> Iterator[None]:
 
     def end(number: int, _frame: FrameType | None) -> None:
         # One signal is enough, also where the server or the network has gone silent.
-        # While that module is still loading there is no connection to be cut off.
-        connections = sys.modules.get("leadctl.postgres.connect")
-        if cut_off_all := getattr(connections, "cut_off_all", None):
-            cut_off_all(_SILENT_SECONDS)
+        exit_codes.cut_off(_SILENT_SECONDS)
         raise KeyboardInterrupt if number == signal.SIGINT else Terminated
 
     if threading.current_thread() is not threading.main_thread():

@@ -87,6 +87,7 @@ def proxy(port: int) -> Iterator[Proxy]:
         (("backup",), signal.SIGINT),
         (("restore", "--yes"), signal.SIGTERM),
         (("stats", "--exact"), signal.SIGTERM),
+        pytest.param(("cleanup",), signal.SIGTERM, marks=pytest.mark.slow),
     ],
 )
 def test_one_signal_ends_it(
@@ -101,7 +102,7 @@ def test_one_signal_ends_it(
     with proxy(port) as between:
         url = leadconnector.url.replace(f":{port}/", f":{between.port}/")
         process = start(*arguments, env=env | {"DATABASE_URL": url})
-        enough = 10_000 if arguments[0] == "stats" else 100_000
+        enough = 10_000 if arguments[0] in {"stats", "cleanup"} else 100_000
         wait_for(lambda: between.passed > enough)
         between.be_silent()
         time.sleep(0.5)

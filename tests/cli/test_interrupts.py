@@ -1,16 +1,20 @@
 """Signals at any moment: an exit code and a word, never a traceback."""
 
 import contextlib
+import os
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import psycopg
 import pytest
 
+from leadctl.cli.exit_codes import Terminated, ending_in_order
 from leadctl.journal.runs import journaled
+from leadctl.postgres.connect import connect
 from tests.conftest import Cli, Prepared
 from tests.processes import environment
 
@@ -94,3 +98,24 @@ def test_an_error_on_the_way_out_hides_no_signal(
     monkeypatch.setattr("leadctl.stats.overview", interrupted)
     outcome = cli("stats", url=leadconnector.url)
     assert (outcome.code, outcome.err) == (130, "Interrupted.\n")
+
+
+def test_what_is_to_end_in_order_is_cut_off_where_it_does_not(leadconnector: Prepared) -> None:
+    asked: list[int] = []
+    with connect(leadconnector.target(), "test") as connection:
+        before = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM))
+        before.start()
+        began = time.monotonic()
+        with pytest.raises(Terminated), ending_in_order(asked.append, 0.5):
+            connection.execute("SELECT pg_catalog.pg_sleep(60)")
+        before.join()
+    assert asked == [signal.SIGTERM]
+    assert time.monotonic() - began < 30
+
+    def fail() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise _ItsOwn
+
+    # What fails of itself before its time is over is told as what it is.
+    with pytest.raises(_ItsOwn), ending_in_order(asked.append, 10):
+        fail()

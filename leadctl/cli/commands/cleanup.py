@@ -42,6 +42,10 @@ Archive = Annotated[
 ]
 MetricsFile = Annotated[Text, option("--metrics-file", "PATH", "Write metrics for Prometheus.")]
 
+_BATCH_SECONDS = 30.0
+"""For the batch that is at work when a signal comes; one that takes longer is rolled back, since
+nothing tells it from that of a server that has gone silent.
+"""
 _EXITS = {"interrupted": ExitCode.INTERRUPTED, "terminated": ExitCode.TERMINATED}
 
 
@@ -104,11 +108,13 @@ def cleanup(
 
 
 def _stopping(bounds: "Bounds") -> AbstractContextManager[None]:
-    """Let the first SIGINT or SIGTERM end the run in order; a second one ends it at once."""
+    """Let the first SIGINT or SIGTERM end the run after its batch; a second one ends it at once."""
     from leadctl.cleanup.results import Reason
 
     reasons = {signal.SIGINT: Reason.INTERRUPTED, signal.SIGTERM: Reason.TERMINATED}
-    return ending_in_order(lambda number: bounds.request(reasons[signal.Signals(number)]))
+    return ending_in_order(
+        lambda number: bounds.request(reasons[signal.Signals(number)]), _BATCH_SECONDS
+    )
 
 
 @group.leaf("unarchive")
