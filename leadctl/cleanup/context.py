@@ -171,14 +171,14 @@ class RuleProgress:
         due = self.due
         return due is not None and due.exact and self.rows + self.refused >= due.rows
 
-    @property
-    def backlog(self) -> int | None:
-        """How many rows are still due, as far as what was found at the beginning says."""
+    def backlog(self, *, is_through: bool) -> int | None:
+        """Return how many rows are still due, as far as what was found at the beginning says.
+
+        `is_through` says that the rule went through all that was due.
+        """
         if self.due is None:
             return None
-        if self.stopped is None and not self.due.blown:
-            return self.refused
-        return max(0, self.due.rows - self.rows)
+        return self.refused if is_through else max(0, self.due.rows - self.rows)
 
 
 @dataclass

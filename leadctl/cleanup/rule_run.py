@@ -193,6 +193,7 @@ class RuleRun:
 
     def _result(self, status: RuleStatus, message: str, seconds: float) -> RuleResult:
         done, tables = self._done, self._table.tables
+        is_through = done.stopped is None and status in {RuleStatus.DONE, RuleStatus.PARTLY}
         folder = self._archive.folder if self._archive else None
         return RuleResult(
             rule=self._table.rule.name,
@@ -204,7 +205,7 @@ class RuleRun:
             partitions=tuple(done.partitions),
             batches=done.batches,
             seconds=round(seconds, 3),
-            backlog=done.backlog if status is not RuleStatus.OVERLAP else None,
+            backlog=done.backlog(is_through=is_through),
             reason=done.stopped,
             refused=done.refused,
             refusals=tuple(done.refusals),

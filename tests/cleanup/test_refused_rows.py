@@ -378,6 +378,8 @@ def test_a_rule_that_the_role_may_not_run_ends_no_other(
     assert (outcome.code, "permission denied for table leads" in outcome.err) == (4, True)
     rules = {rule["table"]: rule for rule in outcome.json["rules"]}
     assert (rules["leads"]["status"], rules["leads"]["rows"]) == ("failed", 0)
+    still_due = len(due_leads(filled)) if denied == "DELETE" else None  # nobody could look
+    assert rules["leads"]["backlog"] == still_due
     gone = rules["webhook_deliveries"]["rows"]
     assert gone > 0
     assert filled.query(count) == [(before - gone,)]
