@@ -39,13 +39,13 @@ def from_database(result: DatabaseInit) -> Iterator[Block]:
     yield _files(result.files)
     if result.unrepresented:
         yield Line(
-            "The baseline has these as they are; the models do not say them. What a revision would "
-            "change of them is `unmanaged` in leadctl.toml:"
+            "The baseline creates these as they are; the models lack them or differ. leadctl.toml "
+            "lists as `unmanaged` those that a revision would change:"
         )
         yield _unrepresented(result.unrepresented)
     for history in result.histories:
         kept = ", ".join(history.tables)
-        yield Line(f"{history.tool} keeps its history here: {kept} stays as it is.")
+        yield Line(f"The history of {history.tool} is not changed: {kept}.")
     if result.prisma:
         migrations = [
             (each.name, Cell(each.state.value, _PRISMA_STYLE.get(each.state, "bad")))
