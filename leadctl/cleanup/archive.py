@@ -3,6 +3,7 @@
 What the files are, and what becomes of them after a crash, is in archive_files.py.
 """
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -125,7 +126,8 @@ class Archive:
         """Return the folder, with a manifest, that has no file of a transaction rolled back."""
         if self.folder is None or self._manifest is None:
             stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
-            name = f"{folder_prefix(self._run, self._table)}.{stamp}"
+            # In object storage nothing says that another server's run has the same name.
+            name = f"{folder_prefix(self._run, self._table)}.{stamp}-{os.urandom(4).hex()}"
             self.folder = new_archive(self._place.folder, name)
             # First of all: it says whose the files are, should another database look at them.
             self._manifest = self._new_manifest(cutoff)
