@@ -86,7 +86,7 @@ def destroy(project: Path, consent: Consent, narrate: Narrate) -> Destroyed:
         protected = _protected_databases(home, narrate)
         name = ",".join(protected or ()) or project.resolve().name
         if protected is None:
-            reason: str | None = "whether a database in it is protected cannot be seen"
+            reason: str | None = "it is not known whether a database in it is protected"
         else:
             reason = f"protected: {', '.join(protected)}" if protected else None
         decide(name, reason, f"destroy of the embedded server in {project}", consent)

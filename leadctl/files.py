@@ -68,7 +68,8 @@ def object_url(text: str) -> ObjectUrl | None:
     if not scheme.islower() or elsewhere or passed_over:
         raise UsageError(
             f"The URL is not a place in object storage. Write it as {scheme.lower()}://BUCKET/PREFIX.",
-            hint="Credentials belong in the provider's variables; it has no ?, #, // or .. in it.",
+            hint="Set credentials in the provider's variables; the URL may not contain ?, #, // "
+            "or ..",
         )
     return ObjectUrl(f"{scheme}://{rest}")
 
@@ -99,7 +100,7 @@ def expanded(path: str | Path) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         raise UsageError(
-            f"The path {path} has no home folder.", hint="Write the path in full."
+            f"The home folder in {path} is not known.", hint="Write the path in full."
         ) from None
 
 

@@ -197,7 +197,7 @@ def _execute(connection: Connection, statement: sql.Composed) -> None:
     except psycopg.errors.DependentObjectsStillExist as error:
         detail = (error.diag.message_detail or "").replace("\n", "; ")
         raise DependentObjects(
-            f"What is not the app's own depends on what would be dropped: {detail}.",
+            f"Objects that are not the app's depend on objects that would be dropped: {detail}.",
             hint="Drop or change it first; nothing was changed.",
         ) from None
 

@@ -275,7 +275,7 @@ def write_files(schedule: Schedule, folder: Path) -> None:
         there = path.read_text(encoding="utf-8") if path.exists() else text
         if _description(there) != _description(text):
             raise UnitTaken(
-                f"{path} is there, and not this project's: {_description(there)}.",
+                f"{path} exists, and belongs to another project: {_description(there)}.",
                 hint="Give one of the two projects' folders another name, or write them elsewhere.",
             )
     for name, text in schedule.files.items():
@@ -293,7 +293,7 @@ def _find(settings: Settings, job: str) -> Job:
         find_app(settings)  # else each run would fail
     if job not in JOBS:
         raise UsageError(
-            f"There is nothing to schedule that is named {job!r}.",
+            f"There is no job {job!r} to schedule.",
             hint=f"There are: {', '.join(JOBS)}.",
         )
     return JOBS[job]

@@ -106,7 +106,7 @@ _EXACT_BYTES = 10**6
 """A table up to this size is counted instead of estimated: that takes a few milliseconds."""
 _STATEMENT_SECONDS = 30.0
 _LOCK_SECONDS = 1.0
-_IS_LOCKED = "somebody holds an exclusive lock on it"
+_IS_LOCKED = "another session holds an exclusive lock on it"
 _COST = 6_000
 """In the planner's unit, of all charts together: less than a tenth of a second."""
 _NO_PARAMETERS = {"user": None, "since": None}
@@ -205,7 +205,7 @@ def overview(
             if relation.is_table and relation.name != VERSION_TABLE
         )
         if not app.name:
-            narrate("No app is named, so there are no reports of one: name it with --app.")
+            narrate("No app is named, so no app reports are shown: add --app NAME.")
         with _part(connection, "reports", skipped):
             reports = _reports(connection, target, app)
         drawn, left_out = _charts(connection, target.schema, reports, skipped)

@@ -136,7 +136,7 @@ def test_no_name_is_a_url(
     url = "PostgreSQL+psycopg://ada:s3cret-pw@host/shop"
     outcome = cli(*(each.format(url) for each in command), url=leadconnector.url)
     assert outcome.code == (3 if command[0] == "health-check" else 2), outcome.err
-    assert "is not for the URL of a database" in outcome.err
+    assert "cannot take the URL of a database" in outcome.err
     assert "s3cret-pw" not in outcome.out + outcome.err
     assert not [path for path in tmp_path.rglob("*") if "s3cret" in path.name]
     with leadconnector.server.connect("postgres") as connection:

@@ -116,7 +116,7 @@ class AlembicConfig:
                 return self._parser.get(self.section, name)
         except configparser.InterpolationError as error:
             raise MigrationsInvalid(
-                f"{self.ini}: {name} refers to what is not there: {error.message}.",
+                f"{self.ini}: {name} refers to a value that does not exist: {error.message}.",
                 hint="Alembic fills in %(here)s and the other keys of the file; "
                 "a percent sign itself is written %%.",
             ) from None

@@ -165,7 +165,8 @@ class AlembicEnvironment:
                 return
         raise first or EnvironmentNotRun(
             f"{self.env_py} calls context.configure() neither online nor offline.",
-            hint="leadctl takes the metadata and the version table from that call.",
+            hint="Call it in env.py: leadctl reads the metadata and the version table from that "
+            "call.",
         )
 
     def _refuse_loops(self) -> None:
@@ -177,8 +178,8 @@ class AlembicEnvironment:
                 raise EnvironmentNotRun(
                     f"{self.env_py}, line {node.lineno}: it runs the revisions in a loop, once for "
                     "each database or schema.",
-                    hint="leadctl has one target at a time: let env.py configure that one. For "
-                    "many there is leadctl migrate --fleet.",
+                    hint="leadctl migrates one target at a time: configure only that one in "
+                    "env.py. For many targets: leadctl migrate --fleet NAME",
                 )
 
     def alembic_config(self, url: str, arguments: Mapping[str, Any] | None = None) -> Config:
@@ -328,7 +329,7 @@ class _Run:
         if self._has_run:
             raise EnvironmentNotRun(
                 f"{self._environment.env_py} runs the revisions a second time.",
-                hint="leadctl has one target at a time: let env.py configure that one.",
+                hint="leadctl migrates one target at a time: configure only that one in env.py.",
             )
         self._has_run = self._in_revisions = True
         try:
@@ -352,7 +353,7 @@ class _Run:
         did = "failed after its revisions" if self._has_run else "cannot be run"
         return EnvironmentNotRun(
             f"{path}{line} {did}: {type(error).__name__}: {error}",
-            hint="leadctl runs it on a connection of its own, for what it hands to "
+            hint="Fix env.py: leadctl runs it on its own connection, to read its call of "
             "context.configure().",
         )
 
@@ -588,8 +589,8 @@ def _refused(connect: Any, applies: Callable[[], bool]) -> Any:
     def refused(*given: Any, **options: Any) -> Any:
         if applies():
             raise ConnectionRefusedError(
-                "it opens a connection of its own, which lock and timeouts do not hold; "
-                "an engine of SQLAlchemy's is given leadctl's"
+                "it opens its own connection, which leadctl's lock and timeouts do not cover; "
+                "connect by an SQLAlchemy engine, which leadctl connects instead"
             )
         return real(*given, **options)
 

@@ -45,7 +45,7 @@ def load_metadata(app: App) -> "MetaData":
     if not result.tables:
         raise ModelsNotImportable(
             f"The models of {app.name}, {_place(app)}, have no tables.",
-            hint="Import the modules that define them from the module that is named.",
+            hint="In that module, import the modules that define the tables.",
         )
     return result
 

@@ -134,8 +134,8 @@ def _refuse_compiled(versions: VersionLocations) -> None:
         for path in folder.rglob("*.pyc") if versions.recursive else folder.glob("*.pyc"):
             if not path.with_suffix(".py").exists():
                 raise MigrationsInvalid(
-                    f"{path} is a revision without its source, as `sourceless` allows.",
-                    hint="leadctl reads what revisions say: ship their .py files, too.",
+                    f"{path} is a compiled revision without its source (`sourceless`).",
+                    hint="leadctl reads the source of revisions: deploy their .py files, too.",
                 )
 
 

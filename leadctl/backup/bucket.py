@@ -54,8 +54,8 @@ _NO_ACCESS = (
 )
 _HINTS = {
     "RequestTimeTooSkewed": "The storage refuses it because this machine's clock is wrong: set it.",
-    "NoSuchBucket": "Make the bucket with the provider's tools; leadctl makes none.",
-    "ContainerNotFound": "Make the container with the provider's tools; leadctl makes none.",
+    "NoSuchBucket": "Create the bucket with the provider's tools; leadctl creates none.",
+    "ContainerNotFound": "Create the container with the provider's tools; leadctl creates none.",
 }
 
 
@@ -75,7 +75,7 @@ class BucketBackup(StoredBackup):
         """Open a file of the backup, or of a folder that is none, for reading.  Raises OSError."""
         names = self._objects_of(name)
         if not names:
-            raise FileNotFoundError(errno.ENOENT, "It is not there, or not all of it", name)
+            raise FileNotFoundError(errno.ENOENT, "The object is missing or incomplete", name)
         objects = [(f"{of or self.id}/{each}", self._objects[each]) for each in names]
         return BufferedReader(_ObjectReader(self._bucket, objects), _CHUNK)
 
@@ -376,7 +376,7 @@ class _ObjectReader(io.RawIOBase):
                 size -= len(chunk)
                 yield chunk
             if size:
-                raise OSError(errno.EIO, "It does not end where the list says", path)
+                raise OSError(errno.EIO, "Its size differs from the size in the listing", path)
 
     def readable(self) -> bool:
         """Say that it can be read."""

@@ -36,7 +36,7 @@ def copy_backup(
         if wrong := problems(tuple(reader.check_bytes())):
             raise BackupDamaged(
                 f"The backup {backup.id} is damaged, and is not copied: {'; '.join(wrong)}.",
-                hint="Take another: leadctl backup list",
+                hint="Choose another backup: leadctl backup list",
             )
         manifest = backup.manifest
         there = next((each for each in to.backups() if each.id == backup.id), None)
@@ -54,7 +54,7 @@ def copy_backup(
     wrong = problems(tuple(BackupReader(copy, ()).check_bytes()))
     if wrong or copy.manifest != manifest:
         raise BackupFailed(
-            f"What is in {copy.path} is not the backup {backup.id}: "
+            f"{copy.path} does not hold the backup {backup.id}: "
             f"{'; '.join(wrong) or 'it has another manifest'}.",
             hint="Remove it there, and copy again.",
         )
@@ -67,7 +67,8 @@ def copy_new(backup: StoredBackup, to: BackupFolder, narrate: Narrate, progress:
         copy_backup(backup, to, narrate, progress)
     except LeadctlError as error:
         raise BackupFailed(
-            f"The backup {backup.path} is whole, and is not in {to.path}: {error.message}",
+            f"The backup {backup.path} is complete, but was not copied to {to.path}: "
+            f"{error.message}",
             hint=f"Copy it: leadctl backup copy {backup.id} --to {to.path}",
         ) from None
     narrate(f"Copied {backup.id} to {to.path}, and compared every byte.")

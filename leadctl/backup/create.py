@@ -326,9 +326,9 @@ class Hooks:
         code = self._run(self.on_success, facts)
         if code:
             raise HookFailed(
-                f"The backup {made.id} is whole, but the hook on_success failed with exit code "
+                f"The backup {made.id} is complete, but the hook on_success failed with exit code "
                 f"{code}.",
-                hint="Run what it does by hand; the backup itself is complete.",
+                hint="Run the command of the hook by hand; the backup needs nothing more.",
             )
 
     def _run(self, command: str, facts: Mapping[str, str]) -> int:

@@ -217,13 +217,13 @@ def parse(text: str) -> BackupManifest:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise BackupDamaged("the manifest cannot be read") from None
     if not fits:
-        raise BackupDamaged("the manifest was changed: its own hash does not fit")
+        raise BackupDamaged("the manifest was changed: it does not match its own hash")
     if version != FORMAT:
         raise BackupDamaged(f"the manifest has format {version}, of another version of leadctl")
     try:
         manifest = read_document(BackupManifest, document)
     except ValueError as error:
-        raise BackupDamaged(f"the manifest is not one: {error}") from None
+        raise BackupDamaged(f"the manifest is not valid: {error}") from None
     _check_names(manifest)
     _check_files(manifest)
     return manifest

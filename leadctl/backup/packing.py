@@ -180,9 +180,7 @@ class _Layer:
         if self._head is not None:
             self._take(self._opened())
         if self._member is not None and not self._member.eof:
-            raise BackupDamaged(
-                f"{self._path} is cut short: what is compressed in it does not end."
-            )
+            raise BackupDamaged(f"{self._path} is cut short: its compressed data does not end.")
         if self._inner:
             self._inner.close()
 

@@ -121,7 +121,7 @@ class BackupReader:
         found = self.read(file, _AtMost(sink, file.raw_bytes, path))
         if found != file.raw_bytes:
             raise BackupDamaged(
-                f"{path} holds {found:,} bytes, and the manifest says {file.raw_bytes:,}."
+                f"{path} holds {found:,} bytes, but the manifest says {file.raw_bytes:,}."
             )
 
     def check(self) -> None:
@@ -133,7 +133,7 @@ class BackupReader:
             if not check.ok:
                 raise BackupDamaged(
                     f"The backup {self.backup.id} is damaged: {check.what}: {check.message}.",
-                    hint="Take another: leadctl backup list",
+                    hint="Choose another backup: leadctl backup list",
                 )
         self.backup.programs()
         self.schema  # noqa: B018 - raises where it cannot be read
@@ -159,7 +159,7 @@ class BackupReader:
             elif size != file.bytes:
                 message = f"{size:,} bytes, and not {file.bytes:,} as the manifest says"
             elif digest != file.sha256:
-                message = "its hash is not the manifest's: it was changed"
+                message = "its hash differs from the manifest's: the file was changed"
             else:
                 message = f"{size:,} bytes, hash matches"
             good = fits and size == file.bytes and digest == file.sha256

@@ -179,7 +179,7 @@ def left_out(
             found = _with_descendants(connection, schema, name)
             if not found:
                 raise UnknownTable(
-                    f"There is no table {name} in {connection.info.dbname} to be left out.",
+                    f"There is no table {name} in {connection.info.dbname} to exclude.",
                     hint="Name it as SQL does, with its schema: leadctl stats lists the tables.",
                 )
             oids[kind] |= found
@@ -187,8 +187,8 @@ def left_out(
     if needs:
         name, why = needs[0]
         raise NeededTable(
-            f"{name} needs a table that is to be left out ({why}), so what is backed up could not "
-            "be restored.",
+            f"{name} depends on a table that is excluded ({why}), so the backup could not be "
+            f"restored.",
             hint=f"Leave {name} out, too, or back up both.",
         )
     return LeftOut(*(tuple(sorted(oids[kind].values())) for kind in ("tables", "data")))

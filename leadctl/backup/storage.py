@@ -120,7 +120,7 @@ class StoredBackup:
             reason = getattr(error, "strerror", None) or "it is not text"
             raise self._damaged(f"the manifest cannot be read: {reason}") from None
         if found.id != self.id:
-            raise self._damaged(f"the manifest is that of the backup {found.id}")
+            raise self._damaged(f"the manifest belongs to the backup {found.id}")
         return found
 
     def open(self, name: str) -> BufferedReader:
@@ -196,7 +196,8 @@ class StoredBackup:
 
     def _damaged(self, what: str) -> BackupDamaged:
         return BackupDamaged(
-            f"The backup {self.id} is damaged: {what}.", hint="Take another: leadctl backup list"
+            f"The backup {self.id} is damaged: {what}.",
+            hint="Choose another backup: leadctl backup list",
         )
 
 

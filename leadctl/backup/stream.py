@@ -169,7 +169,7 @@ def _decrypt(file: IO[bytes], sink: "GuardedSink", identities: Sequence[Any]) ->
                 f"{file.name} is not encrypted to the key of the identity file.",
                 hint="leadctl backup show ID lists the recipients.",
             ) from None
-        raise BackupDamaged(f"{file.name} is not what was encrypted: {error}") from None
+        raise BackupDamaged(f"{file.name} was changed after it was encrypted: {error}") from None
 
 
 def _frame(label: Label) -> bytes:

@@ -156,7 +156,8 @@ class Archive:
             whole = sha256_of(back) == (packed.bytes, packed.sha256)
         if not whole:
             raise ArchiveFailed(
-                f"{folder.path / name} does not read as it was written.", hint="Check the disk."
+                f"{folder.path / name} was read back, and differs from what was written.",
+                hint="Check the disk.",
             )
         by_name = {self._table.tables[tab]: count for tab, count in counted.items()}
         segment = ArchivedBatch(file, packed.bytes, packed.sha256, by_name)

@@ -248,7 +248,7 @@ def read_archive_manifest(folder: ArchiveFolder) -> ArchiveManifest:
     except FileNotFoundError:
         raise ArchiveDamaged(
             f"{folder.path} is not the folder of an archive: it has no {_MANIFEST}.",
-            hint="Name the folder that cleanup said, its manifest or one of its files.",
+            hint="Give the folder that cleanup printed, its manifest or one of its files.",
         ) from None
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ArchiveDamaged(
@@ -257,8 +257,8 @@ def read_archive_manifest(folder: ArchiveFolder) -> ArchiveManifest:
         ) from None
     if found.format != _FORMAT:
         raise ArchiveDamaged(
-            f"{path} is of the format {found.format!r}; this leadctl reads {_FORMAT!r}.",
-            hint="Install a newer leadctl, as the one that wrote it.",
+            f"{path} has the archive format {found.format!r}; this leadctl reads {_FORMAT!r}.",
+            hint="Install the version of leadctl that wrote it, or a newer one.",
         )
     return found
 
@@ -312,7 +312,9 @@ def _finish(run: RunContext, folder: ArchiveFolder, names: list[str]) -> None:
             folder.remove(name)
         else:
             path = folder.path / name
-            run.narrate(f"{path} is left as it is: the server does not know its transaction.")
+            run.narrate(
+                f"{path} was not changed: the server does not know its transaction any more."
+            )
     if folder.names() == [_MANIFEST]:  # it archived nothing
         folder.remove(_MANIFEST)
         folder.remove_empty()

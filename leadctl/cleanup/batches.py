@@ -384,7 +384,10 @@ class Batches:
         if rows.is_whole:
             return rows
         if self._has_turned:
-            reason = f"over {self._most_together:,} rows must go with it in one transaction"
+            reason = (
+                f"over {self._most_together:,} rows would have to be deleted with it in one "
+                f"transaction"
+            )
             return SortedRows([], dict.fromkeys(tids, reason))
         return SortedRows([tid for tid in tids if tid not in rows.staying], rows.staying)
 

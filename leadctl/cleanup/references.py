@@ -96,7 +96,7 @@ def lock_all(
             lock = sql.SQL("SELECT FROM ONLY {} WHERE {} FOR UPDATE")
             connection.execute(lock.format(identifier(name), is_one_of(tids)))
         before = found
-    raise psycopg.errors.LockNotAvailable("rows that go along keep changing")
+    raise psycopg.errors.LockNotAvailable("rows that would be deleted with it keep changing")
 
 
 def require_gone(connection: Connection, rows: Sequence[tuple[int, str, str]]) -> None:
@@ -172,9 +172,9 @@ class References:
         if key in self._held_by:
             what = f"a row of {key.child_quoted} refers to it"
         elif key in self._links:
-            what = f"a row of {key.child_quoted} that stays refers to it"
+            what = f"a row of {key.child_quoted} that is kept refers to it"
         else:
-            what = f"it would take along a row of {key.child_quoted} that stays"
+            what = f"a row of {key.child_quoted} that must be kept would be deleted with it"
         return f"{what} (foreign key {key.name})"
 
     @cached_property

@@ -206,7 +206,10 @@ class RowsKept(Exception):
     """Rows that are due stayed though nothing failed: a trigger, a rule or a policy kept them."""
 
     def __str__(self) -> str:
-        return "a trigger, a rule or a policy keeps it or what goes along, or the condition changes"
+        return (
+            "a trigger, a rule or a policy keeps it or a row deleted with it, or the "
+            "condition changes"
+        )
 
 
 def is_refusal(error: Exception) -> bool:

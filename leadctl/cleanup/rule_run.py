@@ -59,7 +59,7 @@ class RuleRun:
                 if held:
                     self._delete_due()
                 else:
-                    status, message = RuleStatus.OVERLAP, "another run is at this rule"
+                    status, message = RuleStatus.OVERLAP, "another run is working on this rule"
         except (LeadctlError, psycopg.Error) as error:
             status, message = self._ended_by(error)
         if status is RuleStatus.DONE and self._done.stopped is not None:

@@ -122,7 +122,7 @@ def _refuse_senseless(rule: Rule) -> None:
         )
     if not 0 < rule.fuse_share <= 1 or rule.fuse_rows < 0 or (rule.max_rows or 1) < 1:
         raise InvalidRule(
-            f"The limits of the rule {rule.name} make no sense.",
+            f"The limits of the rule {rule.name} are not valid.",
             hint="fuse_share is above 0 and at most 1, fuse_rows at least 0, max_rows at least 1.",
         )
 
@@ -192,8 +192,8 @@ def rule_table(connection: Connection, schema: str, rule: Rule) -> RuleTable:
         what = "does not exist" if relation is None else "is not a table"
         raise InvalidRule(
             f"The rule {rule.name} is for {schema}.{rule.table}, which {what}.",
-            hint="Apply the migrations with: leadctl migrate, or correct the rule's table. A table "
-            f"that was dropped comes back with: {restore_command([rule.table])}",
+            hint=f"Apply the migrations with: leadctl migrate, or correct the rule's table. A "
+            f"dropped table can be restored with: {restore_command([rule.table])}",
         )
     referring = tuple(_referring_keys(connection, relation, rule))
     reached = {key.child for key in referring if key.on_delete == _CASCADE}
@@ -225,7 +225,7 @@ def require_keys(connection: Connection, table: RuleTable) -> None:
             raise NoPrimaryKey(
                 f"The rule {table.rule.name} cannot archive {relation.quoted}, which has no "
                 "primary key.",
-                hint="Add one, or let the rule delete without an archive.",
+                hint="Add one, or remove the archive from the rule.",
             )
 
 
@@ -239,12 +239,14 @@ def _age_type(relation: Relation, rule: Rule) -> str:
     column = relation.column(rule.age_column)
     if column is None:
         raise InvalidRule(
-            f"The rule {rule.name} goes by {rule.table}.{rule.age_column}, which does not exist.",
+            f"The rule {rule.name} uses the age column {rule.table}.{rule.age_column}, which "
+            f"does not exist.",
             hint="Correct the rule's age_column.",
         )
     if column.base not in _AGE_TYPES:
         raise InvalidRule(
-            f"The rule {rule.name} goes by {rule.table}.{rule.age_column}, which is of type "
+            f"The rule {rule.name} uses the age column {rule.table}.{rule.age_column}, which is "
+            f"of type "
             f"{column.base}.",
             hint=f"An age column is of one of the types: {', '.join(_AGE_TYPES)}.",
         )

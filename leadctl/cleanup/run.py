@@ -155,7 +155,7 @@ def _vacuum(run: RunContext, lost: Mapping[int, int]) -> None:
     leaves = [leaf.oid for each in tables for leaf in each.leaves]
     for name, is_autovacuum_due in QUERIES.rows(run.connection, "with_dead_rows", oids=leaves):
         if is_autovacuum_due:
-            run.narrate(f"Autovacuum is due for {name}: it is left to that.")
+            run.narrate(f"Autovacuum is due for {name}, so cleanup does not vacuum it.")
         elif run.bounds.reached is None:
             _vacuum_table(run, name)
 

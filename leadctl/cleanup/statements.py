@@ -317,8 +317,8 @@ def statements_of(connection: Connection, table: RuleTable, now: datetime) -> St
     rule, age = table.rule, table.rule.age
     if table.partitioned and QUERIES.value(connection, "row_security", oid=table.oid):
         raise InvalidRule(
-            f"Row security is active on {rule.table} for this role, and the rule {rule.name} goes "
-            "through the table's partitions, for which its policies do not hold.",
+            f"Row security is active on {rule.table} for this role, and the rule {rule.name} "
+            f"works on the table's partitions, where its policies do not apply.",
             hint="Run cleanup as a role that row security does not restrict.",
         )
     cutoff = QUERIES.value(
@@ -342,7 +342,7 @@ def statements_of(connection: Connection, table: RuleTable, now: datetime) -> St
         pass  # The rule stops there, and no other one.
     except (psycopg.ProgrammingError, psycopg.DataError) as error:
         raise InvalidRule(
-            f"The condition of the rule {rule.name} does not fit {rule.table}: {told(error)}.",
+            f"The condition of the rule {rule.name} is not valid for {rule.table}: {told(error)}.",
             hint=f"It is: {rule.condition}",
         ) from None
     return replace(found, runs_code=found.exactly and _runs_code(connection, table))
@@ -390,17 +390,18 @@ def warnings(connection: Connection, statements: Statements) -> tuple[str, ...]:
             f"{table.name} ({sql.Identifier(table.rule.age_column).as_string(connection)})"
         )
     found += [
-        f"A row of {kept.parent_quoted} to which {kept.child_quoted} refers cannot go: {kept.name}"
+        f"A row of {kept.parent_quoted} cannot be deleted while {kept.child_quoted} refers to it "
+        f"({kept.name})"
         for kept in table.keeps
         if kept not in table.links
     ]
     if QUERIES.value(connection, "row_security", oid=table.oid):
         found.append(
             f"Row security is active on {table.name} for this role: "
-            "what it hides is neither counted nor deleted"
+            "hidden rows are neither counted nor deleted"
         )
     if table.cascades and not QUERIES.value(connection, "counts"):
-        found.append("What goes along is not counted: the server's track_counts is off")
+        found.append("Rows deleted by cascade are not counted: track_counts is off on the server")
     return tuple(found)
 
 

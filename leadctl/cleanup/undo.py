@@ -99,11 +99,12 @@ def undelete(target: Target, app: App, table: str, key: str) -> UndeleteResult:
         if relation.column(SOFT_DELETED) is None:
             raise RowNotFound(
                 f"{table} has no column {SOFT_DELETED}: rows of this table are not soft-deleted.",
-                hint="Where they were archived: leadctl cleanup unarchive FILE",
+                hint="If they were archived: leadctl cleanup unarchive FILE",
             )
         if len(relation.primary_key) != 1:
             raise NoPrimaryKey(
-                f"{table} has no primary key of one column.", hint="Write an UPDATE in psql."
+                f"{table} has no primary key of one column.",
+                hint="Write an UPDATE in: leadctl db shell",
             )
         with journaled(target, "cleanup undelete", app.name) as entry:
             # The server reads the key as the column's type.
@@ -164,7 +165,7 @@ def _put_back(
     path = folder.path / name
     if is_encrypted(segment.file) and not identities:
         raise InvalidIdentity(
-            f"{path} is encrypted, and no private key is there to read it.",
+            f"{path} is encrypted, and no private key is set to read it.",
             hint="Set BACKUP_IDENTITY_FILE to the file of the private key.",
         )
     inserted: Counter[str] = Counter()
@@ -203,10 +204,10 @@ def _whole(folder: ArchiveFolder, segment: ArchivedBatch) -> str:
             if sha256_of(file) == (segment.bytes, segment.sha256):
                 return name
     if not names:
-        raise ArchiveDamaged(f"{path} is missing.", hint="Look for a copy of it.")
+        raise ArchiveDamaged(f"{path} is missing.", hint="Use another copy of the archive.")
     raise ArchiveDamaged(
-        f"{path} is not what was written: its hash is another one than the manifest's.",
-        hint="Look for a copy of it. Nothing of this file was put back.",
+        f"{path} was changed: its hash differs from the manifest's.",
+        hint="Use another copy of the file. No row of this file was inserted.",
     )
 
 
@@ -218,7 +219,8 @@ def _reading(path: Path) -> Iterator[None]:
     except OSError as error:
         raise ArchiveDamaged(
             f"{path} cannot be read: {error.strerror or error}.",
-            hint="Nothing of this file was put back. What is back stays, so try it again.",
+            hint="No row of this file was inserted; rows of earlier files stay. Fix the cause, "
+            "then run it again.",
         ) from None
 
 
@@ -243,7 +245,7 @@ def _place(connection: Connection, manifest: ArchiveManifest, table: str) -> _Pl
     if missing:
         raise ArchiveDamaged(
             f"The archive has columns that {table} does not have any more: {', '.join(missing)}.",
-            hint="Put them back into a database at an older revision, and move them from there.",
+            hint="Unarchive into a database at an older revision, then copy the rows from there.",
         )
     types = {name: found[name].type for name in manifest.columns[table] if found[name].written}
     return _Place(relation, types)

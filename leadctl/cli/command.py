@@ -174,7 +174,7 @@ def _refuse_urls(ctx: typer.Context) -> None:
             names = {parameter.name, f"{place.command.name} {parameter.name}"}
             if urls and names.isdisjoint(_MAY_BE_URL):
                 raise UsageError(
-                    f"{_shown(parameter)} is not for the URL of a database.",
+                    f"{_shown(parameter)} cannot take the URL of a database.",
                     hint="Give it by --url, DATABASE_URL or an [env.NAME] of leadctl.toml.",
                 )
         place = place.parent

@@ -168,7 +168,7 @@ def run_for_fleet(
     def end(number: int) -> None:
         signals.append(number)
         bounds.requested.set()
-        run.narrate("Ending after the targets in flight; a second signal ends at once.")
+        run.narrate("Stopping after the targets that run now; a second signal stops at once.")
 
     with ending_in_order(end):
         report = fleet.each(verb, one, by_database=use.by_database)

@@ -299,7 +299,7 @@ def _known(error: Exception, arguments: Sequence[str]) -> LeadctlError:
     if isinstance(error, UnicodeEncodeError):
         return UsageError(
             "An argument or a setting has bytes that are not valid UTF-8.",
-            hint="Give it in UTF-8; names in a database are texts, too.",
+            hint="Give it in UTF-8.",
         )
     from leadctl.postgres.translate import translate
 

@@ -347,13 +347,15 @@ def exclusive(**given: object) -> None:
 def only_with(what: str, **given: object) -> None:
     """Refuse options that mean nothing without another one, instead of dropping them."""
     for name in _named(given):
-        raise UsageError(f"{name} goes with {what} only.", hint=f"Add {what}, or leave {name} out.")
+        raise UsageError(
+            f"{name} can only be used with {what}.", hint=f"Add {what}, or leave {name} out."
+        )
 
 
 def not_with(what: str, **given: object) -> None:
     """Refuse options that mean nothing with another one, instead of dropping them."""
     for name in _named(given):
-        raise UsageError(f"{name} does not go with {what}.", hint=f"Leave out {name} or {what}.")
+        raise UsageError(f"{name} cannot be used with {what}.", hint=f"Leave out {name} or {what}.")
 
 
 def seconds(flag: str, text: str) -> float:

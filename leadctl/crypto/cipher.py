@@ -239,7 +239,7 @@ def unseal(key: Key, nonce: bytes, sealed: bytes, associated: bytes) -> bytes:
     try:
         return key.cipher.decrypt(nonce, sealed, associated)
     except _invalid_tag():
-        raise ValueError("the tag does not fit") from None
+        raise ValueError("the tag does not match") from None
 
 
 def encrypt(text: str, key: Key, context: str) -> str:
@@ -260,7 +260,7 @@ def encrypt_and_verify(text: str, key: Key, context: str) -> str:
     except ValueError:
         same = False
     if not same:
-        raise DecryptionFailed("A value does not read back as what was encrypted.")
+        raise DecryptionFailed("A value was encrypted, but decrypts to something else.")
     return value
 
 
@@ -306,7 +306,8 @@ def _decrypt_node(parts: re.Match[str], keyring: Keyring, context: str) -> str:
     """Decrypt what the Node helper wrote: it binds a value to nothing, so each key is tried."""
     if not keyring.legacy:
         raise UnknownKey(
-            f"The column {context} holds a value of the older Node helper, and no key for those.",
+            f"The column {context} holds a value of the older Node helper, and no key for such "
+            f"values is set.",
             hint="Add its key to ENCRYPTION_KEYS as legacy/LABEL:HEX.",
         )
     nonce, tag, ciphertext = (bytes.fromhex(part) for part in parts.groups())

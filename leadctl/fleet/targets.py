@@ -76,7 +76,7 @@ def require_there(target: Target, seen: Seen) -> None:
     name = target.schema if seen == "schema" else target.database
     raise TargetDropped(
         f"The {seen} {name} was dropped after the run began.",
-        hint="It is not made again. If it is still wanted: leadctl tenants create",
+        hint="It was not created again. If you still need it: leadctl tenants create NAME",
     )
 
 
@@ -101,12 +101,12 @@ def declared(settings: Settings, name: str) -> FleetConfig:
     if config.envs and (settings.is_flag("env") or settings.is_flag("url")):
         given = "--env" if settings.is_flag("env") else "--url"
         raise UsageError(
-            f"{given} does not go with the fleet {name}: it says its environments itself.",
+            f"{given} cannot be used with the fleet {name}: the fleet names its environments.",
             hint=f'Leave {given} out, or run some of them with --only "{config.envs[0]}*".',
         )
     if settings.is_flag("schema"):
         raise UsageError(
-            "--schema does not go with --fleet: a fleet says its schemas itself.",
+            "--schema cannot be used with --fleet: the fleet names its schemas.",
             hint="Leave --schema out, or run one of them with --only NAME.",
         )
     return config
@@ -132,14 +132,14 @@ def find_targets(
     if not kept:
         raise EmptyFleet(
             f"The fleet {config.name} has no targets: {_said(config)} gives "
-            f"{'nothing but what is excluded' if found else 'nothing'}.",
+            f"{'only excluded names' if found else 'nothing'}.",
             hint=f"Check [fleet.{config.name}] of leadctl.toml, and that it is the right database.",
         )
     chosen = tuple(each for each in kept if not only or each.matches(only))
     if not chosen:
         raise UsageError(
             f"No target of the fleet {config.name} matches {' or '.join(only)}.",
-            hint=f"It has {len(kept):,}, the first is {kept[0].name}.",
+            hint=f"The fleet has {len(kept):,} targets; the first is {kept[0].name}.",
         )
     return chosen
 
@@ -199,7 +199,7 @@ def _asked(config: FleetConfig, base: Target) -> list[str]:
     names = [row[0] for row in rows if len(row) == 1]
     if len(names) < len(rows) or not all(isinstance(name, str) and name for name in names):
         raise InvalidSetting(
-            f"{where} does not give one column of names.",
+            f"{where} must return one column of names.",
             hint='For example: query = "SELECT schema_name FROM public.tenants WHERE active"',
         )
     return list(dict.fromkeys(names))

@@ -38,8 +38,8 @@ def _end_of(holders: list[str]) -> str:
         return "the server ends one of them after deadlock_timeout"
     if not holders[0].isdigit():
         return (
-            "end what is prepared: COMMIT PREPARED or ROLLBACK PREPARED with its gid, by: "
-            "leadctl inspect prepared-transactions"
+            "end the prepared transaction: COMMIT PREPARED or ROLLBACK PREPARED with its gid; "
+            "see: leadctl inspect prepared-transactions"
         )
     return f"end the holder: SELECT pg_terminate_backend({holders[0]})"
 
@@ -68,7 +68,7 @@ def oldest_xmin(facts: Facts) -> Evidence:
     rows = [row for row in facts.rows("transactions") if row["age"] is not None]
     oldest = max(rows, key=lambda row: row["age"], default=None)
     if oldest is None:
-        return graded(0, "nothing holds it back", doubt=_blindness(facts))
+        return graded(0, "nothing holds back VACUUM", doubt=_blindness(facts))
     name = str(oldest["pid"] or oldest["name"])
     return graded(
         oldest["age"],
@@ -92,7 +92,7 @@ def prepared_transactions(facts: Facts) -> Evidence:
     """No prepared transaction waits for its second phase."""
     rows = facts.rows("prepared-transactions")
     if facts.server.in_recovery:
-        raise Skip("a standby does not show what is prepared on its primary")
+        raise Skip("a standby does not show the prepared transactions of its primary")
     if not rows:
         return graded(0, "none is prepared")
     oldest = rows[0]
@@ -112,11 +112,12 @@ def slow_queries(facts: Facts) -> Evidence:
         raise Skip("pg_stat_statements has counted less than a minute of statements")
     slow = [row for row in rows if row["mean_ms"] >= _SLOW_MS and row["calls"] >= _CALLS]
     if not slow:
-        return graded(0, f"no statement is called often and takes {_SLOW_MS:g} ms")
+        return graded(0, f"no frequent statement takes {_SLOW_MS:g} ms")
     worst = slow[0]
     return graded(
         worst["time_percent"],
-        f"one takes {worst['time_percent']:g} % of all time, {worst['mean_ms']:g} ms a call",
+        f"one statement takes {worst['time_percent']:g} % of all time, {worst['mean_ms']:g} ms a "
+        f"call",
         "See which: leadctl inspect slow-queries",
     )
 
@@ -145,12 +146,12 @@ def _longest(facts: Facts, report: str, column: str, does: str) -> Evidence:
 def _blindness(facts: Facts) -> str:
     """Return why nobody knows of others' sessions; nothing where the role sees them."""
     if facts.server.untracked:
-        return f"nothing is told of {facts.server.untracked} sessions: track_activities is off"
+        return f"{facts.server.untracked} sessions cannot be seen: track_activities is off"
     if facts.server.sees_sessions:
         return ""
     return (
-        "of other roles' sessions nothing is seen; it takes "
-        f"GRANT pg_read_all_stats TO {facts.server.role}"
+        f"sessions of other roles cannot be seen; run: GRANT pg_read_all_stats TO "
+        f"{facts.server.role}"
     )
 
 

@@ -209,7 +209,7 @@ class Facts:
             if found.needs is None:
                 raise
             raise Skip(
-                f"the extension {found.needs} is installed and cannot be used: {told(error)}"
+                f"the extension {found.needs} is installed, but cannot be used: {told(error)}"
             ) from None
 
     @property
@@ -269,7 +269,9 @@ class Facts:
         if not counts:
             return NOT_COUNTED
         return (
-            f"track_counts is off for {listed(roles)}: what they do is not counted" if roles else ""
+            f"track_counts is off for {listed(roles)}: their changes are not counted"
+            if roles
+            else ""
         )
 
     @cached_property

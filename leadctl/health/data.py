@@ -83,19 +83,19 @@ def cleanup(facts: Facts) -> Evidence:
     Raises Skip if none of them ever ran here.
     """
     if not facts.app.name:
-        raise Skip("no project, and no app is named, whose rules they would be")
+        raise Skip("no project is found and no app is named, so its rules are not known")
     rules = list(facts.rules())
     past = read_past_runs(facts.connection, facts.app.name, facts.target.schema, rules)
     if not past.rules:
         raise Skip("none of the rules ever ran here" if rules else "the app has no rules")
     backlog = sum(past.last(rule).get("backlog") or 0 for rule in rules)
-    left = f"{backlog:,} due rows were left"
+    left = f"{backlog:,} due rows remain"
     since = datetime.now(UTC) - _STALE
     succeeded = {rule: past.last_success(rule) or _NEVER for rule in rules}
     late = [rule for rule in rules if succeeded[rule] < since]
     if late:
         return warning(
-            f"no success lately of {', '.join(late)}; {left}",
+            f"no recent success of {', '.join(late)}; {left}",
             "See why with: leadctl history; is it still scheduled?",
             backlog,
             "rows",
@@ -104,7 +104,7 @@ def cleanup(facts: Facts) -> Evidence:
     if refused:
         shown = ", ".join(f"{number:,} of {rule}" for rule, number in refused.items())
         return warning(
-            f"rows may not be deleted that are due: {shown}; {left}",
+            f"due rows that cannot be deleted: {shown}; {left}",
             f"See which and why with: leadctl cleanup --rule {next(iter(refused))}",
             backlog,
             "rows",
@@ -233,7 +233,7 @@ def _judged(
     age = now - good[0].made_at
     warnings = {}
     if age >= _AGE[0]:
-        warnings["the last good one is old"] = "leadctl backup"
+        warnings["the last good backup is old"] = "leadctl backup"
     if own[0] != good[0]:
         warnings[f"the newest, {own[0].id}, is damaged"] = f"leadctl backup verify {own[0].id}"
     if future:
@@ -242,10 +242,10 @@ def _judged(
 
     usual = [backup.manifest.bytes for backup in good[1:8]]
     if usual and good[0].manifest.bytes < _SMALL * median(usual):
-        warnings["the last one is much smaller than usual"] = f"leadctl backup show {good[0].id}"
+        warnings["the last backup is much smaller than usual"] = f"leadctl backup show {good[0].id}"
     verified = [backup for backup in good if backup.verification]
     if not verified or now - verified[0].made_at > _VERIFIED_AGE:
-        what = "the last verified one is old" if verified else "none was verified"
+        what = "the last verified backup is old" if verified else "none was verified"
         warnings[what] = "leadctl backup verify latest --restore"
     warnings |= elsewhere
     status = CheckStatus.WARNING if warnings else CheckStatus.OK
@@ -271,7 +271,7 @@ def _elsewhere(facts: Facts) -> dict[str, str]:
         newest = newest_copy(facts.copies, _id_of(facts))
     except LeadctlError as error:
         seen = f"leadctl backup list --from {place}"
-        return {f"the copies cannot be looked at: {error.message}": seen}
+        return {f"the copies cannot be read: {error.message}": seen}
     if newest is None:
         return {f"there is no copy of them in {place}": copying}
     age = datetime.now(UTC) - newest.made_at

@@ -83,7 +83,7 @@ def _named(tables: Sequence[str]) -> str:
 
 def _restore(tables: Sequence[str]) -> str:
     """Return the next command where tables, or columns of them, are gone with their rows."""
-    return f"Bring it back from a backup with: {restore_command(tables)}"
+    return f"Restore it from a backup with: {restore_command(tables)}"
 
 
 @check(warning=90, critical=95, unit="%")
@@ -96,8 +96,9 @@ def connections(facts: Facts) -> Evidence:
         if not its_limit:
             return graded(
                 100,
-                f"the {name} takes no connections but superusers'; {message} of the server",
-                f"When it is to take some again: ALTER {kind.upper()} {quoted} CONNECTION LIMIT -1",
+                f"the {name} accepts connections of superusers only; {message} of the server",
+                f"To accept other connections again: ALTER {kind.upper()} {quoted} CONNECTION "
+                f"LIMIT -1",
             )
         if its_used * limit > used * its_limit:
             return graded(
@@ -133,7 +134,7 @@ def migrations(facts: Facts) -> Evidence:
     if unknown:
         return critical(
             f"the database is at {', '.join(unknown)}, which the folder does not have",
-            "Deploy the code that belongs to it. See: leadctl migrate status",
+            "Deploy the code that has this revision. See: leadctl migrate status",
         )
     wrong = [
         ("edited since applied", states[RevisionState.EDITED]),
@@ -175,7 +176,7 @@ def drift(facts: Facts) -> Evidence:
     if lost:
         hint = _restore(list(dict.fromkeys(lost)))
         return critical(message, hint, len(differences), "differences")
-    hint = "Write what was meant to stay into a revision, and undo the rest."
+    hint = "Write the changes to keep into a revision, and undo the others by hand."
     return warning(message, hint, len(differences), "differences")
 
 
@@ -213,7 +214,7 @@ def seed(facts: Facts) -> Evidence:
             len(missing),
             "missing",
         )
-    rest = f", the tables of {gone} more are missing" if gone else ""
+    rest = f", and the tables of {gone} more fixtures are missing" if gone else ""
     return ok(f"{len(fixtures) - gone} fixtures{rest}", 0, "missing")
 
 

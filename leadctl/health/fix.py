@@ -156,7 +156,7 @@ def _wait_for_turn(connection: Connection, worker: Connection, running: "Future[
     while not running.done():
         blockers = set(QUERIES.value(connection, "blockers", session=pid))
         if blockers - {connection.info.backend_pid}:
-            raise _InWork("somebody waits to work on its table; try again later")
+            raise _InWork("another session waits for a lock on its table; try again later")
         if blockers:
             return
         time.sleep(_LOOK_SECONDS)
@@ -168,7 +168,7 @@ def _prove_abandoned(connection: Connection, step: Fix) -> None:
         connection.execute(lock.format(step.table))
     except psycopg.errors.LockNotAvailable:
         raise _InWork(
-            "somebody is at work on its table, and may be building an index; try again later"
+            "another session works on its table, and may be building an index; try again later"
         ) from None
     table = step.table.as_string(connection)
     if QUERIES.value(connection, "detaching", name=table):
@@ -183,7 +183,7 @@ def _prove_needed(connection: Connection, step: Fix) -> None:
     if step.drops is not None:
         index = step.drops.as_string(connection)
         if not QUERIES.value(connection, "is_invalid", name=index):
-            raise _InWork("the index is valid now, or gone")
+            raise _InWork("the index is valid now, or was dropped")
 
 
 def _drop_invalid_indexes(connection: Connection, target: Target, app: App) -> Iterator[Fix]:

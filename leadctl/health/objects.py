@@ -32,7 +32,7 @@ def invalid_indexes(facts: Facts) -> Evidence:
         len(invalid),
         _listed(invalid, "index") or "none is invalid",
         hint,
-        doubt=f"{_listed(unknown, 'index')} may be invalid or being built; to see which takes "
+        doubt=f"{_listed(unknown, 'index')} may be invalid or being built; to see which, run: "
         f"GRANT pg_read_all_stats TO {facts.server.role}"
         if unknown
         else "",
@@ -46,7 +46,7 @@ def duplicate_indexes(facts: Facts) -> Evidence:
     pairs = [f"{row['index']} = {row['same_as']}" for row in rows]
     return graded(
         len(rows),
-        listed(pairs) or "no two are alike",
+        listed(pairs) or "no two indexes are alike",
         f"Drop one of each in a revision: {rows[0]['remedy']}" if rows else "",
     )
 
@@ -58,7 +58,7 @@ def missing_indexes(facts: Facts) -> Evidence:
     names = [f"{row['table']}.{row['constraint']}" for row in rows]
     return graded(
         len(rows),
-        listed(names) or "every foreign key has one",
+        listed(names) or "every foreign key has an index",
         f"Write a revision with: {rows[0]['remedy']}" if rows else "",
     )
 
@@ -119,7 +119,7 @@ def _more_numbers(row: Row) -> str:
     name, filled = row["sequence"], row["column"] or "the columns that it fills"
     if row["ended_by"] == "sequence":
         end = "MINVALUE" if row["last_possible"] < 0 else "MAXVALUE"
-        return f"If that end is not meant: ALTER SEQUENCE {name} NO {end}"
+        return f"If this limit is not intended: ALTER SEQUENCE {name} NO {end}"
     if row["ended_by"] == "sequence type":
         return f"ALTER SEQUENCE {name} AS bigint"
     if row["type"] == "bigint":
@@ -188,7 +188,7 @@ def _counted_rows(facts: Facts) -> list[Row]:
     """Return what is counted of the tables.  Raises Skip where the server does not count."""
     rows = facts.rows_of_schema("vacuum")
     if facts.server.in_recovery:
-        raise Skip("a standby does not count rows: ask its primary")
+        raise Skip("a standby does not count rows: run this check on its primary")
     if not facts.counts[1]:
         raise Skip(facts.uncounted)
     return rows
@@ -209,14 +209,14 @@ def bloat(facts: Facts) -> Evidence:
         raise Skip(f"the schema {facts.target.schema} has no tables")
     small = facts.query("largest", schemas=list(facts.app.schemas))[0][0] < _BLOAT_BYTES
     if small and not facts.distributed:
-        return graded(0, f"nothing is large enough to waste {size(_BLOAT_BYTES)}")
+        return graded(0, f"no table or index is large enough to waste {size(_BLOAT_BYTES)}")
     rows = facts.rows("bloat")
     unknown = [row for row in rows if row["wasted_bytes"] is None and row["bytes"] >= _BLOAT_BYTES]
     large = [row for row in rows if (row["wasted_bytes"] or 0) >= _BLOAT_BYTES]
     if not large:
         if unknown:
             names = listed([_relation(row) for row in unknown])
-            raise Skip(f"no statistics, none that may be read, or old ones, of {names}")
+            raise Skip(f"the statistics of {names} are missing, old or not readable")
         return graded(0, f"nothing wastes {size(_BLOAT_BYTES)}")
     worst = max(large, key=lambda row: row["wasted_percent"])
     return graded(

@@ -32,7 +32,7 @@ def pitr_archive(facts: Facts) -> Evidence:
     problem = problem_of(state, archive.server.slot)
     retained = state.retained_bytes if state else None
     if problem is None and state and (state.silent_seconds or 0) > _SILENT_SECONDS:
-        problem = f"the receiver has said nothing for {state.silent_seconds:.0f} s"
+        problem = f"the receiver has not reported for {state.silent_seconds:.0f} s"
     if problem is not None or state is None:
         kept = f"; the server keeps {size(retained)} for it" if retained else ""
         hint = _RECEIVER if state else _SLOT
@@ -56,7 +56,7 @@ def pitr_rehearsal(facts: Facts) -> Evidence:
             f"there is no base backup in {archive.folder}: nothing can be restored from it", make
         )
     if problem := new_tablespaces(facts.connection, archive, whole[-1], _BARMAN_SECONDS):
-        return critical(f"{problem}: what came after that cannot be restored", make)
+        return critical(f"{problem}: later changes cannot be restored", make)
     last = archive.rehearsal
     if last is None:
         return warning("no recovery was rehearsed yet", hint)
@@ -71,5 +71,5 @@ def pitr_rehearsal(facts: Facts) -> Evidence:
 def _archive(facts: Facts) -> "Archive":
     """Return the archive.  Raises Skip where none is kept here, and PitrNotSetUp."""
     if facts.archive is None:
-        raise Skip("no archive for point in time is kept here")
+        raise Skip("point-in-time recovery is not set up here")
     return facts.archive

@@ -142,7 +142,7 @@ def select(
         if name in (only or by_name) and name not in without
     )
     if not chosen:
-        raise UnknownCheck("No check is left to run.", hint="Name fewer with --skip.")
+        raise UnknownCheck("No check is left to run.", hint="Skip fewer checks.")
     return chosen
 
 
@@ -268,7 +268,7 @@ def _results(facts: Facts, checks: Sequence[HealthCheck], timing: Timing) -> Ite
     for check in checks:
         left = deadline - time.monotonic()
         if left <= 0:
-            yield _skipped(check.name, f"the {timing.timeout:g} s for all were over")
+            yield _skipped(check.name, f"the {timing.timeout:g} s for all checks were over")
         elif facts.connection.broken or facts.connection.closed:
             yield _skipped(check.name, "the connection was lost")
         else:

@@ -88,15 +88,15 @@ def replication(facts: Facts) -> Evidence:
     needed = int(number[1]) if number else int(bool(wanted))
     if sum(row["sync_state"] in {"sync", "quorum", None} for row in rows) < needed:
         return critical(
-            f"commits wait for {needed} standbys (synchronous_standby_names = {wanted}), fewer "
-            "are connected: no commit returns",
+            f"commits wait for {needed} standbys (synchronous_standby_names = {wanted}), but "
+            f"fewer are connected: commits do not return",
             "Start the standby, or: ALTER SYSTEM RESET synchronous_standby_names; "
             "SELECT pg_reload_conf()",
         )
     if not rows:
         raise Skip("no standby is connected to this server")
     if not facts.server.sees_sessions:
-        raise Skip(f"the lag is not shown; it takes GRANT pg_read_all_stats TO {facts.server.role}")
+        raise Skip(f"the lag cannot be seen; run: GRANT pg_read_all_stats TO {facts.server.role}")
     worst = max(rows, key=lambda row: row["lag_seconds"] or 0.0)
     lag = worst["lag_seconds"] or 0.0
     hint = "See: leadctl inspect replication; look at the standby's load and log."
@@ -122,7 +122,7 @@ def citus_nodes(facts: Facts) -> Evidence:
     down = [row["node"] for row in rows if not row["active"] or not row["reached_by"]]
     if down:
         return critical(
-            f"down: {listed(down)}, of {len(rows)} nodes; what they hold cannot be read",
+            f"down: {listed(down)}, of {len(rows)} nodes; their tables cannot be read",
             "Start the node, or look at its log and network: leadctl inspect nodes",
         )
     partly = [row["node"] for row in rows if row["reached_by"] < row["asked"]]
@@ -147,7 +147,7 @@ def replication_slots(facts: Facts) -> Evidence:
         f"Start its reader, or: SELECT pg_drop_replication_slot('{(lost or [worst['slot']])[0]}')"
     )
     if lost:
-        what = f"{', '.join(lost)}: the WAL that is needed is gone, or about to go"
+        what = f"{', '.join(lost)}: WAL that it still needs was removed, or soon will be"
         return critical(what, hint, retained, "B")
     state = "active" if worst["active"] else "not active"
     message = f"{len(rows)}, {worst['slot']} ({state}) keeps {size(retained)}"
@@ -215,7 +215,7 @@ def _rate(facts: Facts, column: str, what: str, hint: str) -> Evidence:
     if not count:
         return graded(0, f"no {what} {facts.counted}", doubt=facts.uncounted)
     if hours is None:
-        raise Skip(f"{count:,} {what}, since an unknown time; look twice with --interval 5s")
+        raise Skip(f"{count:,} {what}, since an unknown time; measure again with --interval 5s")
     found = f"{count:,} {what} {facts.counted}"
     return graded(round(count / hours, 1), found, hint, doubt=facts.uncounted)
 
@@ -227,7 +227,7 @@ def _follows(facts: Facts) -> Evidence:
     if not row["receiving"]:
         if not row["restores"]:
             return critical(
-                "a standby that gets nothing: it has no WAL receiver and no restore_command",
+                "a standby that receives no WAL: it has no WAL receiver and no restore_command",
                 "Look at the server's log, primary_conninfo, the network and the primary.",
             )
         age = row["lag_at_least_seconds"]
@@ -238,7 +238,8 @@ def _follows(facts: Facts) -> Evidence:
         message = f"the WAL receiver has heard nothing for {silent:.0f} s"
         if not row["timeout_seconds"]:
             raise Skip(
-                f"{message}: with wal_receiver_timeout = 0 an idle primary looks as one lost"
+                f"{message}: with wal_receiver_timeout = 0 an idle primary cannot be told from a "
+                f"lost one"
             )
         return graded(round(silent, 1), message, hint)
     least, most = row["lag_at_least_seconds"], row["lag_at_most_seconds"]

@@ -254,7 +254,8 @@ def _nothing(app: App, modules: Sequence[Module]) -> ModelsNotFound:
     return ModelsNotFound(
         f"No tables were found in {app.root}"
         + (f": {looked} make metadata that stays empty." if looked else "."),
-        hint="To begin with example tables: leadctl init --starter. Else name the declarative base "
+        hint="To begin with example tables: leadctl init --starter. Otherwise name the "
+        "declarative base "
         "or the MetaData with --models package.module:Base, or read a database into models with "
         "--from-database.",
     )

@@ -144,7 +144,7 @@ def refuse_declared(settings: Settings) -> None:
     """Refuse a project that has apps of its own.  Raises AlreadyDeclared."""
     if settings.config_file is not None:
         raise AlreadyDeclared(
-            f"{settings.config_file} is there, and init overwrites nothing.",
+            f"{settings.config_file} exists, and init overwrites nothing.",
             hint='Add a table [apps.NAME] with models = "package.module:Base" to it; '
             "to start again, first remove it and what init wrote.",
         )
@@ -159,7 +159,7 @@ def app_name(settings: Settings) -> str:
     name = given or _slug(_project_name(settings.project) or settings.project.resolve().name)
     if name in all_apps(settings) or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise AlreadyDeclared(
-            f"{name!r} is a built-in app's name, or none that an app can have.",
+            f"{name!r} is the name of a built-in app, or not a valid app name.",
             hint="Give another one with --app: small letters, digits and _.",
         )
     return name
@@ -228,7 +228,7 @@ def _environment(
             names = [relative(each, root) for each in found]
             raise MigrationsInvalid(
                 f"There are {len(found)} Alembic environments in {root}: {', '.join(names)}.",
-                hint=f"Choose one, as: leadctl init --migrations {names[0]}",
+                hint=f"Choose one, e.g.: leadctl init --migrations {names[0]}",
             )
         migrations = found[0] if found else root / "migrations"
     return migrations, find_config(root, migrations)
@@ -269,13 +269,12 @@ def _with_models(
             if app.environment is None:
                 raise
             said.append(
-                f"The env.py names no tables, and no models were found: {error.message} Revisions "
-                "are applied all the same; what compares needs `models` in leadctl.toml."
+                f"The env.py names no tables, and no models were found: {error.message} "
+                f"Revisions can be applied without models; commands that compare need `models` "
+                f"in leadctl.toml."
             )
             return app, MetaData()
-        said += [
-            f"Passed over, with the tables that it may define: {e}" for e in discovered.skipped
-        ]
+        said += [f"Skipped, with any tables that it defines: {e}" for e in discovered.skipped]
         chosen = _of_env_py(app, discovered.found) or [_chosen(app, discovered.found, choose)]
     metadata = joined([load_metadata(replace(app, models=each.models)) for each in chosen])
     if len(chosen) == 1 and not chosen[0].modules:
@@ -309,7 +308,7 @@ def _chosen(app: App, candidates: Sequence[FoundModels], choose: Choose | None) 
     if choose is None:
         raise ModelsNotFound(
             f"There are {len(candidates)} bases in {app.root}: {', '.join(described)}.",
-            hint=f"Choose one, as: leadctl init --models {candidates[0].models}, or all with: "
+            hint=f"Choose one, e.g.: leadctl init --models {candidates[0].models}, or all with: "
             f"--models {','.join(each.models for each in candidates)}",
         )
     return described[choose("Which one is the app's?", list(described))]

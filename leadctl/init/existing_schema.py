@@ -168,7 +168,7 @@ def earlier_baseline(connection: Connection, target: Target) -> AppliedRevision 
         raise AlreadyDeclared(
             f"The schema {target.schema} of {target.database} is migrated by leadctl already: "
             f"the app {last.app} is at {', '.join(current) or 'no revision'}.",
-            hint=f"Work in the project of {last.app}, where its leadctl.toml is.",
+            hint=f"Run leadctl in the project of {last.app}, in the folder of its leadctl.toml.",
         )
     return last
 
@@ -299,8 +299,8 @@ def proven_baseline(
     if different:
         listed = ", ".join(f"{each.object} ({each.change})" for each in different)
         raise OperationFailed(
-            f"The baseline would not make what {target.database} has: {listed}.",
-            hint="Nothing was written. This is beyond what init reads; please report it.",
+            f"The baseline would differ from {target.database}: {listed}.",
+            hint="Nothing was written. init does not understand these objects; please report it.",
         )
     narrate("The baseline, made in a scratch schema and undone, equals the database.")
     return baseline

@@ -321,9 +321,7 @@ def _notes(settings: Settings, existing: ExistingSchema) -> list[str]:
     said = notes(settings.project)
     old = existing.replaces
     if old:
-        said.append(
-            f"This takes the place of {old.revision} of {old.app}, which init recorded before."
-        )
+        said.append(f"This replaces {old.revision} of {old.app}, which init recorded before.")
     if existing.others:
         said.append(
             f"Other schemas have tables, too, and were not read: {', '.join(existing.others)}."

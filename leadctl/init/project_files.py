@@ -216,7 +216,7 @@ def leadctl_toml(
         if key not in entries:
             yield f"# {key} = {json.dumps(example)}  # {what}"
     yield ""
-    yield "# Rows that may go, and when. Nothing is deleted by a rule that is a comment."
+    yield "# Which rows to delete, and when. A rule in a comment deletes nothing."
     yield from _retention(app, retention, "" if in_force else "# ")
     yield ""
     yield "# [env.production]"

@@ -64,7 +64,7 @@ def init_starter(settings: Settings) -> InitResult:
         if folder.is_dir() and any(folder.iterdir()):
             raise AlreadyDeclared(
                 f"{folder} has files, and --starter is for a folder without a project.",
-                hint="For models that exist: leadctl init. Else begin in another folder.",
+                hint="For existing models: leadctl init. Otherwise use an empty folder.",
             )
     files = Files(root)
     files.new(root / "models.py", _MODELS, "two tables")

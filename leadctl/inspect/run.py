@@ -277,13 +277,13 @@ def _run(
 
 def _note(report: Diagnostic, facts: ServerFacts) -> str | None:
     if report.name in OF_SESSIONS and not facts.sees_sessions:
-        return "of other roles' sessions little is seen; it takes GRANT pg_read_all_stats"
+        return "most details of other roles' sessions are hidden; ask for: GRANT pg_read_all_stats"
     if report.name in COUNTERS:
         since = facts.counted_since
         return (
             f"counted since {since:%Y-%m-%d %H:%M}Z"
             if since
-            else "counted since the server last lost its counters, which it does not tell"
+            else "counted since the server last reset its counters; it does not say when"
         )
     return None
 

@@ -134,7 +134,7 @@ def protection(connection: Connection, target: Target) -> str | None:
         return f"[env.{target.environment}] is protected"
     meant, found = target.environment, identity.environment if identity else None
     if meant and found and meant != found:
-        return f"it says that it is {found}, not {meant}"
+        return f"its recorded environment is {found}, not {meant}"
     return None
 
 
@@ -189,8 +189,8 @@ def change(
             )
             if not written:
                 raise Protected(
-                    f"Another run has just changed what {name} says it is. Nothing was changed.",
-                    hint="Look with leadctl db environment, then try again.",
+                    f"Another run has just changed the environment of {name}. Nothing was changed.",
+                    hint="Check it: leadctl db environment. Then try again.",
                 )
         return _described(target, state.read_identity(connection))
 

@@ -38,7 +38,7 @@ def schema_lock(
             if time.monotonic() >= deadline:
                 raise LockHeld(
                     f"Another run holds the lock on schema {target.schema}: {holder}.",
-                    hint=f"It was waited for {wait:g} s; wait longer with --lock-wait.",
+                    hint=f"leadctl waited for it {wait:g} s; wait longer with --lock-wait.",
                 )
             if not told:
                 narrate(f"Waiting for another run: {holder}")

@@ -51,7 +51,7 @@ _QUERIES = beside(__file__, "state.sql")
 _CREATE_LOCK = "leadctl: creating the schema leadctl"
 _OWN = ("r", True)
 """What the identity is where leadctl made it: a table with its columns."""
-_NONE = "it has tables, and no identity"
+_NONE = "it has tables, but no recorded environment"
 
 
 @dataclass(frozen=True)
@@ -153,8 +153,8 @@ class IdentityFault:
         return NoIdentity(
             f"{verb} is refused on {database}: {self.reason}, so it is not known whether it is "
             "protected. Nothing was changed.",
-            hint="Say what it is with: leadctl db environment NAME (it is protected then, unless "
-            "you add --unprotect).",
+            hint="Record its environment: leadctl db environment NAME. This also protects it, "
+            "unless you add --unprotect.",
         )
 
 
@@ -169,16 +169,20 @@ def _identity(connection: Connection) -> "Identity | IdentityFault":
     if relation is None:
         moved = _QUERIES.value(connection, "moved_identity")
         if moved:
-            return IdentityFault(f"its identity is in {moved}, not in leadctl.identity", True)
+            return IdentityFault(
+                f"its environment is recorded in {moved}, not in leadctl.identity", True
+            )
         was_there = has_journal(connection)
-        return IdentityFault("it has lost its identity" if was_there else _NONE, was_there)
+        return IdentityFault(
+            "its recorded environment is missing" if was_there else _NONE, was_there
+        )
     if relation != _OWN:
-        return IdentityFault("leadctl.identity is not the table that leadctl makes", True, True)
+        return IdentityFault("leadctl.identity is not the table that leadctl creates", True, True)
     rows = _QUERIES.rows(connection, "identity", Identity)
     if not rows:
         return IdentityFault("leadctl.identity has no row", True)
     if len(rows) > 1 or not isinstance(rows[0].protected, bool):
-        return IdentityFault("leadctl.identity is not one row that says it", True, True)
+        return IdentityFault("leadctl.identity does not have exactly one valid row", True, True)
     return rows[0]
 
 
@@ -231,9 +235,9 @@ def _identity_relation(connection: Connection) -> tuple[str, bool] | None:
     kind, is_own, stranger, owner = _QUERIES.one(connection, "owned") or (None, False, None, None)
     if stranger is not None:
         raise PreparedSchema(
-            f"In {connection.info.dbname}, {stranger} is not as leadctl makes it: it belongs to "
-            f"the role {owner}. It was not read.",
-            hint="Look at what it does; then let a superuser rename or drop it, or give it to "
+            f"In {connection.info.dbname}, {stranger} is not as leadctl creates it: it belongs "
+            f"to the role {owner}. It was not read.",
+            hint="Inspect it; then let a superuser rename or drop it, or give it to "
             "the database's owner.",
         )
     found = None if kind is None else (kind, bool(is_own))
@@ -251,7 +255,7 @@ def check_version(connection: Connection) -> None:
         raise NewerState(
             f"The schema leadctl in {connection.info.dbname} was written by a newer leadctl "
             f"(state version {version}; this one knows {STATE_VERSION}).",
-            hint="Install a newer leadctl, as the one that wrote it.",
+            hint="Install the version of leadctl that wrote it, or a newer one.",
         )
 
 

@@ -133,7 +133,7 @@ def _received(pipe: Pipe) -> Row | BatchDone | None:
         said = pipe.recv()
     except (EOFError, OSError):
         raise RotationFailed(
-            "A process that re-encrypts ended early.",
+            "A worker process that re-encrypts rows ended early.",
             hint="Was it killed? Every value is readable; run it again.",
         ) from None
     if isinstance(said, Exception):

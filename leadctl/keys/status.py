@@ -112,5 +112,5 @@ def require_key(table: EncryptedTable) -> None:
     if not table.key:
         raise NoPrimaryKey(
             f"The table {table.schema}.{table.name} has encrypted columns and no primary key.",
-            hint="Give it one: without it a row cannot be changed without changing its equals.",
+            hint="Add a primary key: without one, leadctl cannot change a single row.",
         )

@@ -146,7 +146,7 @@ def _hooked(
             raise EnvironmentNotRun(
                 f"{environment.env_py}: process_revision_directives failed: "
                 f"{type(error).__name__}: {error}",
-                hint="It is called as alembic revision calls it, with operations that are SQL.",
+                hint="Fix it: leadctl calls it like `alembic revision` does, with SQL operations.",
             ) from error
         return iter(())
 
@@ -201,8 +201,8 @@ def _with_bodies(value: str, bodies: Sequence[_Body]) -> str:
 def _made(made: Script | None, environment: AlembicEnvironment) -> tuple[str, Path]:
     if made is None:
         raise MigrationsInvalid(
-            f"The template {environment.env_py.with_name(_TEMPLATE)} makes no revision.",
-            hint="Correct it: Alembic's own is what alembic init writes.",
+            f"The template {environment.env_py.with_name(_TEMPLATE)} does not produce a revision.",
+            hint="Correct it; `alembic init` writes one that works.",
         )
     return str(made.revision), Path(made.path)
 

@@ -75,7 +75,7 @@ class _Fill:
         if relation is None or not self._key:
             raise NoPrimaryKey(
                 f"{table} has no primary key, so its rows cannot be filled in batches.",
-                hint="Give it one, or write an UPDATE of your own.",
+                hint="Add a primary key, or write the UPDATE yourself.",
             )
         self._estimate = relation.size.known_rows or 0
         self._batch_query = self._compose(assignment, where)

@@ -93,7 +93,7 @@ def renumber(app: App, recorded: Mapping[str, str], named: Sequence[str]) -> tup
     names = {Path(each).name for each in named}
     if names - sharing:
         raise UsageError(
-            f"--renumber {', '.join(sorted(names - sharing))}: its id is not there twice.",
+            f"--renumber {', '.join(sorted(names - sharing))}: no other file has its id.",
             hint=f"Files that share one: {', '.join(sorted(sharing)) or 'none'}.",
         )
     branches = _Branches(files, recorded, names)
@@ -163,9 +163,9 @@ class _Branches:
         if len(chosen) != len(found) - 1:
             names = " and ".join(each.path.name for each in found)
             raise CollidingRevisions(
-                f"The revision {name} is there twice, {names}, and no database tells which of them "
-                "is applied. Nothing was changed.",
-                hint="Give the one that is applied nowhere else an id of its own: leadctl migrate "
+                f"Two files have the revision id {name}: {names}. No database is at hand that "
+                f"tells which one is applied. Nothing was changed.",
+                hint="Give a new id to the one that is applied nowhere else: leadctl migrate "
                 f"new --merge --renumber {found[-1].path.name}. Or name a database that has one of "
                 "them, with --env or --url.",
             )
@@ -199,9 +199,9 @@ class _Branches:
             certain = len(self._by_id[revision.id]) > 1 or self.is_applied(revision)
             if len(told) != 1 or not certain:
                 raise CollidingRevisions(
-                    f"{revision.path.name} follows {down}, which is there twice, and git does not "
-                    "tell which of them it means. Nothing was changed.",
-                    hint=f"Give one of the two an id of its own by hand, in it and in "
+                    f"{revision.path.name} follows {down}, but two files have that id, and git "
+                    f"does not tell which one is meant. Nothing was changed.",
+                    hint=f"Change the id of one of the two by hand, in its file and in "
                     f"{revision.path.name}.",
                 )
         return told[0]

@@ -90,7 +90,9 @@ def dev(
             target, app, consent=Consent(), timeouts=timeouts, narrate=narrate, progress=progress
         )
 
-    hint = "Develop on a database of your own, and write revisions with migrate new."
+    hint = (
+        "Develop on a database of your own, or only write the revision: leadctl migrate new -m NAME"
+    )
     with suppress(UnknownDatabase), connect(target, "dev", read_only=True) as connection:
         _refuse_protected(connection, target, "migrate dev", hint)
     app.versions.folders[0].mkdir(parents=True, exist_ok=True)  # git keeps no empty one
@@ -139,7 +141,8 @@ def _try(target: Target, drafts: Sequence[Draft], timeouts: Timeouts) -> None:
                         return
                     reason = translate(error) or OperationFailed(str(error))
                     raise RowsInTheWay(
-                        f"It fails on the rows of {target.database}: {reason.message}: "
+                        f"The change fails on existing rows of {target.database}: "
+                        f"{reason.message}: "
                         f"{' '.join(statement.split())}. Nothing was written.",
                         hint="Change those rows, or the models, then run it again.",
                     ) from error
@@ -248,7 +251,8 @@ def _execute(connection: Connection, steps: Sequence[Step]) -> None:
                     reason = translate(error) or OperationFailed(str(error))
                     raise OperationFailed(
                         f"{reason.message}: {' '.join(step.sql.split())}",
-                        hint="Fix the conflicting rows; what this stage did is undone.",
+                        hint="Fix the conflicting rows, then run it again; this step was rolled "
+                        "back.",
                     ) from error
 
 

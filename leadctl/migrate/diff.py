@@ -122,7 +122,9 @@ def migrated(
     except RevisionFailed as error:
         if pending or not current:
             raise
-        narrate(f"{error.message} So what the database has counts as what the revisions made.")
+        narrate(
+            f"{error.message} So leadctl assumes that the database is as the revisions made it."
+        )
         found = database_schema(connection, target, app)
         return Migrated(found, (), (), (*NOT_COMPARED, "what was changed by hand"))
 
@@ -184,7 +186,7 @@ def compare_with_record(
         differences = compare(should, found)
     else:
         at = " and ".join(current)
-        narrate(f"Nothing was recorded after {at}; its history is run in a scratch schema.")
+        narrate(f"No schema was recorded after {at}, so its history is run in a scratch schema.")
         should = history_schema(target, app, current)
         differences = without_grants(compare(should, found))
     result = Drift(
@@ -263,7 +265,7 @@ class Sides:
         unwritten = [f"{error.message} {error.hint}".rstrip() for error in errors]
         made_anew = {each.former for each in ready.copies}
         notes += [
-            f"{old} goes and {new} comes; if it is renamed: --rename {old}:{new}"
+            f"{old} is dropped and {new} is added; if this is a rename: --rename {old}:{new}"
             for old, new in possible_renames(ready.schema, after)
             if f"{old}:" not in renames and old not in made_anew
         ]
@@ -297,7 +299,10 @@ def sides(
     Besides models, the other side counts for what models leave to revisions.
     """
     if before == after:
-        raise UsageError(f"Both sides are {scrub(before)}.", hint="Name two, as: database models")
+        raise UsageError(
+            f"Both sides are {scrub(before)}.",
+            hint="Name two, e.g.: leadctl migrate diff database models",
+        )
     found = [_catalog(target, app, name, find, narrate) for name in (before, after)]
     reads = min(each.reads for each in found)
     first, second = (each.catalog.as_of(reads) for each in found)

@@ -200,7 +200,7 @@ def _chosen(
             raise Irreversible(
                 f"{revision.id} is irreversible: its downgrade() does nothing. "
                 "Nothing was changed.",
-                hint="Restore a backup, or write a revision that makes good what it did.",
+                hint="Restore a backup, or write a revision that reverses it.",
             )
     return chosen
 
@@ -256,7 +256,7 @@ def _rehearse(target: Target, app: App, history: History, revision: Revision) ->
         return _irreversible(revision, error.message)
     left = (*compare(first, down), *compare(up, again))
     if left:
-        return _irreversible(revision, "the way back leads elsewhere", left)
+        return _irreversible(revision, "its downgrade() leads to another schema than before", left)
     loses = _dropped(app, history, revision)
     return RehearsedRevision(
         revision.id, Verdict.LOSSY if loses else Verdict.REVERSIBLE, loses, None, ()
@@ -267,7 +267,7 @@ def _rehearse_join(app: App, history: History, revision: Revision) -> RehearsedR
     """Judge a revision that joins two branches: nothing is to be undone where it does nothing."""
     scripts = Scripts(app, history)
     if any(scripts.statements(revision, down=down) for down in (False, True)):
-        return _irreversible(revision, "it joins two branches and does more than that")
+        return _irreversible(revision, "it joins two branches and also changes something")
     return RehearsedRevision(revision.id, Verdict.REVERSIBLE, (), None, ())
 
 
@@ -286,7 +286,7 @@ def _dropped(app: App, history: History, revision: Revision) -> tuple[str, ...]:
         try:
             statements = scripts.statements(revision, down=down)
         except RevisionUnplannable:
-            return (*lost, "what it loses cannot be told without running it")
+            return (*lost, "what it loses is known only by running it")
         for statement in statements:
             for effect in effects(statement.sql):
                 if effect.drops and (down or effect.table not in made):

@@ -201,7 +201,8 @@ class _Applying:
         if first != wanted:
             raise EnvironmentNotRun(
                 f"env.py sets the search path to {now}, and the target is the schema {wanted}.",
-                hint=f"Say so to leadctl, too: --schema {first or 'NAME'}, or LEADCTL_SCHEMA.",
+                hint=f"Name that schema to leadctl, too: --schema {first or 'NAME'}, or "
+                f"LEADCTL_SCHEMA.",
             )
 
     def may_try_again(self, error: Exception) -> bool:
@@ -281,8 +282,8 @@ def _refuse_tables_in_the_way(connection: SqlConnection, app: App, target: Targe
     taken -= tables_left_out(app, taken)
     if taken:
         raise SchemaTaken(
-            f"The schema {target.schema} of {target.database} has tables of the names that "
-            f"{app.name} needs, and no record of its migrations: {', '.join(sorted(taken))}.",
+            f"The schema {target.schema} of {target.database} already has tables that {app.name} "
+            f"would create, but no record of its migrations: {', '.join(sorted(taken))}.",
             hint=f"Give {app.name} a schema of its own, for example: --schema {app.name}"
             + (
                 "; if its own program made them before any revision: alembic stamp base"

@@ -198,8 +198,8 @@ def _ways_of(moved: dict[str, Revision]) -> str:
         *(f"leadctl migrate resolve --applied {each.id}" for each in moved.values()),
     ]
     return (
-        f"What was applied has another id since two branches were joined: {names}. Record it so, "
-        f"which runs nothing: {' && '.join(commands)}"
+        f"Applied revisions have new ids since two branches were joined: {names}. Record the new "
+        f"ids, which runs nothing: {' && '.join(commands)}"
     )
 
 
@@ -245,8 +245,8 @@ def _ways_without(history: History, missing: Sequence[str]) -> str:
         edit = f" let {files} follow what came before, in down_revision, and"
     return (
         f"Check out the code that has {its}, or get {its} back from version control "
-        f"(git log --all -- '*{missing[-1]}*'); look whether --app, --env and --schema are right. "
-        f"Where what {it} did was undone by hand, or is done by other revisions now,{edit} record "
+        f"(git log --all -- '*{missing[-1]}*'); check --app, --env and --schema. If what {it} "
+        f"did was undone by hand, or other revisions do it now,{edit} record "
         f"that: {' && '.join(commands)}"
     )
 
@@ -268,7 +268,7 @@ def _refusal(
         if moved
         else "Restore the file as it was applied, and write a new revision for the change. If the "
         "edit changes nothing that matters: leadctl migrate resolve --accept-edit "
-        f"{edited[0].id}. If another branch's revision has the same id, give this one its own.",
+        f"{edited[0].id}. If another branch's revision has the same id, give this one a new id.",
     )
 
 
@@ -284,16 +284,18 @@ def _difference(
     try:
         statements = Scripts(app, history).statements(revision)
     except LeadctlError:
-        return f"What {revision.path.name} does cannot be told without running it."
+        return f"What {revision.path.name} does is known only by running it."
     if not applied:
-        return f"Of {revision.id} no SQL was recorded to compare it with."
+        return f"No SQL of {revision.id} was recorded, so it cannot be compared."
     before = [" ".join(each.split()) for each in applied.split(";\n")]
     before = [each for each in before if not each.startswith(_OF_ALEMBIC)]
     after = [" ".join(each.sql.split()) for each in statements]
     for old, new in zip_longest(before, after):
         if old != new:
-            return f"Applied was: {_shown(old)}; the file says: {_shown(new)}."
-    return f"The SQL of {revision.id} is the same; what it follows, or its way back, is not."
+            return f"Applied: {_shown(old)}; the file now has: {_shown(new)}."
+    return (
+        f"The SQL of {revision.id} is the same; its down_revision or its downgrade() was changed."
+    )
 
 
 def _shown(statement: str | None) -> str:

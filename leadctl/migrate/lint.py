@@ -96,8 +96,8 @@ def _mixed(statements: Sequence[PlannedStatement]) -> Iterator[LintFinding]:
     if len({statement.transactional for statement in fills_first}) > 1:
         yield LintFinding(
             MIXED,
-            "It mixes transactional and non-transactional statements: stopped in between, it can "
-            "be neither rerun nor rolled back.",
+            "It mixes transactional and non-transactional statements: if it stops in between, it "
+            "can be neither rerun nor rolled back.",
             "Write a revision for each part. Only leadctl.fill() may be in one, at its beginning.",
         )
 
@@ -184,7 +184,7 @@ def _loses(effect: TableEffect, loss: Loss) -> LintFinding:
     return LintFinding(
         LOSES_DATA,
         f"It loses {what.get(loss.what, column)}.",
-        "Keep a backup, and let nothing use it any more before it goes.",
+        "Make a backup, and first make sure that nothing uses it any more.",
     )
 
 
@@ -197,8 +197,8 @@ def _rows(loss: Loss) -> str:
 def _overwrites(effect: TableEffect, values: Loss) -> LintFinding:
     return LintFinding(
         OVERWRITES,
-        f"It overwrites {values.what} of {effect.table} in {_rows(values)}: what was there cannot "
-        "be restored from what is written.",
+        f"It overwrites {values.what} of {effect.table} in {_rows(values)}: the old values "
+        f"cannot be computed from the new ones.",
         "Keep the old values in a column of their own, or a backup, as long as needed.",
     )
 
@@ -214,25 +214,27 @@ def _explicit(statement: PlannedStatement) -> Iterator[LintFinding]:
     elif reader.accept("ALTER", "TABLE") and reader.has("DISABLE", "TRIGGER"):
         yield LintFinding(
             "disables-trigger",
-            "While a trigger is disabled, what it keeps true is not kept.",
-            "Change the data so that the trigger may see it.",
+            "While a trigger is disabled, its rule is not enforced.",
+            "Change the data with the trigger enabled.",
         )
     elif reader.accept("DROP", "OWNED") or (
         reader.accept("DROP", "SCHEMA") and not statement.tried
     ):
         yield LintFinding(
             LOSES_DATA,
-            "It may lose every table in there.",
-            "Drop what is in there table by table, so that the plan can say what goes.",
+            "It may drop every table that belongs to it.",
+            "Drop the tables one by one, so that the plan can say what is lost.",
         )
     elif reader.accept("DROP", "DATABASE"):
-        yield LintFinding(LOSES_DATA, "It loses a database.", "Drop it by hand, if it is meant.")
+        yield LintFinding(
+            LOSES_DATA, "It loses a database.", "If this is intended, drop it by hand."
+        )
     if statement.unplannable:
         reason = statement.unplannable
         yield LintFinding(
             UNPLANNABLE,
             f"{reason[0].upper()}{reason[1:]}.",
-            "Read it; what it may lose is unknown.",
+            "Read the statement: leadctl cannot tell what it loses.",
         )
 
 

@@ -142,7 +142,7 @@ def new_merge(
     heads = history.heads
     if len(heads) < 2 and not renumbered:
         raise OperationFailed(
-            f"The history in {history.folder} has one end, so there is nothing to join.",
+            f"The history in {history.folder} has one head, so there is nothing to join.",
             hint="See: leadctl migrate history",
         )
     if len(heads) < 2:
@@ -185,7 +185,7 @@ def new_sql(
         raise OperationFailed("No statement was given.", hint="Give at least one, or --empty.")
     if outside and len(outside) < len(statements):
         raise OperationFailed(
-            "Some statements must leave the transaction (CONCURRENTLY), and some must not.",
+            "Some statements must run outside a transaction (CONCURRENTLY), and others inside one.",
             hint="Write a revision for each part.",
         )
     with scratch(target, "new", app.schemas) as made:
@@ -223,7 +223,7 @@ def new_revert(
     now, _ = _migrations(target, app, history, narrate)
     wanted = _undone(revision.id, before, after, now)
     drafts = compose(target, now, wanted)
-    narrate(f"What {revision.id} did to rows, if anything, is not undone.")
+    narrate(f"Changes of rows by {revision.id}, if any, are not undone.")
     return _write_drafts(app, history, message or f"Revert {revision.message}", drafts, narrate)
 
 
@@ -264,22 +264,23 @@ def _migrations(
         pending = history.pending(current)
         if pending:
             raise OperationFailed(
-                f"{target.database} is not what the new revision would follow: pending are "
+                f"{target.database} is behind the revision that the new one would follow. Pending: "
                 f"{', '.join(revision.id for revision in pending)}.",
                 hint="Apply them first with: leadctl migrate",
             )
         made = migrated(connection, target, app, current, pending, narrate)
         if made.drift:
             narrate(
-                f"The database was changed by hand in {len(made.drift)} places, which no revision "
-                "says. See them with: leadctl migrate drift; make one of them with: "
+                f"The database was changed by hand in {len(made.drift)} places, which no "
+                f"revision contains. See them with: leadctl migrate drift; write a revision of "
+                f"them with: "
                 "leadctl migrate resolve --adopt-drift -m NAME"
             )
         return made.catalog, made.own
 
 
 def _refuse_plain(target: Target, big: Sequence[str]) -> None:
-    hint = "Leave --plain out: what is safe for a big table is written then."
+    hint = "Leave --plain out: leadctl then writes what is safe for big tables."
     if big:
         raise OperationFailed(
             f"--plain is for tables below {size(SMALL_BYTES)}, and not for: {', '.join(big)}.",
@@ -338,7 +339,7 @@ def _renames(before: Catalog, after: Catalog, given: Sequence[str], ask: Ask | N
             known.add(old)
         elif answer not in {"n", "no"}:
             raise NotConfirmed(
-                f"Whether {old} is renamed to {new} was not said, and nothing was written.",
+                f"It is not known whether {old} was renamed to {new}. Nothing was written.",
                 hint=f"If so, add --rename {old}:{new}; if it is to be dropped, --rename {old}:",
             )
     return named_renames(texts, before)
@@ -357,7 +358,7 @@ def _write_drafts(
         for lost in each.loses:
             narrate(f"{each.revision} loses {lost}.")
         if draft.no_way_back:
-            narrate(f"{each.revision} has no way back: {draft.no_way_back}.")
+            narrate(f"{each.revision} cannot be undone: {draft.no_way_back}.")
     if len(written) < len(drafts):
         raise OperationFailed(
             f"{app.environment}: its process_revision_directives left "

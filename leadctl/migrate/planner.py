@@ -43,7 +43,7 @@ from leadctl.sql.lexer import Reader, as_name, parts_of_name, place_of_name
 from leadctl.sql.lock_modes import CatalogFacts, Effect, Lock
 from leadctl.sql.reach import leaves_rows, redefines, unread
 
-_PLAIN = "written for small tables; how big they are, a database tells"
+_PLAIN = "written for small tables; only a database tells how big they are"
 
 _COPY_TIMEOUT = "60s"
 """How long reading may take what a trial copies: half a thousand tables, on a busy server."""
@@ -103,7 +103,7 @@ class Planner:
         Yields why that cannot be; None where it can.
         """
         if self._connection is None or self._tables is None:
-            yield "there is no database to be like"
+            yield "there is no database to try it on"
             return
         statements: list[str] = []
         for revision in revisions:

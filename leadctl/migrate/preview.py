@@ -19,7 +19,7 @@ from leadctl.postgres.connect import Connection, Timeouts, connect
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
 
-NOT_ASKED = "it was asked for what reading alone tells"
+NOT_ASKED = "--plan-read was given"
 
 
 def plan(

@@ -256,9 +256,10 @@ class Recorder:
         if self._guarded is not None:
             raise RevisionMixed(
                 f"The revision {self._guarded.id} is refused: it ends its transaction itself, "
-                f"with {ended}: stopped behind that, it could be neither rerun nor rolled back.",
-                hint="Leave transactions to leadctl: what must run outside one stands in "
-                "autocommit_block(), in a revision of its own. If this is intended: "
+                f"with {ended}: if it stopped after that, it could be neither rerun nor rolled "
+                f"back.",
+                hint="Leave transactions to leadctl: put what must run outside one into "
+                "autocommit_block(), in a separate revision. If this is intended: "
                 "--allow mixed-transaction",
             )
 

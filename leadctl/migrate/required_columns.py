@@ -80,7 +80,7 @@ def filled(
     if unknown:
         raise UsageError(
             f"--fill {', '.join(unknown)}: it does not become required.",
-            hint=f"What does: {', '.join(sorted(missing)) or 'nothing'}.",
+            hint=f"These columns do: {', '.join(sorted(missing)) or 'nothing'}.",
         )
     names = _Names(step for draft in drafts for step in draft.up)
     fills: dict[tuple[str, str], Fill] = {}
@@ -203,8 +203,8 @@ def asked(connection: Connection, table: str, name: str, rows: int, *, ask: Ask 
     if not answer:
         raise RowsWithoutValue(
             f"{said}, which becomes required. Nothing was written.",
-            hint=f"Say what they get, in SQL: --fill \"{name}='…'\". Or give the column a "
-            "server_default, or let it be empty.",
+            hint=f"Give them a value, in SQL: --fill \"{name}='…'\". Or give the column a "
+            "server_default, or make it nullable.",
         )
     return _as_sql(connection, table, name, answer)
 
@@ -227,5 +227,5 @@ def _check_value(connection: Connection, table: str, name: str, value: str) -> N
     except psycopg.Error as error:
         raise UsageError(
             f"{value} is not a value for {name}: {error.diag.message_primary or error}.",
-            hint=f"It is SQL: a text stands in quotes, as in --fill \"{name}='unknown'\"",
+            hint=f"It is SQL: put a text in quotes, e.g. --fill \"{name}='unknown'\"",
         ) from None

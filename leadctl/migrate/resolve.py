@@ -202,7 +202,7 @@ class _Correction:
             followers = [each.id for each in self.history.revisions if revision.id in each.down]
             raise OperationFailed(
                 f"{revision.id} is followed by {', '.join(followers)}, which is applied.",
-                hint="Roll that back first.",
+                hint="First record those as rolled back: leadctl migrate resolve --rolled-back REV",
             )
         others = [each for each in self.current if each != revision.id]
         below = [each for each in revision.down if each not in self.history.ancestors(others)]
@@ -227,7 +227,7 @@ class _Correction:
             below = [each for each in applied if each not in followed | covered]
             if not below and not others:
                 raise OperationFailed(
-                    f"What {name} followed was not recorded in {self.target.database}.",
+                    f"The revision before {name} is not recorded in {self.target.database}.",
                     hint="Record the current revision with: leadctl migrate resolve --applied REV",
                 )
             state.write_current(self.connection, schema, [*others, *below], self.app.version_table)

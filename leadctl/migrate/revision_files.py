@@ -209,7 +209,7 @@ def _imported(path: Path) -> Mapping[str, Any]:
             spec.loader.exec_module(module)
     except Exception as error:  # a revision is code, which may raise anything
         raise MigrationsInvalid(
-            f"Which revision {path.name} is cannot be told: it cannot be imported: "
+            f"The id of the revision {path.name} is not known, because it cannot be imported: "
             f"{type(error).__name__}: {error}",
             hint='Write its id as a text: revision = "…"',
         ) from error

@@ -119,9 +119,9 @@ class History:
         return MigrationsInvalid(
             f"The history in {self.folder} has {len(heads)} heads: {', '.join(heads)}.",
             hint="Two branches were merged. Make one revision follow the other, or join them "
-            "with: leadctl migrate new --merge. Where both are meant to be, name them by "
-            "branch_labels, or apply them with: leadctl migrate up heads; and name the one that a "
-            "new revision follows with --head",
+            "with: leadctl migrate new --merge. If both are intended, name them by "
+            "branch_labels, or apply them with: leadctl migrate up heads; for a new revision, "
+            "name the one that it follows with --head",
         )
 
     def _labels(self, head: str) -> set[str]:
@@ -179,7 +179,7 @@ class History:
             if name not in self._by_id:
                 raise UnknownRevision(
                     f"The database is at revision {name}, which is not in {self.folder}.",
-                    hint="Check out the code that made it, or that --app and --schema are right.",
+                    hint="Check out the code that has it, or correct --app and --schema.",
                 )
         return self._walk(heads, lambda each: self._needs.get(each, ()))
 
@@ -340,9 +340,9 @@ def read_history(versions: VersionLocations, *, whole: bool = True) -> History:
     if twice:
         name, (one, other, *_) = next(iter(twice.items()))
         raise MigrationsInvalid(
-            f"The revision {name} is there twice: {one.path.name} and {other.path.name}.",
-            hint="Two branches made it. Give one of them an id of its own, and join the branches, "
-            "with: leadctl migrate new --merge",
+            f"Two files have the revision id {name}: {one.path.name} and {other.path.name}.",
+            hint="Two branches created it. Give one file a new id and join the branches: leadctl "
+            "migrate new --merge",
         )
     history = History(versions.folders, {revision.id: revision for revision in revisions})
     if whole:

@@ -67,7 +67,7 @@ def models_schema(
         rejected = made.create_models(app, lender)
         for reason in sorted(set(rejected.values())):
             named = [key for key in rejected if rejected[key] == reason]
-            which, counts = ", ".join(named), "what is there counts; "
+            which, counts = ", ".join(named), "those of the target are used instead; "
             said = counts if set(named) <= lender.objects.keys() else ""
             narrate(f"{which}: {said}the models' own cannot be made: {reason}.")
         found = made.read().without("grant").without("namespace")

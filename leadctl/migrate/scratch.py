@@ -94,7 +94,7 @@ class Scratch:
         if after is None:
             return ""
         left = without_grants(compare(self._definitions().written(), after.written()))
-        return f"left would be: {named(left)}" if left else ""
+        return f"these differences would remain: {named(left)}" if left else ""
 
     def create(self, catalog: Catalog) -> None:
         """Create what a catalog has; what leadctl does not write is used where it is."""

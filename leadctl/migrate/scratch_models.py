@@ -100,7 +100,7 @@ class ModelScratch(Scratch):
         named = {table.schema for table in metadata.tables.values() if table.schema}
         for schema in sorted(named - {self._stands_for, *self._also}):
             raise UndeclaredSchema(
-                f"The models of {owner} name the schema {schema}, which the app does not.",
+                f"The models of {owner} use the schema {schema}, which the app does not declare.",
                 hint=f'Add schemas = ["{schema}"] to [apps.{owner}] in leadctl.toml, and give no '
                 "other --schema than theirs.",
             )

@@ -63,7 +63,7 @@ class Scripts:
             # A revision is code, which may raise anything where there is no connection to ask.
             raise RevisionUnplannable(
                 f"{revision.id} cannot be rendered as SQL offline: {type(error).__name__}: {error}",
-                hint=f"It asks the database, or it is wrong. Read it: {revision.path.name}",
+                hint=f"It queries the database, or it has an error. Read it: {revision.path.name}",
             ) from error
         return collector
 

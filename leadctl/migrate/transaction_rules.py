@@ -26,8 +26,8 @@ def control_of_transactions(text: str) -> Iterator[LintFinding]:
     ):
         yield LintFinding(
             "transaction-control",
-            "It begins or ends a transaction itself: what stands before is committed, whatever "
-            "happens after it.",
+            "It begins or ends a transaction itself: the statements before it are committed, "
+            "even if later ones fail.",
             "Leave transactions to leadctl; use autocommit_block() for what must run outside one.",
         )
 

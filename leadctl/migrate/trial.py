@@ -204,7 +204,7 @@ class Trial:
         """Return why a statement may do more on a database with rows, or other rows."""
         first = Reader(statement).peek().word
         if first == "DO" and BRANCHES.search(statement):
-            return "what the block does depends on rows, or is put together when it runs"
+            return "what the block does depends on rows, or is built while it runs"
         for name, code in called.items():
             if WRITES.search(code) and (first not in OPAQUE or BRANCHES.search(code)):
                 return f"what {name}() does depends on rows"
@@ -219,7 +219,7 @@ class Trial:
                 return f"for each row of a view a trigger runs {name}() instead"
             acts = {act for each, act in changed if each == oid}
             if DESTROYS.search(code) and any(at & _ON_ROWS.get(act, 0) for act in acts):
-                return f"for each row a trigger runs {name}(), which may take rows along"
+                return f"for each row a trigger runs {name}(), which may change other rows, too"
         return None
 
     def _called(self, statement: str) -> dict[str, str]:

@@ -104,7 +104,7 @@ def reach(connection: Connection, statements: Sequence[str]) -> Reached:
         words |= found
     plain = frozenset((row[1], row[3]) for row in rows if row[0] in {"table", "view", "sequence"})
     if len(plain) > _MOST:
-        raise NotTried(f"it reaches {len(plain):,} tables and the like")
+        raise NotTried(f"it reaches {len(plain):,} tables and other objects")
     return Reached(
         frozenset((row[0], row[1], row[2]) for row in rows),
         plain,

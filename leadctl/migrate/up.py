@@ -169,6 +169,6 @@ def _permit(
         return
     for revision, finding in found:
         narrate(f"{revision}: {finding.rule}: {finding.message}")
-    narrate("See it whole with: leadctl migrate --plan. One rule is allowed by --allow RULE.")
+    narrate("See the whole plan: leadctl migrate --plan. Allow one rule with: --allow RULE")
     reason = f"{protected}, and the plan has findings"
     decide(connection.info.dbname, reason, "migrate", consent)

@@ -187,7 +187,8 @@ def compose(
             drafts = tried_back(made, drafts, starts)
     if left:
         raise OperationFailed(
-            f"What would be written does not lead there; left would be: {named(left)}.",
+            f"The written SQL would not reach the goal. These differences would remain: "
+            f"{named(left)}.",
             hint="Write that by hand: leadctl migrate new --empty -m NAME",
         )
     return drafts
@@ -289,7 +290,7 @@ def _refuse_unwritable(before: Catalog, after: Catalog) -> None:
     if others:
         named = ", ".join(each.object.removeprefix("other ") for each in others)
         raise OperationFailed(
-            f"What leadctl does not write differs: {named}.",
+            f"These objects differ, but leadctl cannot write them: {named}.",
             hint="Write that by hand: leadctl migrate new --empty -m NAME",
         )
 
@@ -396,12 +397,13 @@ def _write_as_alembic(
 
 def _write_new(path: Path, text: str) -> None:
     if path.exists():
-        raise MigrationsInvalid(f"{path} is there already.", hint="Move it out of the way.")
+        raise MigrationsInvalid(f"{path} exists already.", hint="Move it out of the way.")
     try:
         write_whole(path, text, FILE_MODE)
     except OSError as error:
         raise MigrationsInvalid(
-            f"Cannot write {path}: {error.strerror}.", hint="Look into the folder."
+            f"Cannot write {path}: {error.strerror}.",
+            hint="Check the permissions and the free space of the folder.",
         ) from None
 
 

@@ -79,7 +79,7 @@ def to_e164(text: str, region: str | None = None) -> str:
     if number is None or not phonenumbers.is_possible_number(number):
         raise InvalidPhoneNumber(
             f"{text!r} is not a phone number.",
-            hint="Give it with its country code, as +33 6 12 34 56 78.",
+            hint="Give it with its country code, e.g. +33 6 12 34 56 78.",
         )
     return str(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
 

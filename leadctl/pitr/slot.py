@@ -45,9 +45,9 @@ def slot_state(connection: Connection, slot: str) -> SlotState | None:
 def problem_of(state: SlotState | None, slot: str) -> str | None:
     """Say what is wrong with a slot; None where nothing is."""
     if state is None:
-        return f"the server has no slot {slot}: what is written since it went is not archived"
+        return f"the server has no slot {slot}: changes since it was dropped are not archived"
     if state.wal_status in {"lost", "unreserved"}:
-        return f"WAL that the slot {slot} needs is gone, or about to go"
+        return f"WAL that the slot {slot} needs was removed, or soon will be"
     if not state.active:
         return "the receiver does not run"
     return None

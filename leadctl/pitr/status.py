@@ -224,7 +224,7 @@ def rehearse(
         marked, _ = mark(archive)
         _, moment = mark(archive)
     except ConnectionFailed as error:
-        narrate(f"What was committed last cannot be looked for: {error.message}")
+        narrate(f"The newest commit cannot be checked: {error.message}")
     manifest: BackupManifest | None = None
     there: bool | None = None
     known = moment or at

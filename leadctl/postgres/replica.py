@@ -32,7 +32,7 @@ def reading(target: Target, narrate: Narrate) -> Reading:
     if row is None:
         raise NotAReplica(
             f"The replica of [env.{target.environment}], {standby.describe()}, is not a standby.",
-            hint="Correct replica = in leadctl.toml, or take it out.",
+            hint="Correct replica = in leadctl.toml, or remove it.",
         )
     lag = row[0]
     narrate(f"Reading from the replica {standby.describe()}, {lag:.1f} s behind.")

@@ -11,7 +11,7 @@ from leadctl.redact import HIDDEN, scrub, without_values
 if TYPE_CHECKING:
     from leadctl.postgres.target import Target
 
-_NO_DATABASE = "Make it with leadctl migrate, or check the database's name in the URL."
+_NO_DATABASE = "Create it with leadctl migrate, or check the database's name in the URL."
 _BY_MESSAGE: tuple[tuple[str, type[errors.ConnectionFailed], str], ...] = (
     (
         r"failed to resolve host|could not translate host name",
@@ -57,7 +57,7 @@ _BY_MESSAGE: tuple[tuple[str, type[errors.ConnectionFailed], str], ...] = (
     (
         r"SSL|TLS|certificate",
         errors.TlsFailed,
-        "Check sslmode and sslrootcert of the URL, and whether the server speaks TLS.",
+        "Check sslmode and sslrootcert of the URL, and whether the server supports TLS.",
     ),
     (
         r"permission denied",

@@ -119,7 +119,9 @@ class _Head:
             if self.found:
                 raise _EnoughError
             if len(self.data) > _TOC_MAX:
-                raise BackupDamaged(f"{self._what} has no end of its table of contents.")
+                raise BackupDamaged(
+                    f"{self._what} is cut short: its table of contents does not end."
+                )
         return len(data)
 
     def flush(self) -> None:

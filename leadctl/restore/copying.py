@@ -40,8 +40,8 @@ def copying(
     key = [each for name in live.key if (each := live.column(name)) is not None]
     if again and not key:
         narrate(
-            f"{live.name} lacks {', '.join(again)} and has no key, so its rows cannot be found "
-            f"again: the values are in {scratch}."
+            f"{live.name} lacks {', '.join(again)} and has no key, so rows cannot be matched: "
+            f"the values are in {scratch}."
         )
         return
     for name in again:
@@ -68,8 +68,8 @@ def copying(
         yield filling.as_string(connection)
     if again:
         narrate(
-            f"{live.name} lacks {', '.join(again)}: the lines below bring the values back; what "
-            "else belongs to them, as NOT NULL and indexes, is named by: leadctl migrate drift"
+            f"{live.name} lacks {', '.join(again)}: the SQL below restores the values; for NOT "
+            f"NULL, indexes and the like see: leadctl migrate drift"
         )
     if gone := [name for name in missing if name not in again]:
         narrate(f"{live.name} has no {', '.join(gone)} now: the values are in {scratch}.")

@@ -152,7 +152,8 @@ class CutOff:
                 self._filled.setdefault(cut.name, set()).add(part.name)
             elif part.what == "ATTRIBUTE":
                 reason = (
-                    "it is back, its values in tables are not; copy them from the backup: "
+                    "it was restored, but its values in tables were not; copy them from the "
+                    "backup: "
                     f"leadctl restore {self.reader.backup.id} --into NAME"
                 )
                 self.left_out.append(LeftOut(cut.label(part), reason))
@@ -197,7 +198,7 @@ class CutOff:
                 columns.setdefault(manifest_name, set()).update(names)
                 continue
             reason = (
-                "its values are not back, as the table has no primary key; copy them: "
+                "its values were not restored, because the table has no primary key; copy them: "
                 f"leadctl restore {self.reader.backup.id} --into NAME"
             )
             self.left_out += [
@@ -215,7 +216,7 @@ class CutOff:
                 if error.sqlstate is None:
                     raise
                 message = told(error)
-            reason = f"its values are not back: {message}"
+            reason = f"its values were not restored: {message}"
             self.left_out += [
                 LeftOut(f"COLUMN {'.'.join(parts_of(table))}.{name}", reason)
                 for table, names in columns.items()

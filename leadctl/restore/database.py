@@ -79,7 +79,7 @@ def scratch_database(
     until `configure_database`.
     """
     if drop_database(target, connection, name):
-        narrate(f"Removed the database {name}, which a run that was ended had left.")
+        narrate(f"Removed the database {name}, left by an interrupted run.")
     with dropped_on_failure(target, name, narrate):
         create_database(connection, name, properties, narrate)
         _set_for_loading(connection, name, size)
@@ -114,7 +114,8 @@ def dropped_on_failure(target: Target, name: str, narrate: Narrate) -> Iterator[
         except (LeadctlError, psycopg.Error):
             quoted = sql.Identifier(name).as_string()
             narrate(
-                f"The database {name}, a copy of the rows, is left. The same command removes it; "
+                f"The database {name}, a copy of the rows, was not removed. The same command "
+                f"removes it; "
                 f"or run: DROP DATABASE {quoted} WITH (FORCE)"
             )
         raise
@@ -164,7 +165,7 @@ def restore_lock(connection: Connection, database: str) -> Iterator[None]:
     if not _QUERIES.value(connection, "lock", name=database):
         raise LockHeld(
             f"Another run restores the database {database}.",
-            hint="Wait for its end: leadctl history shows it, and pg_stat_activity.",
+            hint="Wait for it to finish; see: leadctl history",
         )
     yield
 

@@ -107,7 +107,7 @@ def restore_dropped(
         made = Making(connection, reader, selection, owners=owners)
         keys = ForeignKeys(connection, archive, made.foreign_keys(), selection.names.values())
         with connection.transaction():
-            parts = "Making keys, indexes and what went with the tables."
+            parts = "Making keys, indexes and other objects of the tables."
             rows = made.make_all(target.schema, keys, waits.lock_wait, narrate, parts=parts)
         narrate("The tables are back. Validating foreign keys.")
         return made.settle(target, app, keys, rows)
@@ -144,7 +144,8 @@ def refuse_what_is_there(connection: Connection, selection: Selection) -> None:
         quoted = sql.Identifier(*name).as_string(connection)
         if _QUERIES.value(connection, "relation_exists", name=quoted):
             raise RelationExists(
-                f"{quoted} comes back with what was named, and something of that name is there.",
+                f"{quoted} would be restored with the named tables, but an object of that name "
+                f"exists.",
                 hint=f"Rename it, e.g.: ALTER TABLE {quoted} RENAME TO something_else; then run "
                 "it again.",
             )
@@ -153,8 +154,8 @@ def refuse_what_is_there(connection: Connection, selection: Selection) -> None:
         quoted = sql.Identifier(*(name_in(script) or ())).as_string(connection)
         if not _QUERIES.value(connection, "relation_exists", name=quoted):
             raise RestoreFailed(
-                f"{entry.label} is needed by what was named, and is gone, too.",
-                hint=f"Name it with --table {quoted}, too.",
+                f"{entry.label} is needed by the named tables, and is missing as well.",
+                hint=f"Add: --table {quoted}",
             )
 
 
@@ -313,7 +314,7 @@ class Making:
         except _IS_THERE as error:
             raise RelationExists(
                 f"{entry.label} cannot be made: {told(error)}.",
-                hint="Rename what has its name, then run it again. Nothing was changed.",
+                hint="Rename the object of that name, then run it again. Nothing was changed.",
             ) from None
         except psycopg.errors.InsufficientPrivilege as error:
             raise InsufficientPrivilege(

@@ -159,7 +159,7 @@ class ScriptDump(_Dump):
         if not read.number:
             raise BackupDamaged(
                 f"{self.path} has no SQL statement in it.",
-                hint="The dump that made it failed: make another one.",
+                hint="pg_dump failed when it wrote the file: make another dump.",
             )
         if read.outside and not self.trusted:
             first = read.outside[0]
@@ -182,7 +182,8 @@ class ScriptDump(_Dump):
         """
         if loading.skip or not loading.rows:
             raise OptionNotForScripts(
-                f"{self.path} is a script, of which only --no-owner leaves out something.",
+                f"{self.path} is a script: of the options that leave something out, only "
+                f"--no-owner works.",
                 hint="Leave out --skip and --schema-only, or dump with --format=custom.",
             )
         if self._statements.makes_public:

@@ -144,8 +144,8 @@ def refuse_partly(result: BackAgain) -> None:
     if result.left_out:
         first = result.left_out[0]
         raise RestoreFailed(
-            f"{first.entry} does not come back: {first.reason}. Nothing was changed.",
-            hint="Restore as a role that may make databases, or correct what is in the way.",
+            f"{first.entry} cannot be restored: {first.reason}. Nothing was changed.",
+            hint="Restore as a role that may create databases, or fix the cause.",
         )
 
 
@@ -204,7 +204,8 @@ def drop_own(connection: Connection, schemas: Sequence[str]) -> None:
         if len(failed) == len(waiting):
             detail = (failed[0][1].diag.message_detail or "").replace("\n", "; ")
             raise DependentObjects(
-                f"What is not this role's depends on what would be dropped: {detail}.",
+                f"Objects that this role does not own depend on objects that would be dropped: "
+                f"{detail}.",
                 hint="Drop or change it first; nothing was changed.",
             )
         waiting = [drop for drop, _ in failed]

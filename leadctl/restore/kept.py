@@ -77,8 +77,8 @@ def drop_kept(target: Target, names: tuple[str, ...], consent: Consent, *, app: 
         for name in names:
             if name not in known:
                 raise UnknownKept(
-                    f"No restore of {target.database} left {name}. Nothing was dropped.",
-                    hint=did_you_mean(name, known, "leadctl db kept lists what there is."),
+                    f"{name} was not kept by a restore of {target.database}. Nothing was dropped.",
+                    hint=did_you_mean(name, known, "See what was kept: leadctl db kept"),
                 )
         wanted = [known[name] for name in dict.fromkeys(names)]
         with journaled(target, "db kept", app) as entry:
@@ -100,7 +100,7 @@ def _drop_schema(connection: Connection, name: str) -> None:
         drop_schema(
             connection,
             name,
-            in_use="is used by what is not leadctl's",
+            in_use="is used by objects that leadctl did not make",
             then="Drop or move that first; the schema is as it was.",
             as_whom="Connect as the role that ran the restore.",
         )

@@ -53,7 +53,7 @@ def hint_for(message: str) -> str:
     """Return what to do where something of a dump could not be loaded."""
     hints = ((FOUND_BY_PATH, FOUND_BY_PATH_HINT), (_MISSING_ROLE, _MISSING_ROLE_HINT))
     found = [hint for cause, hint in hints if cause.search(message)]
-    otherwise = "Rerun with --keep-going to load all the rest; what fails is named then."
+    otherwise = "Rerun with --keep-going to load everything else; it lists what fails."
     return " ".join([*found, otherwise])
 
 

@@ -150,7 +150,7 @@ def create_database(
                 raise
             narrate(
                 "This server cannot make the database as it was "
-                f"({told(error)}); its own default is taken."
+                f"({told(error)}); its default is used."
             )
         else:
             return

@@ -144,8 +144,8 @@ def _plan(
     protected, replaces = _existing(target) if exists else (None, False)
     if "citus" in origin.extensions and origin.tenant is None and not rehearsal:
         raise NotOnCitus(
-            f"{origin.name} is of a Citus cluster: restored as a whole, its tables would be "
-            "undistributed. Nothing was changed.",
+            f"{origin.name} comes from a Citus cluster: restored as a whole, its tables would no "
+            f"longer be distributed. Nothing was changed.",
             hint="Restore each tenant, which distributes it: leadctl restore --tenant NAME "
             f"{origin.name}",
         )
@@ -214,7 +214,7 @@ def restore(
         loading = without_missing(loading, found)
         if exists and new:
             raise DatabaseExists(
-                f"The database {name} is there already.", hint="Choose another name for --into."
+                f"The database {name} exists already.", hint="Choose another name for --into."
             )
         if exists:
             with connect(target, "restore", like_pg_dump=True) as existing:
@@ -356,8 +356,8 @@ def check_plan(found: RestorePlan, *, owners: bool, partly: bool = False) -> Non
         raise MissingRole(
             f"The server does not have the roles that own what is in the backup: "
             f"{', '.join(found.missing_roles)}.",
-            hint="Make them (the backup's globals.sql does), or restore with --no-owner, unless a "
-            "policy or a user mapping names one: those need it all the same.",
+            hint="Make them (the backup's globals.sql does), or restore with --no-owner. A role "
+            "that a policy or a user mapping names is needed in any case.",
         )
 
 

@@ -99,7 +99,7 @@ def restore_by_name(
         for name, relation in found.items():
             if not relation.is_table:
                 raise RelationExists(
-                    f"{name} is a {relation.label} now, and no table.",
+                    f"{name} is a {relation.label} now, not a table.",
                     hint=f"Rename it, then run it again: ALTER {relation.label.upper()} "
                     f"{relation.qualified} RENAME TO something_else",
                 )
@@ -206,7 +206,7 @@ def _require_room(connection: Connection, schema: str, tables: Collection[Scratc
         what = f"the table {', '.join(there)}" if there else f"the schema {schema} of another role"
         raise SchemaExists(
             f"In {connection.info.dbname} there is {what} already.",
-            hint=f"Use what is in it, or: DROP SCHEMA {schema} CASCADE",
+            hint=f"Use the rows in it, or remove it: DROP SCHEMA {schema} CASCADE",
         )
 
 

@@ -355,7 +355,7 @@ def _run(
             if not sink.close():
                 raise BackupDamaged(
                     f"{path} is cut short: pg_dump's last line is missing.",
-                    hint="If it was edited and is whole, let it end with the line: "
+                    hint="If it was edited and is complete, add as last line: "
                     "-- PostgreSQL database dump complete",
                 )
             program.stdin.close()

@@ -181,7 +181,7 @@ def _in_backup(
     if without := left_out.intersection(leaves):
         raise TableNotInBackup(
             f"The rows of {'.'.join(min(without))} were left out of the backup {manifest.id}.",
-            hint="Take another: leadctl backup list",
+            hint="Choose another backup: leadctl backup list",
         )
     if not kept:
         raise TableNotInBackup(
@@ -208,7 +208,7 @@ def _gone_partition(
             return name
     if any(name in {table.name, table.parts[-1]} for table in tables.values()):
         raise TableNotInBackup(
-            f"There is no table {name} in {connection.info.dbname}, and --data-only makes none.",
+            f"There is no table {name} in {connection.info.dbname}, and --data-only creates none.",
             hint=f"Leave out --data-only: leadctl restore {reader.manifest.id} --table {name}",
         )
     raise TableNotInBackup(
@@ -220,7 +220,8 @@ def _gone_partition(
 def _require_key(relation: Relation) -> None:
     if not relation.primary_key:
         raise NoPrimaryKey(
-            f"The table {relation.qualified} has no primary key, so its rows cannot be told apart.",
+            f"The table {relation.qualified} has no primary key, so its rows cannot be matched "
+            f"with the backup.",
             hint="Restore the backup into another database with --into, and copy what is needed.",
         )
 
@@ -327,13 +328,13 @@ def _merge_all(connection: Connection, tables: Sequence[StagedTable]) -> list[Re
             except psycopg.errors.IntegrityError as error:
                 raise RestoreFailed(
                     f"{table.name} cannot take its rows back: {told(error)}.",
-                    hint="Rows that are newer than the backup are in the way.",
+                    hint="Rows that are newer than the backup conflict with them.",
                 ) from None
         if len(failed) == len(waiting):
             table, why = failed[0]
             raise RestoreFailed(
                 f"{table.name} cannot take its rows back: {told(why)}.",
-                hint="What they refer to is gone; name that table with --table, too.",
+                hint="They refer to rows that do not exist; add that table with --table, too.",
             )
         waiting = [table for table, _ in failed]
     return [done[table.name] for table in tables]

@@ -143,7 +143,7 @@ def _check(schema: Schema, table: Table) -> Iterator[Finding]:
 def _keys(table: Table) -> Iterator[Finding]:
     if not table.primary_key:
         yield Finding(
-            "error", "primary-key", table.name, "It has none: its rows cannot be told apart."
+            "error", "primary-key", table.name, "It has none, so two rows can be identical."
         )
 
 

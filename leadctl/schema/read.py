@@ -203,8 +203,9 @@ def _pg_dump(target: Target) -> str:
     if done.returncode:
         if "LOCK TABLE" in done.stderr:  # the statement that failed, in any language
             raise OperationFailed(
-                f"Another session holds a table of the schema {target.schema}, and did not let go "
-                f"of it within {_LOCK_SECONDS} s.",
+                f"Another session holds a lock on a table of the schema {target.schema}, and did "
+                f"not "
+                f"release it within {_LOCK_SECONDS} s.",
                 hint="See which: leadctl inspect locks",
             )
         raise OperationFailed(

@@ -71,11 +71,12 @@ def export(
         )
     if path.suffix.removeprefix(".") not in FORMATS:
         raise UsageError(
-            f"{path} does not say a format.", hint=f"Let it end in one of: {', '.join(FORMATS)}."
+            f"{path} has no ending that names a format.",
+            hint=f"Use one of these endings: {', '.join(FORMATS)}.",
         )
     if for_spreadsheet and path.suffix != ".csv":
         raise UsageError(
-            f"--for-spreadsheet is for a seed file in CSV, and {path.name} is none.",
+            f"--for-spreadsheet is for seed files in CSV, and {path.name} is not CSV.",
             hint=f"Add --to {path.stem}.csv, or leave --for-spreadsheet out.",
         )
     if path.exists():

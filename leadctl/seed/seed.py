@@ -124,7 +124,7 @@ def _why_nothing(app: App) -> str | None:
     if app.seed_files:
         return f"{app.seed_files} has no YAML, JSON, CSV or SQL file"
     there = (app.root / _FOLDER).is_dir()
-    found = f'; {_FOLDER}/ is there: seed_files = "{_FOLDER}" in leadctl.toml brings it in'
+    found = f'; {_FOLDER}/ is there: seed_files = "{_FOLDER}" in leadctl.toml uses it'
     return f"{app.name} has no fixtures{found if there else ''}"
 
 
@@ -199,8 +199,8 @@ class _Fixtures:
             found = self._find(value.table, value.key, column)
             if found is None:
                 raise SeedFailed(
-                    f"A fixture refers to {value.table} with {dict(value.key)}, which is not "
-                    "there.",
+                    f"A fixture refers to {value.table} with {dict(value.key)}, which does not "
+                    f"exist.",
                     hint="List the fixture that it refers to before it.",
                 )
             return found[0]
@@ -247,7 +247,7 @@ def _load_files(
     changed = [file for file in files if known.get(file.name) != file.checksum]
     tables = [file for file in changed if not file.is_sql]
     if tables:
-        narrate(f"Bringing in {', '.join(file.name for file in tables)}")
+        narrate(f"Inserting {', '.join(file.name for file in tables)}")
         # The others are read, too: the changed ones may refer to names in them.
         others = [file for file in files if not (file.is_sql or file in changed)]
         upsert.bring_in(

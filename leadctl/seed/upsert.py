@@ -173,13 +173,13 @@ class Upsert:
         except sqlalchemy.exc.DBAPIError as error:
             known = translate(error)
             raise SeedFailed(
-                f"{row} cannot be brought in: {known.message if known else error.orig}",
+                f"{row} cannot be inserted: {known.message if known else error.orig}",
                 hint="Correct the file.",
             ) from None
         except (sqlalchemy.exc.StatementError, sqlalchemy.exc.CompileError) as error:
             reason = getattr(error, "orig", None) or error
             raise SeedFailed(
-                f"{row} cannot be brought in: {reason}",
+                f"{row} cannot be inserted: {reason}",
                 hint="Correct the file.",
             ) from None
         counts = self.counts.setdefault(row.table, Counts())
@@ -263,7 +263,7 @@ class Upsert:
             if named is None:
                 raise SeedFailed(
                     f"{row}: {name} refers to {value}, and no row of "
-                    f"{referred.table.fullname} of this name was brought in before.",
+                    f"{referred.table.fullname} of this name was inserted before.",
                     hint="Name that row with _name, or correct the reference.",
                 )
             return named[referred.name]

@@ -211,7 +211,7 @@ def _explain(message: str, text: str) -> str:
     if "://" not in text and "pass" in text:
         named = None  # a password with spaces, perhaps
     if named:
-        return f"The database URL has a parameter that nothing knows: {named[1]}"
+        return f"The database URL has an unknown parameter: {named[1]}"
     return "The database URL cannot be understood."
 
 
@@ -227,7 +227,7 @@ def _refuse_spilled(rest: str, query: str) -> None:
         for key, value in keys
     ):
         raise InvalidUrl(
-            "The database URL has an @ behind its host: it may be the end of the password.",
+            "The database URL has an @ after its host: it may be the end of the password.",
             hint=_FORM,
         )
 

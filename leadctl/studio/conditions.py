@@ -109,7 +109,7 @@ class _Composed:
         if len(self.others) == _HOPS:
             raise InvalidFilter(
                 f"A condition leads through more than {_HOPS} tables.",
-                hint="Look at one of them on the way.",
+                hint="Start from a table that is nearer to that column.",
             )
         self._touch(*(reference.columns if reference.outgoing else ()))
         schema, table = reference.other
@@ -137,12 +137,12 @@ class _Composed:
         masked = self._session.secrets(shape).masks(column)
         if masked and condition.operator != "null":
             raise InvalidFilter(
-                f"{column.name} is masked: comparing it would tell what it holds.",
-                hint=f"What can be asked is: {column.name} is null",
+                f"{column.name} is masked: a comparison would reveal its value.",
+                hint=f"Only this condition is allowed: {column.name} is null",
             )
         if condition.path and not column.base.is_json:
             raise InvalidFilter(
-                f"{column.name} is {column.type}; only JSON and relations have a way into them.",
+                f"{column.name} is {column.type}; only JSON columns and relations have parts.",
                 hint=f"Leave out .{'.'.join(condition.path)}",
             )
 
@@ -200,7 +200,7 @@ def _has(connection: Connection, column: ColumnShape, text: str) -> Fragment:
     if base.is_json and base.name == "jsonb":
         return build("{} OPERATOR(pg_catalog.?) {}", column.identifier, value(text))
     raise InvalidFilter(
-        f"{column.name} is {column.type}; has asks what is in an array, a range or jsonb.",
+        f"{column.name} is {column.type}; `has` works with arrays, ranges and jsonb only.",
         hint=f"For a part of a text: {column.name}~{text}",
     )
 

@@ -81,7 +81,7 @@ def order_of(shape: Shape, sort: Sequence[str], masking: Masking | None) -> Orde
 def _check_sortable(column: ColumnShape, masking: Masking | None) -> None:
     if masking and masking.covers(column.name):
         raise InvalidFilter(
-            f"{column.name} is masked: its order would tell what it holds.",
+            f"{column.name} is masked: the order would reveal its values.",
             hint="Sort by another column.",
         )
     if not column.base.sortable:

@@ -94,14 +94,14 @@ def _hint_for(column: str, rest: str) -> str:
         case "between":
             return f"Give two: --where '{column}>=…' --where '{column}<=…'"
         case "(":
-            return "There are no functions; ~ finds a part of a text in any case."
+            return "Functions are not supported; ~ finds a part of a text in any case."
     return _EXAMPLES
 
 
 def _one_each(more: re.Match[str]) -> str:
     if more[1].lower() == "and":
         return "One condition each: repeat --where, and all must hold."
-    return "There is no or; several values of one column are: status in NEW,FAILED"
+    return "OR is not supported; for several values of one column: status in NEW,FAILED"
 
 
 def _not_sql(text: str, given: str) -> str:

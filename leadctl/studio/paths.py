@@ -33,7 +33,9 @@ def relation(shape: Shape, names: Sequence[str]) -> tuple[Reference, tuple[str, 
         known = ", ".join(shape.relation_names)
         raise UnknownRelation(
             f"{shape.name} has no relation {names[0]!r}.",
-            hint=f"There are: {known}." if known else "No foreign key leads anywhere.",
+            hint=f"There are: {known}."
+            if known
+            else "It has no foreign key, and none refers to it.",
         )
     return found
 

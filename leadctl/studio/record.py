@@ -153,7 +153,7 @@ def _find(session: Session, shape: Shape, wanted: str) -> tuple[Fragment, str]:
         raise AmbiguousRow(
             f"More than one record of {shape.name} begins with {wanted!r}: {', '.join(keys)}"
             f"{', …' if len(keys) == _FITTING else ''}.",
-            hint="Write more of the id.",
+            hint="Give more characters of the id.",
         )
     return at_key(session, shape, keys[0]), keys[0]
 
@@ -201,7 +201,7 @@ def _followed(
             if found is None:
                 raise RowNotFound(
                     f"This record of {left.name} refers to no {left.short(reference)}.",
-                    hint="It is null there.",
+                    hint="The foreign key is NULL in this record.",
                 )
             key = found
             if other.key:  # its own key leads there, and nobody else's table

@@ -129,7 +129,7 @@ def _patience(connection: Connection, timeout: float) -> Iterator[None]:
         named = [f"{table} (pid {pid})" for table, pid in found[:_SHOWN]]
         held = ", ".join(named) or "a table"
         raise StatementFailed(
-            f"Another session holds {held}, and did not let go of it within {_LOCK_SECONDS} s.",
+            f"Another session holds {held}, and did not release it within {_LOCK_SECONDS} s.",
             hint="See what it does: leadctl inspect locks",
         ) from None
     except psycopg.errors.QueryCanceled:

@@ -140,7 +140,7 @@ def _require_room(connection: Connection, tenant: Target, narrate: Narrate, *, w
     if state.is_there(connection):
         last = QUERIES.one(connection, "last_change", name=tenant.schema)
         if last is not None and last[0] == CREATE and last[1] != "done":
-            narrate(f"Continuing with {tenant.schema}, which an ended run began.")
+            narrate(f"Continuing with {tenant.schema}, which an interrupted run began.")
             return
     if whole:
         raise DatabaseExists(
@@ -173,7 +173,7 @@ def _set_privileges(tenant: Target, owner: str | None, like: str | None, *, whol
             return set_grants(connection, tenant.schema, like) if like else 0
         except psycopg.errors.InsufficientPrivilege as error:
             raise InsufficientPrivilege(
-                f"{name} is made, and its privileges are not set: {told(error)}.",
+                f"{name} was created, but its privileges are not set: {told(error)}.",
                 hint="Connect as a role that may set them, and run the same command again.",
             ) from None
 

@@ -139,7 +139,7 @@ def drop_tenant(
             with journaled(tenant, DROP, app.name) as entry, connection.transaction():
                 permit(connection, tenant, f"{DROP} {name}", granted)  # it may be by now
                 drop_schema(
-                    connection, name, in_use="has what is not this role's to drop",
+                    connection, name, in_use="has objects that this role may not drop",
                     then=_AS_OWNER, as_whom=_AS_OWNER,
                 )  # fmt: skip
                 forget_records(connection, name)

@@ -157,7 +157,7 @@ def open_tenant(
 def _not_ended(move: Move) -> TenantMoving:
     what = "has come" if move.phase == ARRIVED else "was handed over"
     return TenantMoving(
-        f"The tenant {move.schema} {what} by a move that did not end; the other database is "
+        f"The tenant {move.schema} {what} by a move that did not finish; the other database is "
         f"{move.place}.",
         hint=f"Finish it from the database that it leaves: leadctl tenants move {move.schema} "
         "--to PLACE",
@@ -191,11 +191,11 @@ class _Mover:
         if arrived and arrived.phase == ARRIVED and arrived.other != ours:
             raise _not_ended(arrived)
         if move and move.phase == HANDED_OVER:
-            self.narrate(f"{self.name} was handed over by a run that was ended. Finishing it.")
+            self.narrate(f"An interrupted run handed over {self.name}. Finishing it.")
             self._open_there(move)
             return self._result(move.held_as, {})
         if move:
-            self.narrate(f"{self.name} was closed by a run that was ended. Beginning again.")
+            self.narrate(f"An interrupted run closed {self.name}. Starting again.")
             self._go_back(move)
         self._drop_arrived(arrived)
         self._foresee()
@@ -263,7 +263,7 @@ class _Mover:
         if left <= 0:
             raise MoveFailed(
                 f"{self.name} was not moved within {self.window:g} s. It is open again.",
-                hint="Let it be closed for longer: --window TIME",
+                hint="Allow it to be closed for longer: --window TIME",
             )
         return left
 
@@ -296,7 +296,7 @@ class _Mover:
                         first = (*keys.left_out, *keys.orphans)[0]
                         raise MoveFailed(
                             f"{self.name} does not fit {self.there.describe()}: {first}.",
-                            hint="Bring what it shares with others there first.",
+                            hint="First copy to it what the tenant shares with other schemas.",
                         )
                     sums = closing.checksums(connection, self.name)
                     arriving = kept_name(connection, self.name, "arriving")
@@ -312,7 +312,7 @@ class _Mover:
             different = sorted(k for k in found.keys() | sums.keys() if found.get(k) != sums.get(k))
             if different:
                 raise MoveFailed(
-                    f"The copy of {', '.join(different)} differs from what is there. "
+                    f"The copy of {', '.join(different)} differs from the original. "
                     f"{self.name} is open again.",
                     hint="Was a superuser writing? Stop it, and move again.",
                 )
@@ -408,7 +408,7 @@ def _validate(keys: ForeignKeys, name: str) -> None:
     except psycopg.errors.InFailedSqlTransaction:
         raise MoveFailed(
             f"Rows of {name} refer to rows that the destination does not have.",
-            hint="Bring what it shares with others there first.",
+            hint="First copy to it what the tenant shares with other schemas.",
         ) from None
 
 
@@ -422,7 +422,7 @@ def _within(connection: Connection, seconds: float) -> Iterator[None]:
     except psycopg.errors.QueryCanceled:
         raise MoveFailed(
             "The tenant was not moved within the window.",
-            hint="Let it be closed for longer: --window TIME",
+            hint="Allow it to be closed for longer: --window TIME",
         ) from None
     finally:
         with suppress(psycopg.Error):
@@ -432,7 +432,7 @@ def _within(connection: Connection, seconds: float) -> Iterator[None]:
 def _refuse_same(old: Connection, new: Connection, there: Target) -> None:
     if _identity(old) == _identity(new):
         raise UsageError(
-            f"{there.describe()} is the database that {there.schema} is in.",
+            f"{there.describe()} has {there.schema} already: it is the same database.",
             hint="Name another one with --to.",
         )
 

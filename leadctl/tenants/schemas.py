@@ -189,12 +189,12 @@ def find_tenant(connection: Connection, app: App, name: str, *, shared: bool = T
     if not shared:
         raise UnknownTenant(
             f"{connection.info.dbname} has nothing of the app {app.name} in it.",
-            hint="To see what are tenants: leadctl tenants list --fleet NAME",
+            hint="To list the tenants: leadctl tenants list --fleet NAME",
         )
     known = [each.name for each in read_tenants(connection, app)]
     raise UnknownTenant(
         f"{connection.info.dbname} has no tenant {plain(name)} of the app {app.name}.",
-        hint=did_you_mean(name, known, "leadctl tenants list shows those that there are."),
+        hint=did_you_mean(name, known, "See the existing ones: leadctl tenants list"),
     )
 
 

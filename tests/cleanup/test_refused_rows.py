@@ -172,7 +172,8 @@ def test_a_circle_too_large_for_a_transaction_is_left_and_named(
     assert done.code == 7, done.err
     (rule,) = done.json["rules"]
     assert (rule["status"], rule["refused"]) == ("partly", len(circle))
-    assert rule["refusals"][0]["reason"] == "over 30 rows must go with it in one transaction"
+    reason = "over 30 rows would have to be deleted with it in one transaction"
+    assert rule["refusals"][0]["reason"] == reason
     assert before - ids(filled, "leads") == set(due) - set(circle)
 
 

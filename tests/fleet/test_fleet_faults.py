@@ -84,7 +84,7 @@ def test_an_interrupt_ends_after_the_targets_in_flight(place: Prepared, tmp_path
     os.kill(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
-    assert "Ending after the targets in flight" in err
+    assert "Stopping after the targets that run now" in err
     # None stands in between, and the report names those that were not run.
     found = standing(place)
     assert 2 <= len(found) < 60

@@ -370,4 +370,4 @@ def test_checks_that_hang_leave_time_for_the_others(leadconnector: Prepared, cli
         "ok",
         "skipped",
     }
-    assert not [check for check in found.values() if "for all were over" in check["message"]]
+    assert not [check for check in found.values() if "for all checks were over" in check["message"]]

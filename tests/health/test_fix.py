@@ -268,7 +268,7 @@ def test_nobody_s_work_is_disturbed(leadconnector: Prepared, cli: Cli, work: str
         flags = ("--check", "unvalidated-constraints", "--fix", "--yes", "-o", "json")
         outcome = cli(*check, *flags, url=url)
         assert {fix["outcome"] for fix in outcome.json["fixes"]} == {"failed"}
-        assert "at work on its table" in outcome.json["fixes"][0]["message"]
+        assert "another session works on its table" in outcome.json["fixes"][0]["message"]
     assert database.query("SELECT to_regclass('left_over') IS NULL") == [(False,)]
     fixes = cli(*check, *flags, url=url).json["fixes"]
     assert {fix["outcome"] for fix in fixes} == {"done"}

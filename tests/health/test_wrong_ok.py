@@ -524,7 +524,9 @@ def test_a_table_that_is_gone_is_critical_and_comes_first(
         for check in cli("health-check", "-o", "json", url=leadconnector.url).json["checks"]
     }
     assert "users" in found["schema"]["message"]
-    assert found["seed"]["message"].startswith("3 fixtures, the tables of 1 more are missing")
+    assert found["seed"]["message"].startswith(
+        "3 fixtures, and the tables of 1 more fixtures are missing"
+    )
 
 
 def test_a_column_that_is_gone_is_critical(leadconnector: Prepared, cli: Cli) -> None:
@@ -559,13 +561,13 @@ def test_each_rule_of_cleanup_has_its_own_last_run(leadconnector: Prepared, cli:
         )
     (found,) = cli(*flags, url=url).json["checks"]
     assert found["status"] == "warning"
-    assert found["message"].startswith(f"no success lately of {', '.join(names[1:])};")
+    assert found["message"].startswith(f"no recent success of {', '.join(names[1:])};")
     leadconnector.query(
         "DELETE FROM leadctl.run WHERE id = (SELECT min(id) FROM leadctl.run"
         " WHERE command = 'cleanup')"
     )
     (found,) = cli(*flags, url=url).json["checks"]
-    assert found["message"].startswith(f"no success lately of {', '.join(names[1:])};")
+    assert found["message"].startswith(f"no recent success of {', '.join(names[1:])};")
     assert cli("cleanup", url=url).code == 0
     assert status(cli, url, "cleanup") == "ok"
 

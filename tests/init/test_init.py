@@ -698,7 +698,7 @@ def test_an_environment_without_models_runs_its_revisions(
     url = server.url(database)
     outcome = cli("init", "--app", "zoo_app", url=url)
     assert outcome.code == 0, outcome.err
-    assert "needs `models` in leadctl.toml" in " ".join(outcome.out.split())
+    assert "need `models` in leadctl.toml" in " ".join(outcome.out.split())
     assert cli("migrate", url=url).code == 0
     assert cli("migrate", "status", url=url).code == 0
     compared = cli("migrate", "check", url=url)

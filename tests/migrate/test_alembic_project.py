@@ -191,7 +191,7 @@ def _env(before: str = "", inside: str = "pass", after: str = "", **other: str) 
     [
         (
             _env(before="import psycopg\npsycopg.connect('host=127.0.0.1 port=1')"),
-            "env.py, line 5 cannot be run: ConnectionRefusedError: it opens a connection of its own",
+            "env.py, line 5 cannot be run: ConnectionRefusedError: it opens its own connection",
         ),
         (
             "from alembic import context\nfrom things_models import metadata\n"

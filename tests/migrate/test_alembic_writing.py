@@ -348,7 +348,7 @@ def test_branches_are_made_and_walked_as_with_alembic(
     zoo.table("feathers")
     zoo.leadctl("migrate")
     said = zoo.leadctl("migrate", "new", "-m", "Feathers", code=3)
-    assert "name the one that a new revision follows with --head" in said
+    assert "for a new revision, name the one that it follows with --head" in said
     zoo.leadctl("migrate", "new", "-m", "Feathers", "--head", "plugin", "--rev-id", "p2",
                 "--depends-on", "b1")  # fmt: skip
     (path,) = (zoo.folder / "plugin").glob("p2*.py")

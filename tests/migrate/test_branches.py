@@ -291,7 +291,7 @@ def test_a_database_of_the_renumbered_branch_learns_the_new_ids(
         assert team.run("new", "--merge").code == 0
         refused = team.run(url=theirs)
         assert refused.code == 1
-        assert "another id since two branches were joined" in refused.err
+        assert "new ids since two branches were joined" in refused.err
         told = refused.err.partition("which runs nothing: ")[2].strip().split(" && ")
         assert len(told) == (6 if at_its_end else 4)
         for each in told:

@@ -153,9 +153,9 @@ def test_what_is_renamed_keeps_its_rows(other: tuple[str, str], cli: Cli) -> Non
     assert psql(before, "CREATE TABLE t (old int); INSERT INTO t VALUES (7)") == ""
     assert psql(after, "CREATE TABLE t (new int)") == ""
     diff = ("migrate", "diff", "database", after, "-o", "sql")
-    assert "if it is renamed: --rename t.old:new" in cli(*diff, url=before).out
+    assert "if this is a rename: --rename t.old:new" in cli(*diff, url=before).out
     written = cli(*diff, "--rename", "t.old:new", url=before)
-    assert "if it is renamed" not in written.out
+    assert "if this is a rename" not in written.out
     assert psql(before, written.out) == ""
     assert cli("migrate", "diff", "database", after, url=before).code == 0
     with psycopg.connect(before) as connection:

@@ -128,7 +128,7 @@ def test_who_is_in_the_way(
         assert "a report" in waits[0][0]
         assert "ACCESS SHARE" in waits[0][0]
         assert waits[1] == []  # SHARE ROW EXCLUSIVE lets readers be
-        assert "In the way now: small: a report" in cli("migrate", "--plan", url=applied).out
+        assert "Blocked now by: small: a report" in cli("migrate", "--plan", url=applied).out
 
 
 def test_what_a_serializable_session_has_read_blocks_nobody(

@@ -498,7 +498,7 @@ def test_a_base_type_is_found_but_not_written(
             connection.execute(statement)
     refused = cli("migrate", "resolve", "--adopt-drift", "-m", "x", url=url)
     assert refused.code == 1
-    assert "What leadctl does not write differs: type odd" in refused.err
+    assert "These objects differ, but leadctl cannot write them: type odd" in refused.err
     assert len(list(project.migrations.glob("*.py"))) == 1
 
 

@@ -151,7 +151,7 @@ def test_a_tablespace_that_is_younger_than_the_base_backup(archived: Archived, s
     archived.query("DELETE FROM placed WHERE id > 7")  # is in memory only
     kept, moment = as_it_is(space), archived.now()
     refused = archived.leadctl("restore", "--at", moment, "--into", "shop_then", code=1)
-    assert "a tablespace was made" in refused.stderr
+    assert "A tablespace was created" in refused.stderr
     assert "leadctl pitr backup" in refused.stderr
     assert as_it_is(space) == kept
     assert archived.query("SELECT count(*) FROM placed") == [(7,)]

@@ -268,7 +268,7 @@ def test_tables_that_refer_to_each_other(leadctl: Restore, leadconnector: Prepar
     leadctl("backup")
     leadconnector.query("DELETE FROM users")  # and with it all the rest
     outcome = leadctl("restore", "--data-only", "--table", "pages", "--yes")
-    assert (outcome.code, "name that table" in outcome.err) == (1, True)
+    assert (outcome.code, "add that table" in outcome.err) == (1, True)
     outcome = leadctl(
         "restore", "--data-only", "--table", "pages", "--table", "users", "--yes", "-o", "json"
     )

@@ -188,7 +188,7 @@ WRONG = {
     "plans: [{colour: red}]": "plans has no column colour",
     "plans: [{code: z, price: 1, kind: small}, {price: 1}]": "row 2 of plans has no key to find it",
     "plans: {big: {price: 1}}": "the row big of plans has no key to find it by",
-    "plans: [{code: y, price: much, kind: small}]": "cannot be brought in",
+    "plans: [{code: y, price: much, kind: small}]": "cannot be inserted",
     "customers: [{email: x, plan_id: '@nobody'}]": "refers to @nobody",
     "customers: [{email: x, plan_id: {code: none}}]": "of which there is none",
 }

@@ -234,7 +234,7 @@ def test_a_condition_on_rows_that_refer(condition: str, meaning: str, shop: Shop
         ("owner.password_hash=h", "password_hash is masked"),
         ("owner.company.id=x", "is not a value for id"),
         ("nobody.name=x", "deals has no column 'nobody'"),
-        ("title.name=x", "only JSON and relations have a way into them"),
+        ("title.name=x", "only JSON columns and relations have parts"),
         ("owner" + ".manager" * 9 + ".email=x", "more than 8 tables"),
     ],
 )

@@ -39,7 +39,10 @@ def inspect(
         return
     output = run.settings.output
     if output == "csv" and to is None and report == "all":
-        raise UsageError("A CSV is of one report.", hint="For all of them give --to DIR.")
+        raise UsageError(
+            "CSV has room for one report only.",
+            hint="Name one report, or write each to a file: --to DIR",
+        )
     result = run.database().inspect(*([] if report == "all" else [report]))
     if to is not None:
         suffix, text_of = views.file_format(output, run.csv)

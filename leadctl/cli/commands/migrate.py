@@ -215,7 +215,7 @@ def resolve(
             run.emit(run.database().resolve(resolution, revision), view)
             return
     raise UsageError(
-        "Say which record is wrong.",
+        "It is not said which record to correct.",
         hint="Give one of --accept-edit, --applied and --rolled-back, with a revision, or "
         "--adopt-drift.",
     )
@@ -226,7 +226,9 @@ def named(run: Run, message: str | None) -> str:
     if message is None and run.ask_text is not None:
         message = run.ask_text("What does the revision do?")
     if not message or not message.strip():
-        raise UsageError("The revision has no name.", hint="Say what it does with -m.")
+        raise UsageError(
+            "The revision has no message.", hint="Say what it does, e.g. with -m 'Phone numbers'."
+        )
     return message
 
 
@@ -330,7 +332,7 @@ def diff(
 
     writes = run.settings.output == "sql"
     if (renames or safe) and not writes:
-        raise UsageError("--rename and --safe are for what -o sql writes.", hint="Add: -o sql")
+        raise UsageError("--rename and --safe are used by -o sql only.", hint="Add: -o sql")
     sides = run.database().diff(before, after)
     if not writes:
         run.emit(sides.diff, view, ok=sides.diff.ok)

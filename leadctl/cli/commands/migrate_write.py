@@ -107,7 +107,7 @@ def new(
         not_with("--merge" if merge else "--revert", **placement)
     only_with("--head", splice=splice and head is None)
     if renumber and not merge:
-        raise UsageError("--renumber is for branches that are joined.", hint="Add --merge.")
+        raise UsageError("--renumber works with --merge only.", hint="Add --merge.")
     if merge:
         result = run.database().new_merge(message, renumber=renumber or ())
     elif revert is not None:

@@ -196,9 +196,7 @@ def _restored_from(
     if at is None and before_run is None:
         return nullcontext(database)
     if backup != "latest":
-        raise UsageError(
-            "A moment is not in a backup.", hint="Give BACKUP, or --at, or --before-run."
-        )
+        raise UsageError("BACKUP excludes --at and --before-run.", hint="Give one of them.")
     when = None if at is None else moment("--at", at)
     if guard is not None:
         guard()

@@ -131,8 +131,8 @@ def _refuse_what_does_not_go_together(
     choosing = Selection(columns=selection.columns)
     if row is not None and follow is None and selection != choosing:
         raise UsageError(
-            "A record is one row: it takes --columns, --follow and --reveal.",
-            hint="Leave out the record's id to choose rows.",
+            "With ROW only --columns, --follow and --reveal can be used.",
+            hint="To list rows, leave out ROW.",
         )
     exclusive(after=selection.after, page=selection.page > 1)
 

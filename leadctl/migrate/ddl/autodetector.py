@@ -152,8 +152,10 @@ class _Changes:
         if kind == "schema" and "extensions" in old:
             listed = ", ".join(old["extensions"])
             raise OperationFailed(
-                f"The schema {name} cannot go: {listed} is in it, and extensions are not written.",
-                hint=f"Before that: DROP EXTENSION {listed}; after that: DROP SCHEMA {name}",
+                f"The schema {name} cannot be dropped: it contains {listed}, and leadctl does "
+                f"not drop extensions.",
+                hint=f"Run by hand, before this: DROP EXTENSION {listed}; after it: DROP SCHEMA "
+                f"{name}",
             )
         key = f"{kind} {name}"
         ends = self._both.parts(key, self._before) if kind == "view" else (key,)

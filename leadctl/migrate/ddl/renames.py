@@ -8,7 +8,7 @@ from leadctl.catalog.definitions import Attributes, Catalog, definition, owner, 
 from leadctl.errors import UsageError
 from leadctl.migrate.ddl.steps import Phase, Step, identifier, literal
 
-_WHY = "Code that knows the old name stops working: let it be deployed with this, or before."
+_WHY = "Code that uses the old name stops working: deploy the new code together with this."
 _ALIKE = 0.6
 """The share of columns that two tables must have in common to count as one."""
 
@@ -24,7 +24,9 @@ def named_renames(given: Sequence[str], before: Catalog) -> list[Step]:
     for text in given:
         old, colon, new = text.rpartition(":")
         if not colon or not old:
-            raise UsageError(f"--rename {text} names no pair.", hint="Write it as old:new.")
+            raise UsageError(
+                f"--rename {text} is not a pair of names.", hint="Write it as old:new."
+            )
         if new:
             is_whole = any(f"{kind} {old}" in before.objects for kind in ("table", "enum"))
             (wholes if is_whole else parts).append(_named(old, new, before))

@@ -296,7 +296,8 @@ class TableChanges:
                 Phase.DROP_KEY,
                 ends=ends,
                 loses="" if "generated" in old else f"the values of {own} of {table}",
-                why=f"The rule of a generated column cannot be changed: {table} is rewritten.",
+                why=f"The expression of a generated column cannot be changed: {table} is "
+                f"rewritten.",
             )
             statement = f"ALTER TABLE {table} ADD COLUMN {column(own, new)}"
             yield Step(statement, Phase.KEY, makes=(key, default))
@@ -321,15 +322,15 @@ class TableChanges:
             yield "Values are converted in the session's time zone (TimeZone)."
         if old != new and self._both.online:
             yield (
-                f"Unless the types are alike on disk, {table} is rewritten, and locked during "
+                f"Unless both types are stored alike, {table} is rewritten, and locked during "
                 "that time."
             )
 
     def _refuse_to_hand_over(self, table: str, own: str) -> None:
         if handed_down(self._after, table, own) is not None:
             raise OperationFailed(
-                f"The column {own} of {table} is its own now, and should be its parent's alone: "
-                "PostgreSQL can only drop it.",
+                f"The column {own} of {table} is defined in the table itself, and should only be "
+                f"inherited: PostgreSQL can only drop it.",
                 hint="Write it by hand: leadctl migrate new --empty -m NAME",
             )
 

@@ -118,12 +118,13 @@ def alter_table(name: str, before: Attributes, after: Attributes) -> Iterator[st
     """
     if before.get("partition_key") != after.get("partition_key"):
         raise OperationFailed(
-            f"The table {name} cannot become partitioned, or cease to be, in place.",
-            hint="Let it be written, rows copied, by: leadctl migrate diff database TO -o sql",
+            f"The table {name} cannot be changed between partitioned and plain in place.",
+            hint="This writes SQL that copies the rows: leadctl migrate diff database TO -o sql",
         )
     if before.get("foreign") != after.get("foreign"):
         raise OperationFailed(
-            f"The foreign table {name} cannot be given another server or options here.",
+            f"The foreign table {name} needs another server or other options, which leadctl does "
+            f"not write.",
             hint="Write it by hand: leadctl migrate new --empty -m NAME",
         )
     if before.get("persistence") != after.get("persistence"):

@@ -287,7 +287,8 @@ def _refuse_ranges_of_rows(name: str, before: Catalog, after: Catalog) -> None:
         raise OperationFailed(
             f"The type {of} gets other attributes or another order of them, and columns are of "
             f"{name}, a range of it.",
-            hint="Make one of another name, move the columns to it by hand, and drop the old one.",
+            hint="Create a type of another name, move the columns to it by hand, then drop the "
+            "old one.",
         )
 
 
@@ -300,7 +301,7 @@ def _parts(attributes: Attributes) -> set[str]:
 
 def _in_the_way(old: Attributes, new: Attributes) -> str:
     gone = [value for value in old.get("values", ()) if value not in new.get("values", ())]
-    return f"Rows with {', '.join(gone)} make it stop: change them first. " if gone else ""
+    return f"Rows with {', '.join(gone)} make it fail: change them first. " if gone else ""
 
 
 def _former(name: str) -> str:

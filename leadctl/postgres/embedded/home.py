@@ -58,7 +58,8 @@ class Home:
         """Return the home of a server in a folder of its own, as `of` does."""
         if folder.is_symlink():
             raise UntrustedFile(
-                f"{folder} is not used: it is a link.", hint="Put a folder there, or nothing."
+                f"{folder} is not used: it is a link.",
+                hint="Replace the link with a folder, or remove it.",
             )
         if folder.exists():
             trusted(folder)

@@ -103,14 +103,16 @@ def verify(result: VerifyResult) -> Iterator[Block]:
     if not result.ok:
         yield Line(f"The backup {result.id} is damaged.", "bad")
     elif result.depth == "bytes":
-        yield Line(f"The bytes of {result.id} match their hashes; nothing more is known.", "warn")
+        yield Line(
+            f"The bytes of {result.id} match their hashes; nothing else was checked.", "warn"
+        )
     else:
         how = "was restored" if result.depth == "restored" else "can be read to its end"
         yield Line(f"The backup {result.id} {how}.", "good")
     if result.not_rehearsed:
-        yield Line("It could not be rehearsed here: neither good nor bad.", "warn")
+        yield Line("The restore could not be tested here, so the result is unknown.", "warn")
     if not result.recorded:
-        yield Line(f"This could not be kept in {result.path}.", "warn")
+        yield Line(f"This result could not be stored in {result.path}.", "warn")
 
 
 def prune(result: PruneResult) -> list[Block]:
@@ -130,11 +132,13 @@ def prune(result: PruneResult) -> list[Block]:
     if not going:
         verdict = Line("Nothing is to be removed.", "good")
     elif result.left:
-        verdict = Line(f"Left, in use or with files of others: {', '.join(result.left)}", "bad")
+        verdict = Line(
+            f"Not removed, because in use or with files of others: {', '.join(result.left)}", "bad"
+        )
     elif result.removed:
         verdict = Line(f"{going} removed.", "good")
     else:
-        verdict = Line(f"{going} would be removed; nothing was. Do it with --yes.", "warn")
+        verdict = Line(f"{going} would be removed. Nothing was removed; rerun with --yes.", "warn")
     return [Grid(["Id", "Made", *numbers("Size"), "Stays as"], rows), verdict]
 
 

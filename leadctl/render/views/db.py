@@ -34,7 +34,7 @@ def destroyed(result: Destroyed) -> list[Block]:
 def kept(result: KeptList) -> list[Block]:
     """What restores left, the oldest first, and how it goes."""
     if not result.kept:
-        return [Line(f"No restore of {result.database} left anything.")]
+        return [Line(f"No database or schema was kept by restores of {result.database}.")]
     rows = [
         (
             each.name,

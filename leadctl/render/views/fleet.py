@@ -16,7 +16,7 @@ _STYLES: dict[TargetState, Style] = {
     TargetState.NOT_RUN: "dim",
 }
 _ENDED = {
-    "canary": "not every canary went well",
+    "canary": "a canary failed",
     "max failures": "--max-failures was reached",
     "interrupted": "the run was interrupted",
 }

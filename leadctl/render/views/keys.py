@@ -36,7 +36,7 @@ def status(result: KeysStatus) -> Iterator[Block]:
 def rotate(result: RotateResult) -> Iterator[Block]:
     """What was done, then the count."""
     if result.dry_run:
-        yield Line(f"{result.rows:,} rows would be looked at; nothing was changed.")
+        yield Line(f"{result.rows:,} rows would be checked; nothing was changed.")
     else:
         yield Line(f"{result.rows:,} rows re-encrypted to the key {result.primary}.")
     if result.unreadable:

@@ -217,7 +217,7 @@ def _rows(loss: "RevisionLoss") -> str:
 def new(result: "NewRevisions") -> Iterator[Block]:
     """Where the revisions were written, what they lose, and which got other ids."""
     for each in result.renumbered:
-        yield Line(f"{each.was} is {each.revision} now, in {each.path.name}.")
+        yield Line(f"{each.was} has the new id {each.revision}, in {each.path.name}.")
     if result.revisions:
         yield from _written(result.revisions)
         todo = "Write what it does into upgrade()" if result.empty else "Read them"
@@ -260,7 +260,7 @@ def adopt(result: "Adopted") -> list[Block]:
     return [
         *_written(result.revisions),
         Line(f"They are recorded as applied to {place}.", "good"),
-        Line("Let the models say the same: leadctl migrate check", "dim"),
+        Line("Now change the models to match; compare with: leadctl migrate check", "dim"),
     ]
 
 

@@ -59,7 +59,7 @@ def _revision(revision: PlannedRevision) -> Iterator[Block]:
         )
     yield from _findings(revision.findings)
     for holder in sorted({who for each in revision.statements for who in _waits(each)}):
-        yield Line(f"In the way now: {holder}", "warn")
+        yield Line(f"Blocked now by: {holder}", "warn")
 
 
 def _rows(statement: PlannedStatement, number: int) -> Iterator[list[str | int | Cell | None]]:

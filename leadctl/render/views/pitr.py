@@ -22,7 +22,7 @@ def set_up(result: PitrSetup) -> Iterator[Block]:
         "" if kept else "warn",
     )
     if not kept:
-        yield Line("A limit keeps its disk from filling up, at the price of a hole in the archive:")
+        yield Line("A limit keeps its disk from filling up, but may cause a gap in the archive:")
         yield Line("ALTER SYSTEM SET max_slot_wal_keep_size = '50GB'", command=True)
     yield Line("What is left to do:")
     yield from (Line(step, command=True) for step in result.steps)
@@ -36,7 +36,7 @@ def backed_up(result: PitrBackup) -> Iterator[Block]:
         "good",
     )
     if not result.whole:
-        yield Line("The WAL that it ends with has not arrived yet: it does not restore.", "bad")
+        yield Line("Its last WAL has not arrived yet: until then it cannot be restored.", "bad")
 
 
 def status(result: PitrStatus) -> list[Block]:
@@ -90,11 +90,11 @@ def rehearsal(result: PitrRehearsal) -> Iterator[Block]:
     )
     found = result.last_commit
     if found is None:
-        yield Line("The server was not there to say what was committed last.", "warn")
+        yield Line("The server did not answer, so the newest commit was not checked.", "warn")
     elif found:
-        yield Line("What was committed just before is in it.", "good")
+        yield Line("The newest commit is in it.", "good")
     else:
-        yield Line("What was committed just before is NOT in it.", "bad")
+        yield Line("The newest commit is NOT in it.", "bad")
 
 
 def off(result: PitrOff) -> Iterator[Block]:
@@ -103,5 +103,5 @@ def off(result: PitrOff) -> Iterator[Block]:
     yield Line(f"The receiver is stopped, and the slot {result.slot} {dropped}.")
     yield Line(
         f"{result.folder} has {size(result.bytes_left)} of base backups and WAL left, which "
-        "restore as before. Take what starts the receiver out of the schedule."
+        "restore as before. Remove the receiver from crontab or systemd."
     )

@@ -102,7 +102,7 @@ def by_name(result: "TableRestore") -> Iterator[Block]:
         yield Line("Nothing was changed.", "warn")
         return
     if result.schema:
-        yield Line("Tables that were there are as they were.", "good")
+        yield Line("Existing tables were not changed.", "good")
     if result.lines:
         yield Line("What is left to do:")
         yield from map(Line, result.lines)
@@ -110,7 +110,10 @@ def by_name(result: "TableRestore") -> Iterator[Block]:
 
 def _orphans(orphans: "Orphans") -> str:
     rows = counted(orphans.rows, "row")
-    what = f"By {orphans.constraint}, {rows} of {orphans.table} would refer to nothing"
+    what = (
+        f"{rows} of {orphans.table} would violate {orphans.constraint}: the referenced row "
+        f"does not exist"
+    )
     if orphans.moved:
         return f"{what}: moved to {orphans.kept_in}."
     return f"{what}: copied to {orphans.kept_in}. The constraint is NOT VALID until they are gone."

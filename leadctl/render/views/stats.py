@@ -46,7 +46,7 @@ def overview(result: Overview) -> list[Block]:
         blocks.append(Line(""))
     if result.left_out:
         names = ", ".join(result.left_out)
-        blocks.append(Line(f"Too large to draw in passing: {names}", "dim"))
+        blocks.append(Line(f"Charts left out, because their tables are large: {names}", "dim"))
     blocks += _skipped(result.skipped)
     if result.reports:
         blocks.append(

@@ -307,7 +307,7 @@ class _Fitting:
     def _unread(self, condition: Condition) -> CannotInfer:
         what = f"the domain of {condition.columns[0]}" if condition.base else "the constraint"
         return CannotInfer(
-            f"Nothing was found that meets {what} {condition.name} of {self._plan.name}: "
+            f"No value was found that meets {what} {condition.name} of {self._plan.name}: "
             f"CHECK {condition.expression}. Nothing was changed.",
             hint="Declare its columns in a factory: [apps.NAME] factory, "
             f"Shape({self._plan.name!r}, …).",

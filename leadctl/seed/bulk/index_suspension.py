@@ -104,7 +104,7 @@ class IndexSuspension:
         differences = compare(self._before, read_catalog(self._connection, self._schema))
         if differences:
             raise SeedFailed(
-                f"After loading, {differences[0].object} would not be what it was. "
+                f"After loading, {differences[0].object} would differ from before. "
                 "Nothing was changed.",
                 hint="Please report this, with the table's definition.",
             )

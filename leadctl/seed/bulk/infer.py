@@ -207,8 +207,8 @@ def _leave_empty(
             hint=f"Declare them in a factory: [apps.NAME] factory, Shape({found.name!r}, …).",
         )
     raise CannotInfer(
-        f"{found.name}.{required[0]} refers to a table that is not filled before it, and may "
-        "not be empty.",
+        f"{found.name}.{required[0]} may not be NULL, and refers to a table that cannot be "
+        f"filled before it.",
         hint="Tables that need each other's rows cannot be filled by --bulk.",
     )
 
@@ -224,8 +224,8 @@ def _fill(found: PlannedTable) -> None:
                 found.makers[column.name] = maker
             elif live.not_null and not live.has_default:
                 raise CannotInfer(
-                    f"Nothing is known that could be in {found.name}.{column.name}, "
-                    f"of type {live.type}.",
+                    f"leadctl cannot make values for {found.name}.{column.name}, of type "
+                    f"{live.type}.",
                     hint="Declare the column in a factory: [apps.NAME] factory, "
                     f"Shape({found.name!r}, …).",
                 )

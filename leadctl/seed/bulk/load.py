@@ -215,7 +215,7 @@ def _explained(app: App) -> Iterator[None]:
     except psycopg.errors.LockNotAvailable:
         raise SeedFailed(
             f"A table of {app.name} is in use. Nothing was changed.",
-            hint="Wait longer with --lock-timeout, or look who holds it: leadctl inspect locks",
+            hint="Wait longer with --lock-timeout, or see who holds it: leadctl inspect locks",
         ) from None
     except (psycopg.IntegrityError, psycopg.DataError) as error:
         where = _place(error.diag)

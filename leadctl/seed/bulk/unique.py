@@ -155,8 +155,8 @@ def _makediffer(found: PlannedTable, columns: Sequence[str]) -> None:
         _limit(found, 1)
         return
     raise CannotInfer(
-        f"{found.name} ({', '.join(columns)}) must differ in every row, and nothing is known that "
-        "does.",
+        f"{found.name} ({', '.join(columns)}) must differ in every row, and leadctl cannot make "
+        f"such values.",
         hint=f"Declare the column in a factory: [apps.NAME] factory, Shape({found.name!r}, …).",
     )
 
@@ -179,8 +179,8 @@ def _take_turns(found: PlannedTable, columns: Mapping[str, Sequence[Any]], *, ow
         stride *= len(columns[name])
     if first == stride:
         raise CannotInfer(
-            f"{found.name} ({', '.join(columns)}) must differ in every row, and may have no more "
-            "values than the existing ones.",
+            f"{found.name} ({', '.join(columns)}) must differ in every row, and all allowed "
+            f"values are used already.",
             hint="Empty the table first, or leave it out by a factory.",
         )
     if owned:
