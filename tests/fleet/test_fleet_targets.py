@@ -175,7 +175,7 @@ def test_tenants_of_a_fleet_are_listed_as_the_server_has_them(
         assert cli(*made, url=url).code == 0
         assert cli(*made, url=url).code == 5  # it is there
         refused = cli("tenants", "list", "t_*", "--fleet", "tenants", url=url)
-        assert (refused.code, "PATTERN does not go with --fleet" in refused.err) == (2, True)
+        assert (refused.code, "PATTERN cannot be used with --fleet" in refused.err) == (2, True)
         for name in ("postgres", "template1", "leadctl_x", "x" * 64, ""):
             assert cli("tenants", "create", name, "--database", url=url).code == 2
         nobodys = ("tenants", "create", f"{database}_no", "--database", "--owner", "nobody_here")

@@ -404,4 +404,4 @@ def test_compiled_revisions_are_not_taken_for_none(zoo: Zoo) -> None:
     zoo.leadctl("migrate", "lint")
     path.unlink()
     for verb in ("status", "up", "check"):
-        assert "is a revision without its source" in zoo.leadctl("migrate", verb, code=3)
+        assert "is a compiled revision without its source" in zoo.leadctl("migrate", verb, code=3)

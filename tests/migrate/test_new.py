@@ -304,7 +304,7 @@ def test_a_way_back_that_cannot_be_written_is_said(
     (tmp_path / "v.sql").write_text("CREATE OR REPLACE VIEW v AS SELECT a, b FROM t")
     written = own("migrate", "new", "-m", "One more", "--sql", "v.sql", "-o", "json")
     assert written.code == 0, written.err
-    assert "has no way back: " in written.err
+    assert "cannot be undone: " in written.err
     assert own("migrate").code == 0
     assert own("migrate", "down", "--rehearse", "-o", "json").code == 1
     refused = own("migrate", "down", "--yes")
