@@ -169,7 +169,10 @@ def test_without_the_private_key(leadctl: Restore) -> None:
 @pytest.mark.thorough
 def test_what_restores_left(leadctl: Restore, leadconnector: Prepared) -> None:
     nothing = leadctl("db", "kept")
-    assert (nothing.code, "left nothing" in nothing.out or "was kept by restores of" in nothing.out) == (
+    assert (
+        nothing.code,
+        "left nothing" in nothing.out or "was kept by restores of" in nothing.out,
+    ) == (
         0,
         True,
     )
