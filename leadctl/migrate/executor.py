@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection as SqlConnection
 from sqlalchemy import inspect
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
 from leadctl.apps.metadata import known_metadata, load_metadata, without_effect
 from leadctl.apps.registry import App, find_app
@@ -223,9 +223,11 @@ class _Applying:
         if isinstance(error, LeadctlError):
             said = f"{error.message} {_STAYS}"
             return type(error)(said, hint=error.hint) if stays else error
+        if isinstance(error, PendingRollbackError) and isinstance(error.__context__, Exception):
+            error = error.__context__  # what autocommit_block() could not end after it
         translated = translate(error)
         if isinstance(translated, ConnectionFailed):
-            return translated
+            return type(translated)(translated.message, hint=_STAYS) if stays else translated
         reason = f"{type(error).__name__}: {error}" if translated is None else translated.message
         if self.current is None:
             return OperationFailed(

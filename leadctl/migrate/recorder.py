@@ -39,9 +39,12 @@ from leadctl.sql.reach import begins_transaction
 _SESSION = (
     "session_authorization", "role", "search_path", "DateStyle", "IntervalStyle", "TimeZone",
     "statement_timeout", "lock_timeout", "quote_all_identifiers", "session_replication_role",
-    "extra_float_digits", "client_min_messages",
+    "extra_float_digits", "client_min_messages", "default_transaction_read_only",
+    "default_transaction_isolation", "default_transaction_deferrable", "row_security",
+    "check_function_bodies", "standard_conforming_strings", "default_tablespace",
+    "default_table_access_method", "idle_in_transaction_session_timeout",
 )  # fmt: skip
-"""What a revision may set, and its record must not depend on."""
+"""What a revision may set, and its record and the next one must not depend on."""
 _READ_SESSION = "SELECT " + ", ".join(f"pg_catalog.current_setting('{name}')" for name in _SESSION)
 _TRANSACTION = "SELECT pg_catalog.pg_current_xact_id()::pg_catalog.text"
 _STATUS = "SELECT pg_catalog.pg_xact_status(%s::pg_catalog.xid8)"
@@ -274,7 +277,11 @@ class Recorder:
             set_timeouts(self.driver, self._timeouts)
             build.check()
 
-    def _failed(self, _context: Any) -> None:
+    def _failed(self, context: Any) -> None:
+        may_commit = any(map(Reader(context.statement or "").accept, ("CALL", "DO")))
+        if may_commit and self.driver.info.transaction_status != TransactionStatus.INERROR:
+            self._committed.append(context.statement)
+            self.may_resume = False  # it is not known how far it came
         build, self._build = self._build, None
         if build is not None:
             with suppress(psycopg.Error):  # the next run does it

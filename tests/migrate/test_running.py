@@ -100,6 +100,7 @@ SETTINGS = [
     "SET quote_all_identifiers = on",
     "SET client_min_messages = error",
     "SET idle_in_transaction_session_timeout = '1s'",
+    "SET default_transaction_read_only = on",
 ]
 
 
@@ -266,6 +267,17 @@ HALVES = {
         '        op.execute("CREATE TABLE half (id int)")\n        op.execute("SELECT 1/0")',
         "by zero",
     ),
+    "within a block": (
+        "with op.get_context().autocommit_block():\n"
+        '        op.execute("DO $$ BEGIN CREATE TABLE half (id int); COMMIT; PERFORM 1/0; END $$")',
+        "by zero",
+    ),
+    "outside, and the session ends": (
+        "with op.get_context().autocommit_block():\n"
+        '        op.execute("CREATE TABLE half (id int)")\n'
+        '        op.execute("SELECT pg_terminate_backend(pg_backend_pid())")',
+        "lost",
+    ),
 }
 
 
@@ -275,12 +287,13 @@ def test_what_stays_of_a_revision_is_told(
 ) -> None:
     """No hook of ours sees it, or it is meant to: what the server kept is not "not applied"."""
     code, why = HALVES[case]
-    first = "" if case == "outside" else '    op.execute("CREATE TABLE half (id int)")\n'
+    first = "" if "autocommit_block" in code else '    op.execute("CREATE TABLE half (id int)")\n'
     project.revision(code=f"{first}    {code}")
     outcome = cli("migrate", url=url)
-    assert outcome.code == 1
+    assert outcome.code == (4 if why == "lost" else 1)
     assert why in outcome.err
     assert "not applied" not in outcome.err
+    assert "Nothing half done" not in outcome.err
     assert "stays" in outcome.err
     assert cli("migrate", "status", url=url).code == 1
     with server.connect(database) as connection:
