@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import psycopg
+from psycopg import sql
 from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection as SqlConnection
 from sqlalchemy import Enum, MetaData, event
@@ -20,7 +21,7 @@ from leadctl.apps.fixtures import Fixture, key_as_json
 from leadctl.apps.metadata import known_metadata
 from leadctl.apps.registry import App, load_object
 from leadctl.catalog.definitions import READS, read_catalog, read_names
-from leadctl.errors import RevisionMixed
+from leadctl.errors import RevisionFailed, RevisionMixed
 from leadctl.journal import state
 from leadctl.migrate.concurrently import ConcurrentBuild, is_concurrent
 from leadctl.migrate.revision import Revision
@@ -185,6 +186,7 @@ class Recorder:
         if self._guarded and self._own_transaction() != self._transaction:
             self._refuse("a statement that it sends itself")
         self._guarded = None
+        self._refuse_hidden_record()
         place = {"app": self._app.name, "schema": self._schema}
         if step.is_upgrade:
             revision = self._history.get(step.up_revision_id)
@@ -201,6 +203,16 @@ class Recorder:
         if self.is_last:
             self.record_fingerprint(step.destination_revision_ids)
         self.begin()
+
+    def _refuse_hidden_record(self) -> None:
+        """Refuse a temporary table of the version table's name: Alembic's record went into it."""
+        hides = sql.Identifier("pg_temp", str(self._app.version_table)).as_string()
+        row = self.driver.execute("SELECT pg_catalog.to_regclass(%s) IS NULL", (hides,)).fetchone()
+        if row == (False,):
+            raise RevisionFailed(
+                f"It leaves a temporary table {self._app.version_table}, which hides Alembic's.",
+                hint="Drop it in the revision, or give it another name.",
+            )
 
     def record_fingerprint(self, revisions: Iterable[str]) -> None:
         """Record what the schema consists of now, at these revisions."""

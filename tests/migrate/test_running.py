@@ -313,6 +313,17 @@ def test_what_is_rolled_back_by_a_cursor_is_not_told_to_stay(
         assert connection.execute("SELECT to_regclass('public.half')").fetchone() == (None,)
 
 
+def test_a_temporary_table_does_not_take_the_record(
+    project: Project, server: Server, database: str, cli: Cli
+) -> None:
+    """Alembic names its table without a schema: the run was done, and nothing recorded."""
+    project.revision("CREATE TEMP TABLE alembic_version (version_num text)", "CREATE TABLE a ()")
+    outcome = cli("migrate", url=server.url(database))
+    assert (outcome.code, "hides Alembic's" in outcome.err) == (1, True), outcome.err
+    with server.connect(database) as connection:
+        assert connection.execute("SELECT to_regclass('public.a')").fetchone() == (None,)
+
+
 def test_what_gave_a_result_is_not_done_twice(
     project: Project, server: Server, database: str, url: str, cli: Cli
 ) -> None:
