@@ -6,7 +6,7 @@ whatever alembic.ini and env.py say of files holds.
 
 import io
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +91,7 @@ def write_revision(
     }
     bodies = [_Body(content.upgrade), _Body(content.downgrade)]
     written: list[tuple[str, Path]] = []
+    before = _files(folders)
     with _within(environment), user_code():
         try:
             context = None
@@ -107,11 +108,21 @@ def write_revision(
             for made in context.generate_scripts():
                 written.append(_made(made, environment))
         except CommandError as error:
+            names = ", ".join(sorted(each.name for each in _files(folders) - before))
+            if names:  # what runs after a file is written failed: a hook
+                raise MigrationsInvalid(
+                    f"{names} was written, then Alembic failed: {error}",
+                    hint="Correct [post_write_hooks]; keep the file, or delete it.",
+                ) from None
             raise MigrationsInvalid(
                 f"Alembic did not write the revision: {error}",
                 hint="See: leadctl migrate new --help",
             ) from None
     return written
+
+
+def _files(folders: Iterable[Path]) -> set[Path]:
+    return {path for folder in folders for path in folder.rglob("*.py")}
 
 
 def _hooked(

@@ -219,6 +219,16 @@ def test_env_py_has_a_say_in_what_is_written(zoo: Zoo, change: str, expected: st
     zoo.alembic("upgrade", "head")
 
 
+def test_a_hook_that_fails_after_the_file_was_written_is_told_as_that(zoo: Zoo) -> None:
+    """Alembic leaves the file, and the next run would apply it."""
+    zoo.ini("", "[post_write_hooks]\nhooks = f\nf.type = console_scripts\nf.entrypoint = nothing\n")
+    said = zoo.leadctl("migrate", "new", "-m", "Birds", code=3)
+    (path,) = zoo.files()
+    assert f"{path.name} was written, then Alembic failed: Could not find entrypoint" in said
+    zoo.leadctl("migrate", "new", "--empty", "-m", "No", "--head", "nothing", code=1)
+    assert zoo.files() == [path]
+
+
 def test_what_refers_to_a_table_that_a_hook_leaves_out_is_written(
     zoo: Zoo, server: Server, database: str
 ) -> None:
