@@ -77,7 +77,7 @@ class InvalidUrl(ConfigurationError):
 
 
 class InvalidSchema(ConfigurationError):
-    """An app is to live in a schema that is the server's or leadctl's, or that no name is of."""
+    """The schema of an app is reserved by the server or leadctl, or is not a valid name."""
 
 
 class UnknownEnvironment(ConfigurationError):
@@ -89,11 +89,11 @@ class UnknownFleet(ConfigurationError):
 
 
 class EmptyFleet(ConfigurationError):
-    """A fleet has no target: what it looks for matches nothing, or is not there."""
+    """A fleet has no target: its pattern or query matches nothing."""
 
 
 class NoProject(ConfigurationError):
-    """There is no leadctl.toml, and no app is named, so it is not known whose it would be."""
+    """There is no leadctl.toml and no app is named, so the app is not known."""
 
 
 class UnknownApp(ConfigurationError):
@@ -125,7 +125,7 @@ class UndeclaredSchema(ConfigurationError):
 
 
 class AlreadyDeclared(Refused):
-    """The project is set up already, or a file that would be written is there."""
+    """The project is set up already, or a file that would be written exists."""
 
 
 class MissingExtra(ConfigurationError):
@@ -255,7 +255,7 @@ class ReadOnly(StatementFailed):
 
 
 class DecryptionFailed(OperationFailed):
-    """A stored value is not what was encrypted: changed, cut short or moved from elsewhere."""
+    """A stored value cannot be decrypted: it was changed, cut short or moved from elsewhere."""
 
 
 class UnknownKey(OperationFailed):
@@ -271,7 +271,7 @@ class UnknownRevision(OperationFailed):
 
 
 class RevisionEdited(OperationFailed):
-    """The file of an applied revision does something else than what was applied."""
+    """The file of an applied revision was changed: it differs from what was applied."""
 
 
 class RevisionMissing(OperationFailed):
@@ -371,7 +371,7 @@ class ArchiveFailed(OperationFailed):
 
 
 class ArchiveDamaged(OperationFailed):
-    """An archive is not what was written, or its rows do not fit the database."""
+    """An archive was changed or cut short, or its rows do not fit the database."""
 
 
 class UnindexedForeignKey(Refused):
@@ -478,7 +478,7 @@ class DatabaseInUse(OperationFailed):
 
 
 class DatabaseExists(Refused):
-    """A database that is to be made is there already."""
+    """A database that is to be created exists already."""
 
 
 class RelationExists(Refused):
@@ -490,7 +490,7 @@ class UnitTaken(Refused):
 
 
 class SchemaExists(Refused):
-    """A schema that is to be made is there already."""
+    """A schema that is to be created exists already."""
 
 
 class InvalidTenantName(UsageError):

@@ -42,7 +42,7 @@ _DROPS = {
 
 @dataclass(frozen=True)
 class TableLoss:
-    """A table that goes, with its rows; None where counting took too long."""
+    """A table that would be dropped, with its rows; None if counting took too long."""
 
     table: str
     rows: int | None
@@ -50,7 +50,7 @@ class TableLoss:
 
 @dataclass(frozen=True)
 class ResetPlan:
-    """What a reset would drop."""
+    """The objects and rows that a reset would drop."""
 
     app: str
     database: str

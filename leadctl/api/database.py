@@ -105,7 +105,7 @@ class Database(Project):
         return replace(found, schema=self.tenant) if self.tenant else found
 
     def foresee(self, verb: str, confirm: Confirm) -> None:
-        """Raise now what the guard of a verb would raise later, without asking anybody.
+        """Raise now what the guard of a verb would raise later; ask no question.
 
         `verb` is what messages call it.  Raises NoIdentity, Protected and NotConfirmed.
         """
@@ -153,7 +153,7 @@ class Database(Project):
         confirm: Confirm = None,
         backup: bool = False,
     ) -> "MigrateResult":
-        """Apply what is pending, up to a revision where one is given, as `leadctl migrate`.
+        """Apply pending revisions, all or up to one, as `leadctl migrate`.
 
         On a protected database a plan with findings wants their rules in `allow`, or `confirm`;
         `backup` makes a backup first.  Raises LockHeld, RevisionFailed, Protected and what
@@ -179,7 +179,7 @@ class Database(Project):
         allow: Names = (),
         tried: bool = True,
     ) -> "MigrationPlan":
-        """Say what `migrate` would lock, cost and lose, as `leadctl migrate --plan`.
+        """Return what `migrate` would lock, cost and lose, as `leadctl migrate --plan`.
 
         It is tried in a scratch database, unless `tried` is false.
         """
@@ -200,7 +200,7 @@ class Database(Project):
         return status(*self._place)
 
     def migration_history(self) -> "MigrationHistory":
-        """Return what was applied, when and by whom, as `leadctl migrate history`."""
+        """Return the applied revisions, when and by whom, as `leadctl migrate history`."""
         from leadctl.migrate.status import history
 
         return history(*self._place_alone)
@@ -212,7 +212,7 @@ class Database(Project):
         return check(*self._place, self.narrate)
 
     def drift(self) -> "Drift":
-        """Say what was changed by hand, as `leadctl migrate drift`.
+        """Return the changes made by hand, as `leadctl migrate drift`.
 
         Raises OperationFailed where nothing was applied yet.
         """
@@ -240,7 +240,7 @@ class Database(Project):
     def lint(
         self, revisions: Names = (), *, everything: bool = False, allow: Names = ()
     ) -> "LintResult":
-        """Say what is dangerous in revisions or what is pending, as `leadctl migrate lint`.
+        """Return dangerous statements of pending or named revisions, as `leadctl migrate lint`.
 
         Where there is a database, its tables' sizes count.  `allow` are rules whose findings pass.
         """
@@ -328,7 +328,7 @@ class Database(Project):
         ask: Callable[[str], str] | None = None,
         confirm: Confirm = None,
     ) -> "Dev":
-        """Apply what is pending, write what the models say and apply it, as `leadctl migrate dev`.
+        """Apply pending revisions, then write and apply one: as `leadctl migrate dev`.
 
         `fills` are TABLE.COLUMN=SQL, for rows that lack what becomes required.  Raises Protected on
         a protected database, and NotConfirmed where rows would be lost.
@@ -349,7 +349,7 @@ class Database(Project):
         return push(*self._place, consent=consent_of(confirm), timeouts=timeouts, narrate=narrate)
 
     def down_plan(self, to: str | None = None, *, steps: int = 1) -> "DownPlan":
-        """Say what `down` would undo and lose; changes nothing."""
+        """Return what `down` would undo and lose; changes nothing."""
         from leadctl.migrate.down import plan
 
         return plan(*self._place, to, steps)
@@ -383,7 +383,7 @@ class Database(Project):
         return rehearse(*self._place, to, steps, self.narrate)
 
     def resolve(self, resolution: str, revision: str) -> "Resolved":
-        """Correct the record of what is applied, as `leadctl migrate resolve`.
+        """Correct the record of applied revisions, as `leadctl migrate resolve`.
 
         `resolution` is "accept_edit", "applied" or "rolled_back".  Raises LockHeld.
         """
@@ -394,7 +394,7 @@ class Database(Project):
         return resolve(*self._place, chosen, revision, lock_wait=wait, narrate=narrate)
 
     def adopt_drift(self, message: str) -> "Adopted":
-        """Write what was changed by hand, as `leadctl migrate resolve --adopt-drift`."""
+        """Write a revision of changes by hand, as `leadctl migrate resolve --adopt-drift`."""
         from leadctl.migrate.resolve import adopt
 
         wait, narrate = self.settings.lock_wait, self.narrate
@@ -489,7 +489,7 @@ class Database(Project):
         return export(*self._place, table, where=where, path=file, for_spreadsheet=for_spreadsheet)
 
     def reset_plan(self) -> "ResetPlan":
-        """Say what `reset` would drop; changes nothing."""
+        """Return what `reset` would drop; changes nothing."""
         from leadctl.reset import plan
 
         return plan(*self._place)
@@ -526,7 +526,7 @@ class Database(Project):
         encrypt_foreign: bool = False,
         dry_run: bool = False,
     ) -> "RotateResult":
-        """Re-encrypt to the primary key what is not under it, as `leadctl keys rotate`.
+        """Re-encrypt values of other keys with the primary key, as `leadctl keys rotate`.
 
         What a killed call left is done by the next one.  What it writes is read with the primary
         key alone, so a database that does not say what it is is refused.  Raises NoIdentity,
@@ -574,7 +574,7 @@ class Database(Project):
         return list_rules(*self._place, self._rules(rules, days=days))
 
     def cleanup_preview(self, rules: Names = (), *, days: int | None = None) -> "Preview":
-        """Say what `cleanup` would delete, as `leadctl cleanup --dry-run`.  Raises UnknownRule."""
+        """Plan `cleanup`, as `leadctl cleanup --dry-run`; changes nothing.  Raises UnknownRule."""
         from leadctl.cleanup.preview import preview
 
         return preview(*self._place, self._rules(rules, days=days))
@@ -590,7 +590,7 @@ class Database(Project):
         confirm: Confirm = None,
         bounds: "Bounds | None" = None,
     ) -> "CleanupResult":
-        """Delete what is due by all retention rules, or by the named ones, as `leadctl cleanup`.
+        """Delete rows due by all retention rules, or by the named ones, as `leadctl cleanup`.
 
         `days` takes the place of their age; `archive` is a folder or URL where every row goes
         first.  A rule past its fuse does nothing without `confirm`.  `bounds`, in the place of the
@@ -723,7 +723,7 @@ class Database(Project):
     def restore_plan(
         self, backup: str | Path = "latest", *, into: str | None = None
     ) -> "RestorePlan":
-        """Say what `restore` would do, as `leadctl restore --dry-run`; changes nothing."""
+        """Return what `restore` would do, as `leadctl restore --dry-run`; changes nothing."""
         from leadctl.restore.restore import plan
 
         place = self.on(into) if into else self
@@ -914,7 +914,7 @@ class Database(Project):
         return set_up(self.target, self.pitr_archive, keep_days=days, narrate=narrate)
 
     def pitr_off(self, confirm: Confirm = None) -> "PitrOff":
-        """Stop the receiver and drop the slot, as `leadctl pitr off`; what is archived stays.
+        """Stop the receiver and drop the slot, as `leadctl pitr off`; the archive is kept.
 
         Raises Protected, NotConfirmed, PitrNotSetUp, PitrFolderTaken and BarmanFailed.
         """
@@ -990,7 +990,7 @@ class Database(Project):
         timeout: float = 20,
         interval: float = 0,
     ) -> "Health":
-        """Check the database, as `leadctl health-check`; does not raise for what is wrong with it.
+        """Check the database, as `leadctl health-check`; a problem found is a result, not an error.
 
         Seconds: `wait` to try to reach it, `timeout` for all checks in all, `interval` between two
         looks at counters.

@@ -66,7 +66,7 @@ def _one_at_a_time(
 
 @dataclass(frozen=True, eq=False)
 class FleetMember(Database):
-    """A target of a fleet: a database as any other, which shares with the rest what is the same."""
+    """A target of a fleet: a database that shares with the other targets whatever is the same."""
 
     fleet: "Fleet" = field(kw_only=True)
     seen: "Seen" = field(default=None, kw_only=True)
@@ -118,7 +118,7 @@ class FleetMember(Database):
         confirm: Confirm = None,
         backup: bool = False,
     ) -> "MigrateResult":
-        """Apply what is pending, as `Database.migrate`.
+        """Apply pending revisions, as `Database.migrate`.
 
         The SQL of revisions that ask the database nothing is sent again as it was for the first.
         """
@@ -217,7 +217,7 @@ class Fleet(Project):
 
     @cached_property
     def shared(self) -> "SharedMigrations":
-        """What the members' migrations share."""
+        """The state that the members' migrations share."""
         from leadctl.fleet.migrations import SharedMigrations
 
         found = [each.target for each in self.targets if each.target]
@@ -387,7 +387,7 @@ class Fleet(Project):
         allow: Names = (),
         confirm: Confirm = None,
     ) -> "FleetReport[MigrateResult]":
-        """Apply what is pending everywhere: `leadctl migrate --fleet NAME`."""
+        """Apply pending revisions to all targets: `leadctl migrate --fleet NAME`."""
         given: dict[str, Any] = {"steps": steps, "allow": allow}
         given["confirm"] = self.consent("migrate", confirm)
         return self._each("migrate", lambda member: member.migrate(to, **given))
@@ -408,7 +408,7 @@ class Fleet(Project):
         return self._each("migrate check", lambda member: member.check(), lambda it: it.ok)
 
     def drift(self) -> "FleetReport[Drift]":
-        """Say what was changed by hand: `leadctl migrate drift --fleet NAME`."""
+        """Return the changes made by hand: `leadctl migrate drift --fleet NAME`."""
         return self._each("migrate drift", lambda member: member.drift(), lambda it: it.ok)
 
     def down(
@@ -432,7 +432,7 @@ class Fleet(Project):
     def cleanup(
         self, rules: Names = (), *, days: int | None = None, confirm: Confirm = None
     ) -> "FleetReport[CleanupResult]":
-        """Delete what is due: `leadctl cleanup --fleet NAME`."""
+        """Delete the rows that are due: `leadctl cleanup --fleet NAME`."""
         consent = self.consent("cleanup", confirm)
         return self._each(
             "cleanup",

@@ -248,7 +248,7 @@ class Project:
     def lint(
         self, revisions: Names = (), *, everything: bool = False, allow: Names = ()
     ) -> "LintResult":
-        """Say what is dangerous in revisions, as `leadctl migrate lint`; every table counts as big.
+        """Return dangerous statements, as `leadctl migrate lint`; all tables count as big.
 
         `allow` are rules whose findings pass.
         """
@@ -319,7 +319,7 @@ class Project:
         return list_backups(self.backup_folder)
 
     def show_backup(self, backup: str = "latest") -> "BackupDetails":
-        """Return what is in a backup, as `leadctl backup show`.
+        """Return the contents of a backup, as `leadctl backup show`.
 
         `backup` is an id, its beginning, or "latest".  Raises UnknownBackup and BackupDamaged.
         """
@@ -344,7 +344,7 @@ class Project:
         return self.show_backup(backup)
 
     def prune_backups(self, *, confirmed: bool = False) -> "PruneResult":
-        """Say which backups are old, and remove them if `confirmed`, as `leadctl backup prune`."""
+        """Return which backups are old; if `confirmed`, remove them. As `leadctl backup prune`."""
         from leadctl.backup.inventory import Retention, prune
 
         settings = self.settings
@@ -366,7 +366,7 @@ class Project:
         return back_up(self.pitr_archive, self.narrate)
 
     def pitr_status(self) -> "PitrStatus":
-        """Say what the archive can restore, and how it keeps up, as `leadctl pitr status`."""
+        """Return what the archive can restore, and its delay, as `leadctl pitr status`."""
         from leadctl.pitr.status import status
 
         return status(self.pitr_archive)
@@ -418,7 +418,7 @@ class Project:
         return stop(self.settings.project)
 
     def server_status(self) -> "ServerStatus":
-        """Say whether the embedded server exists and runs, as `leadctl db status`."""
+        """Return whether the embedded server exists and runs, as `leadctl db status`."""
         from leadctl.db import status
 
         return status(self.settings.project)

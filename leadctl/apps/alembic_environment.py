@@ -69,7 +69,7 @@ Steps = Callable[[tuple[str, ...], Any], Any]
 
 @dataclass(frozen=True)
 class EnvironmentFacts:
-    """What an env.py says when it is run, up to where it configures Alembic."""
+    """The configuration that an env.py hands to Alembic, found by running it up to that call."""
 
     options: Mapping[str, Any]
     """What it hands to `context.configure`."""
@@ -88,7 +88,7 @@ class AlembicEnvironment:
 
     @cached_property
     def facts(self) -> EnvironmentFacts:
-        """What it says; it is run once, and connects to nothing.  Raises EnvironmentNotRun."""
+        """Its facts; it is run once, and connects to nothing.  Raises EnvironmentNotRun."""
         found: list[EnvironmentFacts] = []
 
         def said(run: "_Run", given: Mapping[str, Any]) -> None:

@@ -67,7 +67,7 @@ class App(AppConfig):
 
     @cached_property
     def import_paths(self) -> tuple[Path, ...]:
-        """The folders that its modules are imported from, the first of which goes before others."""
+        """The folders that its modules are imported from; the first has precedence."""
         source = self.root / "src"
         has_source = source.is_dir() and not (source / "__init__.py").exists()
         own = (self.root, source) if has_source else (self.root,)
@@ -84,7 +84,7 @@ class App(AppConfig):
         return self._literal or self.alembic_environment.facts.version_table
 
     def require_table_in_each_schema(self) -> None:
-        """Refuse many schemas that one version table would say all of what is applied of.
+        """Refuse several schemas that share one version table: it cannot tell them apart.
 
         Raises InvalidSetting, and as `version_table` does.
         """

@@ -62,7 +62,7 @@ def copy_backup(
 
 
 def copy_new(backup: StoredBackup, to: BackupFolder, narrate: Narrate, progress: Progress) -> None:
-    """Copy a backup that was just made.  Raises BackupFailed, which says what is whole."""
+    """Copy a new backup. Raises BackupFailed, which says that the backup itself is complete."""
     try:
         copy_backup(backup, to, narrate, progress)
     except LeadctlError as error:

@@ -297,7 +297,7 @@ class Hooks:
 
     @contextmanager
     def failure(self, database: str, narrate: Narrate) -> Iterator[None]:
-        """Run `on_failure` where the block ends with an error or a signal, which goes on."""
+        """Run `on_failure` if the block ends with an error or a signal, then raise that again."""
         try:
             yield
         except BaseException as error:

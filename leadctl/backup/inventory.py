@@ -93,7 +93,7 @@ class Retention:
 
 @dataclass(frozen=True)
 class PruneDecision:
-    """One backup; `kept_as` is why it is kept, None where it goes."""
+    """One backup; `kept_as` is why it is kept, None if it is to be removed."""
 
     id: str
     made_at: datetime
@@ -103,7 +103,7 @@ class PruneDecision:
 
 @dataclass(frozen=True)
 class PruneResult:
-    """What prune decided; `removed` says whether it was done."""
+    """The decisions of prune; `removed` says whether they were carried out."""
 
     folder: Path
     removed: bool

@@ -98,7 +98,7 @@ class ExtensionFacts:
 
 @dataclass(frozen=True)
 class DatabaseFacts:
-    """What a dump does not hold of the database itself."""
+    """Facts of the database that a dump does not hold."""
 
     owner: str
     encoding: str
@@ -117,7 +117,7 @@ class DatabaseFacts:
 
 @dataclass(frozen=True)
 class BackupManifest:
-    """What a backup holds, and where it comes from."""
+    """The contents and the origin of a backup."""
 
     format: int
     id: str

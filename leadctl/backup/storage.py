@@ -142,7 +142,7 @@ class StoredBackup:
 
     @property
     def damage(self) -> str | None:
-        """What is wrong with the manifest, or with a file's size; None if nothing is."""
+        """The fault of the manifest or of a file's size; None if there is none."""
         try:
             for file in self.manifest.files:
                 size = self.size_of(file.name)

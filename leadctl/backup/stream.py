@@ -48,7 +48,7 @@ class NullSink:
 
 @dataclass(frozen=True)
 class Label:
-    """What a file says of itself, inside the encryption."""
+    """The label inside an encrypted file: which file of which backup it is."""
 
     backup: str
     file: str

@@ -23,7 +23,7 @@ def distributes(connection: Connection, schemas: Sequence[str]) -> bool:
 
 
 def clean_up(connection: Connection) -> None:
-    """Let Citus remove what moves have left on nodes: it keeps types from being dropped."""
+    """Let Citus remove leftovers of moves on the nodes; they would block dropping types."""
     if has_citus(connection):
         connection.execute("CALL pg_catalog.citus_cleanup_orphaned_resources()")
 

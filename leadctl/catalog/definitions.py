@@ -50,7 +50,7 @@ Attributes = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Catalog:
-    """What a schema consists of: `objects["table users"]` is what defines the table users."""
+    """The objects of a schema: `objects["table users"]` is the definition of the table users."""
 
     objects: Mapping[str, Attributes]
 
@@ -243,7 +243,7 @@ def split_name(name: str) -> list[str]:
 
 
 class KeyReference(NamedTuple):
-    """What the definition of a foreign key says, as the server writes it."""
+    """The parts of a foreign key's definition, as the server writes it."""
 
     columns: str
     """Its own, with commas between them."""
@@ -278,7 +278,7 @@ class Difference:
 
     @property
     def attributes(self) -> list[str]:
-        """What a changed object differs in."""
+        """The attributes that differ in a changed object."""
         old, new = definition(self.before) or {}, definition(self.after) or {}
         if self.change != "changed":
             return []

@@ -127,7 +127,7 @@ class Relation:
 
     @property
     def key(self) -> tuple[str, ...]:
-        """What tells rows apart: the primary key, else the shortest unique index without NULLs."""
+        """What identifies a row: the primary key, else the shortest unique index without NULLs."""
         required = {column.name for column in self.columns if column.not_null}
         keys = [
             index
@@ -275,7 +275,7 @@ def read_table(connection: Connection, schema: str, name: str, *facets: Facet) -
 
 
 def advance_sequences(connection: Connection, relation: Relation) -> None:
-    """Let the sequences of a table go on after the highest number in it; none goes back."""
+    """Set the sequences of a table to continue after its highest number; none is set back."""
     for column, sequence in relation.sequences.items():
         connection.execute(
             sql.SQL(

@@ -208,7 +208,7 @@ class ArchivedBatch:
 
 @dataclass(frozen=True)
 class ArchiveManifest:
-    """What one run of a rule archived: which files, what is in them, and where it came from."""
+    """The record of what one run of a rule archived: its files, their rows, and the origin."""
 
     app: str
     database: str

@@ -67,7 +67,7 @@ it, and if it does not."""
 
 @dataclass(frozen=True)
 class Deleted:
-    """What a statement deleted: of the rule's table, and by cascades per table's oid."""
+    """The rows that a statement deleted: of the rule's table, and by cascades per table's oid."""
 
     rows: int = 0
     cascaded: Mapping[int, int] = field(default_factory=dict)

@@ -160,7 +160,7 @@ class RuleProgress:
 
     @property
     def place(self) -> dict[str, int]:
-        """What the next run must know to go on from here; nothing where the oldest go first."""
+        """Where the next run continues; nothing if the oldest rows are deleted first."""
         if self.heap is None or self.block is None:
             return {}
         return {"heap": self.heap, "block": self.block}
@@ -172,7 +172,7 @@ class RuleProgress:
         return due is not None and due.exact and self.rows + self.refused >= due.rows
 
     def backlog(self, *, is_through: bool) -> int | None:
-        """Return how many rows are still due, as far as what was found at the beginning says.
+        """Return how many rows are still due, of those counted at the beginning.
 
         `is_through` says that the rule went through all that was due.
         """
@@ -183,7 +183,7 @@ class RuleProgress:
 
 @dataclass
 class RunContext:
-    """What all rules of a run share."""
+    """The state that all rules of a run share."""
 
     connection: Connection
     target: Target

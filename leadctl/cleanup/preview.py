@@ -175,7 +175,7 @@ class ListedRule:
 
 @dataclass(frozen=True)
 class SkippedRule:
-    """A rule of which nothing can be said, and why: its table is locked, missing, or denied."""
+    """A rule that cannot be previewed, and why: its table is locked, missing, or denied."""
 
     rule: str
     table: str
@@ -198,7 +198,7 @@ class RuleList:
 
 @dataclass(frozen=True)
 class RulePreview:
-    """What a rule would do, counted to the row."""
+    """The effect that a rule would have, counted to the row."""
 
     rule: str
     table: str

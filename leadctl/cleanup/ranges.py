@@ -32,7 +32,7 @@ _Age = str | date | datetime
 
 @dataclass(frozen=True)
 class Range:
-    """What the next batch deletes at once."""
+    """The rows that the next batch deletes at once."""
 
     delete: str
     values: Mapping[str, Any]
@@ -124,7 +124,7 @@ class ByAge:
         return Locked(tids_of(tids or ""), seconds)
 
     def pass_locked(self) -> bool:
-        """Go on behind what was locked; return whether the end of the pass is reached."""
+        """Continue after the locked rows; return whether the end of the pass is reached."""
         self._since = self._last
         return self._is_last
 
@@ -267,7 +267,7 @@ def _is_nearer_by_heap(connection: Connection, statements: Statements) -> bool:
 
 @dataclass(frozen=True)
 class Keepers:
-    """What may keep rows that are to be deleted, without a word."""
+    """The triggers, rules and policies that may keep rows from being deleted, silently."""
 
     some: bool
     """Whether there is anything: triggers before a deletion, rules, policies."""

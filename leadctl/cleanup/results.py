@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Reason(Enum):
-    """Why a run, or a rule in it, stopped early; the next run goes on."""
+    """Why a run, or a rule in it, stopped early; the next run continues."""
 
     MAX_SECONDS = "max_seconds"
     MAX_ROWS = "max_rows"

@@ -129,7 +129,7 @@ def _refuse_senseless(rule: Rule) -> None:
 
 @dataclass(frozen=True)
 class RuleTable:
-    """The table of a rule, with all that goes or changes when its rows go."""
+    """The table of a rule, with the tables that lose or change rows when its rows are deleted."""
 
     rule: Rule
     oid: int

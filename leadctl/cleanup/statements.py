@@ -44,7 +44,7 @@ _IN_BLOCKS = sql.SQL(
 
 @dataclass(frozen=True)
 class Statements:
-    """What is run on the table of a rule, or on one leaf of it, with the cutoff frozen."""
+    """The statements for the table of a rule, or for one leaf of it, with a fixed cutoff."""
 
     table: RuleTable
     cutoff: datetime
@@ -110,7 +110,7 @@ class Statements:
 
     @property
     def tables(self) -> sql.Composable:
-        """What stands before a SELECT that has the condition."""
+        """The WITH clause before a SELECT that has the condition."""
         return self.authored.tables if self.authored and self.exactly else sql.SQL("")
 
     @property
@@ -263,7 +263,7 @@ class Statements:
         ).format(age=self.age, source=self.source, since=self._since(since=since))
 
     def delete_range(self, *, since: bool) -> sql.Composed:
-        """Delete what is due of the rows that are older than %(until)s."""
+        """Delete the due rows that are older than %(until)s."""
         return sql.SQL("DELETE FROM {} WHERE {} {} AND {} OPERATOR(pg_catalog.<) %(until)s").format(
             self.source, self.due, self._since(since=since), self.age
         )
@@ -277,7 +277,7 @@ class Statements:
 
     @property
     def delete_blocks(self) -> sql.Composed:
-        """Delete what is due in some blocks."""
+        """Delete the due rows in some blocks."""
         return sql.SQL("DELETE FROM {} WHERE {} AND {}").format(self.source, _IN_BLOCKS, self.due)
 
     @property

@@ -36,7 +36,7 @@ _MAY_BE_URL = frozenset({"url", "before", "after", "move to", "row", "key"})
 
 
 class Effect(Enum):
-    """What a command does to data: tests hold each kind to what it promises."""
+    """How a command affects data; tests check the promise of each kind."""
 
     READS = "reads"
     """It changes nothing."""

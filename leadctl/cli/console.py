@@ -47,7 +47,7 @@ def _plainly(error: UnicodeError) -> tuple[str, int]:
 
 
 class Console:
-    """What a command says besides its result."""
+    """The messages of a command besides its result."""
 
     def __init__(self, *, quiet: bool = False, as_json: bool = False) -> None:
         self.quiet = quiet

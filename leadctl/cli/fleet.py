@@ -89,7 +89,7 @@ class TargetRun(Run):
         return self.member
 
     def consent(self, *, yes: bool = False, confirm: str | None = None) -> "Consent":  # noqa: ARG002
-        """What was consented to for the fleet."""
+        """The consent that was given for the fleet."""
         return self.given
 
     def narrate(self, message: str) -> None:

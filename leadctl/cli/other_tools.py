@@ -195,7 +195,7 @@ _WITH_VALUE = {"--env", "--url", "--app", "--schema", "--output", "-o", "--messa
 
 
 def hint_for(arguments: Sequence[str]) -> str | None:
-    """Return what does here what somebody typed for another tool; None where that is not known."""
+    """Return the leadctl command for a command of another tool; None if there is none."""
     words = [
         each
         for before, each in pairwise(["", *arguments])

@@ -42,7 +42,7 @@ class Run:
         return self._databases[may_create]
 
     def of_app(self) -> "Database":
-        """The same, for what is an app's.  Raises NoProject where nobody said which."""
+        """The same, for commands that need an app. Raises NoProject if no app is named."""
         self.project().require_named_app()
         return self.database()
 
@@ -72,7 +72,7 @@ class Run:
         return Consent(yes, confirm, self.ask, _typed if self.interactive else None)
 
     def show(self, view: Callable[[Any], "Iterable[Block]"]) -> Callable[[Any], None]:
-        """Return what shows what is going to happen, besides the result: to people only."""
+        """Return a function that shows people what is going to happen, besides the result."""
 
         def shown(plan: Any) -> None:
             if not self.console.quiet and not self.console.as_json:

@@ -69,7 +69,7 @@ class ArchiveEntry:
 
 @dataclass(frozen=True)
 class Contents:
-    """What an archive says of itself."""
+    """The header and the entries of an archive."""
 
     database: str
     server_version: str

@@ -105,7 +105,7 @@ class CutOff:
     """The columns that are back, by the table that they were added to."""
 
     def add(self, entry: ArchiveEntry) -> None:
-        """Add the lost columns of a table, or attributes of a type, of which none has a value."""
+        """Add the lost columns of a table, or attributes of a type, without values."""
         if cut := self._added(entry):
             self._cut.append(cut)
 

@@ -157,7 +157,7 @@ _PAUSE_SECONDS = 0.5
 
 @contextmanager
 def restore_lock(connection: Connection, database: str) -> Iterator[None]:
-    """Let nobody else restore a database; held by a session of the maintenance database.
+    """Keep other runs from restoring a database, by a lock in the maintenance database.
 
     Raises LockHeld at once where another restore of it goes on.
     """

@@ -69,7 +69,7 @@ class _Dump:
         """Return nothing: a file of others becomes the database that it replaces."""
 
     def compare(self, connection: Connection, *, rows: bool) -> Comparison:  # noqa: ARG002
-        """Count what is there: a dump does not say how much it holds."""
+        """Count the loaded rows: a dump does not say how many it holds."""
         tables = count_tables(connection)
         rows_found = sum(table.rows for table in tables)
         invalid = not_valid(connection)

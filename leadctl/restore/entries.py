@@ -149,7 +149,7 @@ def _parents(script: Script) -> set[Name | None]:
 
 
 class Selection:
-    """What of an archive brings tables back: they, their parts, what they need, what needs them."""
+    """The entries of an archive that restore tables, with parts and dependencies."""
 
     def __init__(
         self,

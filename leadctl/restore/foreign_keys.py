@@ -51,7 +51,7 @@ _LOCKED = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 
 @dataclass(frozen=True)
 class Orphans:
-    """Rows that refer to what is not there, and the table that they were copied or moved to."""
+    """Rows whose referenced row is missing, and the table that they were copied or moved to."""
 
     table: str
     constraint: str

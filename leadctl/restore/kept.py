@@ -30,7 +30,7 @@ class Kept:
 
 @dataclass(frozen=True)
 class KeptList:
-    """What is kept of a database, the oldest first."""
+    """The databases and schemas kept by restores of a database, the oldest first."""
 
     database: str
     kept: tuple[Kept, ...]

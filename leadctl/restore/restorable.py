@@ -24,7 +24,7 @@ def is_dump(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class Origin:
-    """What is known of a source before it is loaded; None is what it does not say."""
+    """The facts of a source that are known before it is loaded; None is unknown."""
 
     name: str
     """The id of a backup, the path of a file."""
@@ -108,7 +108,7 @@ class Loading:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was loaded, and what comparing it with its source found."""
+    """The loaded rows, and the result of comparing them with the source."""
 
     rows: int
     tables: int
@@ -129,7 +129,7 @@ class Restorable(Protocol):
     """A source that a new database can be made from."""
 
     def origin(self) -> Origin:
-        """Say what it is.  Raises BackupDamaged."""
+        """Return the facts of the source. Raises BackupDamaged."""
 
     def properties(self, *, owners: bool) -> DatabaseProperties | None:
         """Return what belongs to its database itself; None where that of a replaced one is kept.

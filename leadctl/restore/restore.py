@@ -69,7 +69,7 @@ class Obstacle:
 
 @dataclass(frozen=True)
 class RestorePlan:
-    """What a restore would do."""
+    """The plan of a restore."""
 
     backup: str
     """Its id, or the path of a file."""
@@ -127,7 +127,7 @@ class RestoreResult:
 
 
 def plan(target: Target, source: Restorable, *, rehearsal: bool = False) -> RestorePlan:
-    """Say what a restore over the target's database would do; changes nothing.
+    """Plan a restore over the target's database; changes nothing.
 
     A rehearsal makes no subscriptions.  Raises BackupDamaged, and what connecting raises.
     """

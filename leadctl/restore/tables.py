@@ -49,7 +49,7 @@ class RestoredTable:
 
 @dataclass(frozen=True)
 class RestoredTables:
-    """What came back; in a dry run, what would have."""
+    """The restored rows by table; in a dry run, those that would be restored."""
 
     backup: str
     database: str

@@ -28,7 +28,7 @@ class Lock(IntEnum):
 
     @property
     def blocks(self) -> str:
-        """What others cannot do on the table meanwhile."""
+        """What other sessions cannot do on the table during that time."""
         if self is Lock.ACCESS_EXCLUSIVE:
             return "reads and writes"
         return "writes" if self >= Lock.SHARE else ""
@@ -57,7 +57,7 @@ _WEAKEST_IN_CONFLICT = {
 
 @dataclass(frozen=True)
 class Effect:
-    """What a statement does to one table."""
+    """The effect of a statement on one table."""
 
     table: str
     lock: Lock
@@ -86,7 +86,7 @@ VOLATILE = frozenset(
 
 @dataclass(frozen=True)
 class CatalogFacts:
-    """What the live catalog knows, for what the text alone does not say.
+    """Facts from the live catalog that the text alone does not tell.
 
     The defaults are what one must assume without a catalog.
     """

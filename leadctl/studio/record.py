@@ -60,7 +60,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Relation:
-    """What a record refers to, or what refers to it.
+    """A relation of a record: a row that it refers to, or rows that refer to it.
 
     `rows` is how many rows, at most a thousand (then `more` is set), or None where counting took
     too long or is not allowed.
@@ -87,7 +87,7 @@ class Record:
 
 
 class Found:
-    """What a key and a relation lead to: one record, or the rows that refer to one."""
+    """The result of a key and a relation: one record, or the rows that refer to one."""
 
     def __init__(
         self, session: Session, shape: Shape, condition: Fragment, selection: Selection

@@ -84,7 +84,7 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class Move:
-    """What is kept of a move that has begun, in one of its two databases."""
+    """The record of a move that has begun, in one of its two databases."""
 
     schema: str
     phase: str
@@ -102,14 +102,14 @@ class Move:
 
 
 def read_move(connection: Connection, name: str) -> Move | None:
-    """Return what is kept of a tenant's move here; None where there is none that has not ended."""
+    """Return the record of a tenant's unfinished move here; None if there is none."""
     if not QUERIES.value(connection, "has_moves"):
         return None
     return QUERIES.one(connection, "move", Move, name=name)
 
 
 def close(connection: Connection, name: str, other: str, place: str) -> None:
-    """Let nobody write in a tenant's schema, in a transaction that keeps what opens it again.
+    """Close a tenant's schema to writes, and record in the same transaction how to open it again.
 
     Raises MoveFailed where that cannot be.
     """
@@ -197,7 +197,7 @@ def end_move(connection: Connection, name: str) -> None:
 
 
 def lock(connection: Connection, name: str) -> None:
-    """Let nobody write in a schema's tables for the caller's transaction, superusers neither.
+    """Block all writes to a schema's tables, also by superusers, for the caller's transaction.
 
     Only who may write may lock: an owner gets that back for the statement, which nobody else sees.
     """

@@ -30,7 +30,7 @@ _AS_OWNER = "Connect as its owner. Nothing was changed."
 
 @dataclass(frozen=True)
 class TenantTable:
-    """A table that goes, with its rows; None where counting took too long."""
+    """A table that would be dropped, with its rows; None if counting took too long."""
 
     table: str
     rows: int | None
@@ -60,7 +60,7 @@ class DroppedTenant:
 
 
 def plan_drop(target: Target, app: App, name: str, *, whole: bool) -> DropPlan:
-    """Say what dropping a tenant would lose; changes nothing.  Raises UnknownTenant."""
+    """Return what dropping a tenant would lose; changes nothing.  Raises UnknownTenant."""
     place = place_of(target, name, whole=whole)
     with connect(place, "tenants", rows=True, statement_timeout=_COUNT_SECONDS) as connection:
         tenant = find_tenant(connection, app, place.schema, shared=not whole)

@@ -45,7 +45,7 @@ _SAYS = frozenset({"SCHEMA", "DEFAULT ACL"})
 
 @dataclass(frozen=True)
 class TenantRestore:
-    """What is to be put back, and how."""
+    """The tenant to restore, and how."""
 
     tenant: str
     owners: bool = True
@@ -126,7 +126,7 @@ def restore_tenant(
 
 
 class TenantLoading:
-    """What of a backup makes a tenant's schema, and its making in the caller's transaction."""
+    """Loads a tenant's schema from a backup, in the caller's transaction."""
 
     def __init__(
         self, connection: Connection, reader: BackupReader, name: str, *, owners: bool

@@ -250,7 +250,7 @@ def choice(*values: Any, null: float = 0.0, name: str = "") -> Pick:
 
 @dataclass(frozen=True)
 class By:
-    """What another column of the row says: the value that belongs to its value, else NULL."""
+    """A value chosen by the value of another column of the row, else NULL."""
 
     column: str
     values: Mapping[Any, Any]
