@@ -328,7 +328,7 @@ class Database(Project):
         ask: Callable[[str], str] | None = None,
         confirm: Confirm = None,
     ) -> "Dev":
-        """Apply pending revisions, then write and apply one: as `leadctl migrate dev`.
+        """Apply pending revisions, then write and apply one, as `leadctl migrate dev`.
 
         `fills` are TABLE.COLUMN=SQL, for rows that lack what becomes required.  Raises Protected on
         a protected database, and NotConfirmed where rows would be lost.

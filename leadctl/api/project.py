@@ -344,7 +344,7 @@ class Project:
         return self.show_backup(backup)
 
     def prune_backups(self, *, confirmed: bool = False) -> "PruneResult":
-        """Return which backups are old; if `confirmed`, remove them. As `leadctl backup prune`."""
+        """Return which backups are old; remove them if `confirmed`, as `leadctl backup prune`."""
         from leadctl.backup.inventory import Retention, prune
 
         settings = self.settings
