@@ -192,7 +192,11 @@ def test_hooks(backup: Backup, tmp_path: Path) -> None:
     assert found["LEADCTL_BACKUP_ID"] == outcome.json["id"]
     assert found["LEADCTL_BACKUP_BYTES"] == str(outcome.json["bytes"])
     outcome = backup(BACKUP_ON_SUCCESS="exit 7")
-    assert (outcome.code, "exit code 7" in outcome.err, "whole" in outcome.err) == (1, True, True)
+    assert (outcome.code, "exit code 7" in outcome.err, "is complete" in outcome.err) == (
+        1,
+        True,
+        True,
+    )
     assert len(backup("list", "-o", "json").json["backups"]) == 2
     facts.unlink()
     failing = f'echo "$LEADCTL_BACKUP_ERROR" > "{facts}"'

@@ -75,7 +75,7 @@ def test_just_before_it_happened(archived: Archived) -> None:
         "SELECT id FROM leadctl.run WHERE command = 'restore' ORDER BY id"
     )
     refused = archived.leadctl("restore", "--before-run", str(made[0]), "--into", "x", code=1)
-    assert "journaled when it is done" in refused.stderr
+    assert "its beginning is not in the journal" in refused.stderr
     archived.query("DELETE FROM users")
     shell(archived, third, RUN=str(merged[0]))
     assert archived.query(COUNTS) == [(50, 10)]  # as it was before that restore

@@ -110,7 +110,7 @@ def verify(result: VerifyResult) -> Iterator[Block]:
         how = "was restored" if result.depth == "restored" else "can be read to its end"
         yield Line(f"The backup {result.id} {how}.", "good")
     if result.not_rehearsed:
-        yield Line("The restore could not be tested here, so the result is unknown.", "warn")
+        yield Line("It could not be rehearsed here, so the result is unknown.", "warn")
     if not result.recorded:
         yield Line(f"This result could not be stored in {result.path}.", "warn")
 
