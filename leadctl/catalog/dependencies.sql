@@ -21,7 +21,8 @@ WITH place AS (
 ), node (class, oid, part, key) AS (
     SELECT 'pg_class'::regclass, r.oid, 0, coalesce('constraint ' || o.name || '.' || quote_ident(n.conname), r.key)
     FROM relation r
-    LEFT JOIN pg_constraint n ON r.relkind IN ('i', 'I') AND n.conindid = r.oid AND n.contype IN ('p', 'u', 'x')
+    LEFT JOIN pg_index x ON r.relkind IN ('i', 'I') AND x.indexrelid = r.oid
+    LEFT JOIN pg_constraint n ON n.conrelid = x.indrelid AND n.conindid = r.oid AND n.contype IN ('p', 'u', 'x')
       AND n.conparentid = 0
     LEFT JOIN relation o ON o.oid = n.conrelid
     UNION ALL
@@ -42,7 +43,9 @@ WITH place AS (
                                                      WHERE a.attrelid = n.conrelid AND a.attnum = n.conkey[1])
         ELSE 'constraint ' || r.name || '.' || quote_ident(n.conname) END, k.key)
     FROM pg_constraint n LEFT JOIN relation r ON r.oid = n.conrelid LEFT JOIN kind k ON k.oid = n.contypid
-    WHERE n.conparentid = 0
+    -- By their indexes: there may be as many constraints elsewhere as there are schemas.
+    WHERE (n.conrelid = ANY (ARRAY(SELECT oid FROM relation)) OR n.contypid = ANY (ARRAY(SELECT oid FROM kind)))
+      AND n.conparentid = 0
     UNION ALL
     SELECT 'pg_attrdef'::regclass, d.oid, 0, CASE WHEN a.attgenerated <> '' THEN 'column '
         WHEN a.attislocal AND r.relkind <> 'v' THEN 'default ' ELSE 'property default of ' END
@@ -91,8 +94,10 @@ WITH place AS (
     SELECT 'pg_namespace'::regclass, oid, 0, 'schema ' || rtrim(prefix, '.') FROM place WHERE prefix <> ''
 )
 SELECT a.key, jsonb_agg(DISTINCT b.key)
-FROM pg_depend d
-JOIN node a ON a.class = d.classid AND a.oid = d.objid AND a.part = d.objsubid
+FROM node a
+CROSS JOIN LATERAL (
+    SELECT * FROM pg_depend p WHERE p.classid = a.class AND p.objid = a.oid AND p.objsubid = a.part
+    OFFSET 0) AS d -- by its index, whatever else is in the database
 JOIN node b ON b.class = d.refclassid AND b.oid = d.refobjid AND b.part = d.refobjsubid
 WHERE d.deptype <> 'e' AND a.key <> b.key
   -- What a sequence belongs to is set when both are there.
