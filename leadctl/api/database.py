@@ -269,12 +269,12 @@ class Database(Project):
         """
         from leadctl.migrate.new import new
         from leadctl.migrate.required_columns import filling
-        from leadctl.migrate.revisions import Placement
+        from leadctl.migrate.revisions import RevisionPlacement
 
         filled = filling(self.target, names(fills), ask, self.narrate)
         return new(
             *self._place, message, renames=names(renames), safe=not plain, ask=ask, ready=filled,
-            placement=Placement(**placement or {}), narrate=self.narrate,
+            placement=RevisionPlacement(**placement or {}), narrate=self.narrate,
         )  # fmt: skip
 
     def new_empty(
@@ -307,9 +307,9 @@ class Database(Project):
     ) -> "NewRevisions":
         """Write a revision of SQL statements, as `leadctl migrate new --sql`."""
         from leadctl.migrate.new import new_sql
-        from leadctl.migrate.revisions import Placement
+        from leadctl.migrate.revisions import RevisionPlacement
 
-        place = Placement(**placement or {})
+        place = RevisionPlacement(**placement or {})
         return new_sql(*self._place, message, text, self.narrate, place)
 
     def new_revert(self, revision: str, message: str | None = None) -> "NewRevisions":

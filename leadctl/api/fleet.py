@@ -17,7 +17,7 @@ from urllib.parse import quote
 from leadctl.api.database import Database
 from leadctl.api.project import Confirm, Names, Project, consent_of, names, settings_of
 from leadctl.errors import Protected
-from leadctl.fleet.run import Bounds, FleetReport, Outcome
+from leadctl.fleet.run import FleetBounds, FleetReport, Outcome
 from leadctl.fleet.targets import FleetTarget, Seen, require_there
 from leadctl.progress import Narrate, Progress, silent, unheard
 from leadctl.text import counted
@@ -161,7 +161,7 @@ class Fleet(Project):
     name: str = ""
     only: tuple[str, ...] = ()
     """Patterns of the targets that are meant; all where there are none."""
-    bounds: Bounds = field(default_factory=Bounds)
+    bounds: FleetBounds = field(default_factory=FleetBounds)
     run: str = field(
         default_factory=lambda: f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     )
@@ -184,7 +184,7 @@ class Fleet(Project):
         url: str | None = None,
         project: str | Path | None = None,
         only: Names = (),
-        bounds: Bounds | None = None,
+        bounds: FleetBounds | None = None,
         narrate: Narrate = unheard,
         progress: Progress = silent,
     ) -> "Fleet":
@@ -195,7 +195,7 @@ class Fleet(Project):
         """
         settings = settings_of(project, {"app": app, "env": env, "url": url})
         return cls(
-            settings, narrate, progress, name=name, only=names(only), bounds=bounds or Bounds()
+            settings, narrate, progress, name=name, only=names(only), bounds=bounds or FleetBounds()
         )
 
     @cached_property

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from leadctl.keys.status import NewKey
     from leadctl.migrate.new import NewRevisions
     from leadctl.migrate.plan import LintResult
-    from leadctl.pitr.archive import Archive
+    from leadctl.pitr.archive import WalArchive
     from leadctl.pitr.status import PitrBackup, PitrChecks, PitrStatus
     from leadctl.postgres.connect import Timeouts
     from leadctl.postgres.embedded import ServerStatus
@@ -137,14 +137,14 @@ class Project:
         return self.backup_folder if known else None
 
     @cached_property
-    def pitr_archive(self) -> "Archive":
+    def pitr_archive(self) -> "WalArchive":
         """The archive for point in time, whether it is there or not."""
-        from leadctl.pitr.archive import Archive
+        from leadctl.pitr.archive import WalArchive
 
-        return Archive(self.settings.pitr_dir)
+        return WalArchive(self.settings.pitr_dir)
 
     @property
-    def _known_archive(self) -> "Archive | None":
+    def _known_archive(self) -> "WalArchive | None":
         """The same where one is set or there; None where nobody keeps one."""
         known = self.settings.is_set("pitr_dir") or self.settings.pitr_dir.exists()
         return self.pitr_archive if known else None
@@ -222,9 +222,9 @@ class Project:
         self, target: Any, message: str, placement: Mapping[str, Any] | None
     ) -> "NewRevisions":
         from leadctl.migrate.new import new_empty
-        from leadctl.migrate.revisions import Placement
+        from leadctl.migrate.revisions import RevisionPlacement
 
-        return new_empty(target, self.app, message, Placement(**placement or {}))
+        return new_empty(target, self.app, message, RevisionPlacement(**placement or {}))
 
     def new_merge(self, message: str | None = None, *, renumber: Names = ()) -> "NewRevisions":
         """Write a revision that joins the history's branches, as `leadctl migrate new --merge`.

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from leadctl.api.project import names
 from leadctl.studio.record import Found, finding
-from leadctl.studio.rows import Page, Selection, Stream, read_page, streamed
+from leadctl.studio.rows import RowPage, RowSelection, Stream, read_page, streamed
 from leadctl.studio.session import Access, TableList, list_tables
 
 
@@ -19,23 +19,28 @@ class Studio:
         """Return the tables and views, as `leadctl studio`."""
         return list_tables(self.access)
 
-    def page(self, table: str, selection: Selection | None = None) -> Page:
+    def page(self, table: str, selection: RowSelection | None = None) -> RowPage:
         """Return rows of a table: `leadctl studio TABLE`.  Raises UnknownTable."""
         return read_page(self.access, table, _whole(selection))
 
     def stream(
-        self, table: str, selection: Selection | None = None, *, as_json_text: bool = False
+        self, table: str, selection: RowSelection | None = None, *, as_json_text: bool = False
     ) -> AbstractContextManager[Stream]:
         """Open the rows of a table one after another, in memory that does not grow."""
         return streamed(self.access, table, _whole(selection), as_json_text=as_json_text)
 
     def find(
-        self, table: str, row: str, *, follow: str | None = None, selection: Selection | None = None
+        self,
+        table: str,
+        row: str,
+        *,
+        follow: str | None = None,
+        selection: RowSelection | None = None,
     ) -> AbstractContextManager[Found]:
         """Open a record by its key, or what `follow` leads to from it."""
         return finding(self.access, table, row, follow, _whole(selection))
 
 
-def _whole(selection: Selection | None) -> Selection:
-    found = selection or Selection()
+def _whole(selection: RowSelection | None) -> RowSelection:
+    found = selection or RowSelection()
     return replace(found, where=names(found.where))

@@ -35,7 +35,7 @@ from leadctl.journal.state import VERSION_TABLE, VersionTable
 from leadctl.settings import AppConfig, Settings
 from leadctl.settings.load import declared_apps
 from leadctl.settings.model import DEFAULT_APP
-from leadctl.settings.sources import Project
+from leadctl.settings.sources import ProjectFolder
 from leadctl.text import did_you_mean
 
 if TYPE_CHECKING:
@@ -255,7 +255,7 @@ def _not_importable(
 def _built_in() -> dict[str, AppConfig]:
     """Return the apps of the package's own table, each with its folder of the migrations."""
     with _BUILT_IN.open("rb") as file:
-        project = Project(_PACKAGE.parent, _BUILT_IN, tomllib.load(file))
+        project = ProjectFolder(_PACKAGE.parent, _BUILT_IN, tomllib.load(file))
     return {
         name: replace(config, migrations=builtin_migrations() / name)
         for name, config in declared_apps(project).items()

@@ -17,7 +17,7 @@ from psycopg.conninfo import make_conninfo
 from leadctl.backup import manifest as manifests
 from leadctl.backup.manifest import ARCHIVE, GLOBALS, NAME, RECORDS, SCHEMA, BackupManifest
 from leadctl.backup.packing import fingerprint, read_recipients
-from leadctl.backup.snapshot import LeftOut, Snapshot, exported, left_out, require_readable
+from leadctl.backup.snapshot import LeftOutTables, Snapshot, exported, left_out, require_readable
 from leadctl.backup.storage import BackupFolder, NewBackup, new_id
 from leadctl.backup.stream import Label, PackedFile, pack
 from leadctl.errors import BackupFailed, HookFailed, LeadctlError
@@ -143,7 +143,7 @@ class _Dumper:
     target: Target
     programs: Binaries
     snapshot: Snapshot
-    excluded: LeftOut
+    excluded: LeftOutTables
     new: NewBackup
     recipients: Sequence[Any]
     options: BackupOptions

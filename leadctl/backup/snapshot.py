@@ -34,7 +34,7 @@ _SHOWN = 5
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class LeftOutTables:
     """Tables that are not in a backup, and those of whose rows are not; as the server quotes them.
 
     Partitions are among them.
@@ -80,7 +80,7 @@ class Snapshot:
         return version_of(self.connection) // 10000
 
     def facts(
-        self, schema: str, version_table: VersionTable, left_out: LeftOut, tenant: str | None
+        self, schema: str, version_table: VersionTable, left_out: LeftOutTables, tenant: str | None
     ) -> dict[str, Any]:
         """Return what the manifest says of the database, by the manifest's names.
 
@@ -167,7 +167,7 @@ class Snapshot:
 
 def left_out(
     connection: Connection, schema: str, tables: Sequence[str], data: Sequence[str]
-) -> LeftOut:
+) -> LeftOutTables:
     """Find the tables that are named, and see that nothing in the backup needs them.
 
     `data` are those whose rows alone are left out; without a schema a name is of `schema`.
@@ -191,7 +191,7 @@ def left_out(
             f"restored.",
             hint=f"Leave {name} out, too, or back up both.",
         )
-    return LeftOut(*(tuple(sorted(oids[kind].values())) for kind in ("tables", "data")))
+    return LeftOutTables(*(tuple(sorted(oids[kind].values())) for kind in ("tables", "data")))
 
 
 def _with_descendants(connection: Connection, schema: str, name: str) -> dict[int, str]:
@@ -208,7 +208,9 @@ def _with_descendants(connection: Connection, schema: str, name: str) -> dict[in
     return dict(_QUERIES.rows(connection, "with_descendants", schema=schema, name=name))
 
 
-def require_readable(connection: Connection, excluded: LeftOut, tenant: str | None = None) -> None:
+def require_readable(
+    connection: Connection, excluded: LeftOutTables, tenant: str | None = None
+) -> None:
     """Look for what this role may not read, in a tenant or in all, before anything is dumped.
 
     Raises InsufficientPrivilege, which names all of it.

@@ -36,7 +36,7 @@ from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import identifier
 
 
-class Archive:
+class RowArchive:
     """The archive of one run of one rule: a folder with a manifest and a file a batch."""
 
     def __init__(self, run: RunContext, table: RuleTable) -> None:

@@ -12,7 +12,7 @@ from psycopg import sql
 
 from leadctl.catalog.relations import read_numbered
 from leadctl.cleanup import QUERIES
-from leadctl.cleanup.archive import Archive
+from leadctl.cleanup.archive import RowArchive
 from leadctl.cleanup.context import Backoff, RuleProgress, RunContext
 from leadctl.cleanup.ranges import (
     ARCHIVE_WORK,
@@ -135,7 +135,7 @@ class Batches:
         run: RunContext,
         statements: Statements,
         order: Order,
-        archive: Archive | None,
+        archive: RowArchive | None,
         backoff: Backoff,
         done: RuleProgress,
     ) -> None:

@@ -14,7 +14,7 @@ from psycopg import sql
 
 from leadctl.catalog.facets import Descendant
 from leadctl.catalog.relations import read_numbered, read_schema
-from leadctl.cleanup.archive import Archive
+from leadctl.cleanup.archive import RowArchive
 from leadctl.cleanup.batches import LOCK_TIMEOUT, LOCKED
 from leadctl.cleanup.context import RuleProgress, RunContext
 from leadctl.cleanup.results import Reason
@@ -91,7 +91,7 @@ class RulePartitions:
         self,
         run: RunContext,
         statements: Statements,
-        archive: Archive | None,
+        archive: RowArchive | None,
         done: RuleProgress,
     ) -> None:
         self._run = run

@@ -9,7 +9,7 @@ import psycopg
 from psycopg import sql
 
 from leadctl.cleanup import QUERIES
-from leadctl.cleanup.archive import Archive
+from leadctl.cleanup.archive import RowArchive
 from leadctl.cleanup.archive_files import archiving, finish_killed_runs
 from leadctl.cleanup.batches import Batches
 from leadctl.cleanup.context import Backoff, RuleProgress, RunContext
@@ -40,7 +40,7 @@ class RuleRun:
         self._statements = statements
         self._table = statements.table
         self._done = RuleProgress()
-        self._archive: Archive | None = None
+        self._archive: RowArchive | None = None
         self._warnings: tuple[str, ...] = ()
         self.error: LeadctlError | None = None
         """What ended the rule, where it was refused or failed."""
@@ -80,7 +80,7 @@ class RuleRun:
         if table.rule.archive:
             with archiving(table):
                 finish_killed_runs(run, table)
-            self._archive = Archive(run, table)
+            self._archive = RowArchive(run, table)
         partitions = RulePartitions(run, self._statements, self._archive, done)
         partitions.finish_killed_runs()
         partitions.make_ahead(server_time(self._connection))

@@ -135,7 +135,7 @@ def run_for_fleet(
 ) -> None:
     """Run a command for each target, write the report, and exit with the code of all."""
     from leadctl.api.fleet import Fleet
-    from leadctl.fleet.run import Bounds, Outcome
+    from leadctl.fleet.run import FleetBounds, Outcome
 
     refused = {name.removesuffix("_checks"): values[name.lower()] for name in use.refuses}
     not_with("--fleet", **refused)
@@ -146,7 +146,9 @@ def run_for_fleet(
             only_with("-o prometheus", **{use.metrics_to: metrics_to})
     if run.settings.output == "csv":
         raise UsageError("A fleet has no output format 'csv'.", hint="It has: table, json.")
-    bounds = Bounds(given["jobs"] or Bounds.jobs, given["canary"] or 0, given["max_failures"])
+    bounds = FleetBounds(
+        given["jobs"] or FleetBounds.jobs, given["canary"] or 0, given["max_failures"]
+    )
     fleet = Fleet(
         run.settings, run.narrate, run.console.progress,
         name=given["fleet"], only=tuple(given["only"] or ()), bounds=bounds,

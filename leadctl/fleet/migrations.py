@@ -19,7 +19,7 @@ from leadctl.postgres.target import Target
 
 if TYPE_CHECKING:
     from leadctl.fleet.replay import Alike, Replayer
-    from leadctl.fleet.scripts import Script
+    from leadctl.fleet.scripts import RevisionScript
 
 _MOST_USES = 200
 """Schemas that a session migrates: what a server process knows of tables, it never forgets."""
@@ -34,7 +34,7 @@ class SharedMigrations:
         self._find_app = find_app
         self._timeouts = timeouts
         self._targets = tuple(targets)
-        self._scripts: dict[str, Script | None] = {}
+        self._scripts: dict[str, RevisionScript | None] = {}
         """By revision; None for one that cannot be sent as it is."""
         self._alike: dict[Hashable, dict[Hashable, Alike]] = {}
         self._idle: dict[Hashable, list[Replayer]] = {}
@@ -154,7 +154,7 @@ class SharedMigrations:
     def learn(self, target: Target, applied: Sequence[Revision]) -> None:
         """Find out which of the revisions that were just applied may be sent as they are."""
         if self._app.environment is not None:
-            found: dict[str, Script] = {}  # an env.py may do anything around them
+            found: dict[str, RevisionScript] = {}  # an env.py may do anything around them
         else:
             from leadctl.fleet.scripts import proven_scripts
 

@@ -19,7 +19,7 @@ from psycopg.types.json import Jsonb
 
 from leadctl.apps.registry import App
 from leadctl.catalog.definitions import read_names
-from leadctl.fleet.scripts import Script
+from leadctl.fleet.scripts import RevisionScript
 from leadctl.fleet.standings import QUERIES, Standing, standings_on
 from leadctl.journal import state
 from leadctl.journal.guard import Consent, protection
@@ -101,7 +101,7 @@ class Replayer:
         self,
         target: Target,
         standing: Standing,
-        scripts: Sequence[Script],
+        scripts: Sequence[RevisionScript],
         consent: Consent,
         alike: dict[Hashable, Alike],
     ) -> list[AppliedNow]:
@@ -166,7 +166,7 @@ class Replayer:
         self,
         target: Target,
         standing: Standing,
-        scripts: Sequence[Script],
+        scripts: Sequence[RevisionScript],
         alike: dict[Hashable, Alike],
         lock: tuple[int, int],
         *,
@@ -232,7 +232,7 @@ class _Going:
         replayer: Replayer,
         target: Target,
         standing: Standing,
-        scripts: Sequence[Script],
+        scripts: Sequence[RevisionScript],
         alike: Alike | None,
         before: frozenset[str],
         lock: tuple[int, int],
@@ -273,7 +273,7 @@ class _Going:
             applied.append(AppliedNow(script.revision.id, script.revision.message, elapsed))
         return applied
 
-    def _opening(self, first: Script) -> list[str]:
+    def _opening(self, first: RevisionScript) -> list[str]:
         """Begin the journal's row, and make what the first revision needs."""
         beginning_ = beginning(self._target, "migrate", self._app.name)
         known = beginning_.pop("summary")
@@ -284,7 +284,7 @@ class _Going:
             sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema).as_string(self._connection),
         ]
 
-    def _along_path(self, script: Script) -> list[str]:
+    def _along_path(self, script: RevisionScript) -> list[str]:
         """Return the script's statements, with the path and the timeouts of a migration."""
         times = self._timeouts
         local = {
@@ -299,8 +299,8 @@ class _Going:
     def _transaction(
         self,
         statements: list[str],
-        script: Script,
-        following: Script | None,
+        script: RevisionScript,
+        following: RevisionScript | None,
         *,
         duration: str = _SINCE_BEGIN,
     ) -> None:
@@ -335,13 +335,13 @@ class _Going:
         self.began = True
         self._has_table = True
 
-    def _made(self, script: Script) -> Sequence[str] | None:
+    def _made(self, script: RevisionScript) -> Sequence[str] | None:
         """Return what a revision makes that stands for itself; None where it must be looked for."""
         if self._alike is not None:
             return self._alike.made[script.revision.id]
         return None if script.transactional else ()
 
-    def _read(self, script: Script, *, is_last: bool) -> None:
+    def _read(self, script: RevisionScript, *, is_last: bool) -> None:
         """Record what the revision made, and what the schema looks like where it is the last."""
         name = script.revision.id
         now = self._replayer._names(self._target.schema)  # noqa: SLF001
@@ -363,7 +363,7 @@ class _Going:
         values = {**self._place, "revision": last, "fingerprint": self._alike.fingerprint}
         return self._replayer.text("record_fingerprint", **values)
 
-    def _ending(self, following: Script | None) -> list[str]:
+    def _ending(self, following: RevisionScript | None) -> list[str]:
         """Let the journal say which revision is next, or that the run has ended."""
         note = self._replayer.text
         if following is not None:
@@ -372,7 +372,7 @@ class _Going:
         facts = Jsonb({"applying": None, "applied": done})
         return [note("run_note", facts=facts, id=None), note("run_end", outcome="done", id=None)]
 
-    def _version(self, script: Script) -> list[str]:
+    def _version(self, script: RevisionScript) -> list[str]:
         """Let Alembic's table say that the revision is applied, as Alembic does."""
         table = self._app.version_table.within(self._target.schema)
         revision, connection = script.revision, self._connection

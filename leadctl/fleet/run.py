@@ -37,7 +37,7 @@ class TargetState(Enum):
 
 
 @dataclass(frozen=True)
-class Bounds:
+class FleetBounds:
     """How much of a fleet is done, and how much at a time."""
 
     jobs: int = JOBS
@@ -111,7 +111,7 @@ class _Run(Generic[T]):
         self,
         targets: Sequence[FleetTarget],
         do: Callable[[FleetTarget], Outcome[T]],
-        bounds: Bounds,
+        bounds: FleetBounds,
         progress: Progress,
     ) -> None:
         self._targets = targets
@@ -176,7 +176,7 @@ def run_fleet(
     run: str,
     targets: Sequence[FleetTarget],
     do: Callable[[FleetTarget], Outcome[T]],
-    bounds: Bounds,
+    bounds: FleetBounds,
     progress: Progress,
 ) -> FleetReport[T]:
     """Do something with each target, in threads, and report what came of each.

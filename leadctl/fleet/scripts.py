@@ -15,7 +15,7 @@ from leadctl.fleet.standings import QUERIES
 from leadctl.migrate.concurrently import is_concurrent
 from leadctl.migrate.revision import Revision
 from leadctl.migrate.revisions import History
-from leadctl.migrate.script import Scripts, Statement
+from leadctl.migrate.script import RevisionStatement, Scripts
 from leadctl.postgres.connect import Connection
 from leadctl.sql.lexer import Reader, split
 
@@ -33,7 +33,7 @@ _LONE_PERCENT = re.compile(r"(?<!%)(?:%%)*%(?!%)")
 
 
 @dataclass(frozen=True)
-class Script:
+class RevisionScript:
     """A revision and the statements that it consists of, wherever it is applied."""
 
     revision: Revision
@@ -51,7 +51,7 @@ class Script:
 
 def proven_scripts(
     connection: Connection, schema: str, app: App, history: History, revisions: Sequence[Revision]
-) -> dict[str, Script]:
+) -> dict[str, RevisionScript]:
     """Return the scripts of revisions, just applied to a schema, that do the same everywhere."""
     wanted = [revision.id for revision in revisions]
     sent = dict(
@@ -71,7 +71,7 @@ def proven_scripts(
     return found
 
 
-def _is_one(sent: str, rendered: Sequence[Statement], *, first: bool) -> bool:
+def _is_one(sent: str, rendered: Sequence[RevisionStatement], *, first: bool) -> bool:
     """Whether what was sent is what the revision says without a database."""
     before = [_on_the_wire(" ".join(each.split())) for each in split(sent)]
     if first and before and before[0].startswith(_OF_ALEMBIC):
@@ -84,7 +84,9 @@ def _on_the_wire(text: str) -> str:
     return text if _LONE_PERCENT.search(text) else text.replace("%%", "%")
 
 
-def _script(revision: Revision, rendered: Sequence[Statement], sent: str) -> Script | None:
+def _script(
+    revision: Revision, rendered: Sequence[RevisionStatement], sent: str
+) -> RevisionScript | None:
     """Return a script whose statements leave the session as it is, and can be run as they are."""
     statements = tuple(each.sql for each in rendered)
     if not all(map(_leaves_session, statements)):
@@ -95,7 +97,7 @@ def _script(revision: Revision, rendered: Sequence[Statement], sent: str) -> Scr
         if not (alone and all(is_concurrent(each) and _repeats(each) for each in statements)):
             return None
     recorded = sent.partition(";\n")[2] if sent.startswith(_OF_ALEMBIC) else sent
-    return Script(revision, statements, transactional, recorded)
+    return RevisionScript(revision, statements, transactional, recorded)
 
 
 def _leaves_session(statement: str) -> bool:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from leadctl.apps.registry import App
     from leadctl.backup.storage import BackupFolder
     from leadctl.crypto import Keyring
-    from leadctl.pitr.archive import Archive
+    from leadctl.pitr.archive import WalArchive
 
 QUERIES = beside(__file__, "health.sql")
 
@@ -116,7 +116,7 @@ class Facts:
     """The backup folder, where one is set or there."""
     copies: "BackupFolder | None" = None
     """Where backups are copied to, where that is set."""
-    archive: "Archive | None" = None
+    archive: "WalArchive | None" = None
     """The archive for point in time, where one is set or there."""
     shared: SharedReadings = field(default_factory=SharedReadings)
     """What is known of the database, and of its schemas."""

@@ -8,7 +8,7 @@ from leadctl.health.check import Evidence, Facts, Skip, check, critical, graded,
 from leadctl.text import size
 
 if TYPE_CHECKING:
-    from leadctl.pitr.archive import Archive
+    from leadctl.pitr.archive import WalArchive
 
 _GB = 10**9
 _SILENT_SECONDS = 120
@@ -68,7 +68,7 @@ def pitr_rehearsal(facts: Facts) -> Evidence:
     return graded(round(days, 1), f"{last.rows:,} rows came back {days:.0f} days ago", hint)
 
 
-def _archive(facts: Facts) -> "Archive":
+def _archive(facts: Facts) -> "WalArchive":
     """Return the archive.  Raises Skip where none is kept here, and PitrNotSetUp."""
     if facts.archive is None:
         raise Skip("point-in-time recovery is not set up here")

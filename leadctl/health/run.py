@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from leadctl.apps.registry import App
     from leadctl.backup.storage import BackupFolder
     from leadctl.crypto import Keyring
-    from leadctl.pitr.archive import Archive
+    from leadctl.pitr.archive import WalArchive
 
 CHECKS: tuple[HealthCheck, ...] = tuple(
     found
@@ -196,7 +196,7 @@ def health(
     timing: Timing,
     *,
     app_was_named: bool,
-    places: "tuple[BackupFolder | None, BackupFolder | None, Archive | None]" = (None,) * 3,
+    places: "tuple[BackupFolder | None, BackupFolder | None, WalArchive | None]" = (None,) * 3,
     shared: SharedReadings | None = None,
 ) -> Health:
     """Check a database; changes nothing, and does not raise for what is wrong with it.

@@ -22,7 +22,7 @@ from alembic.util import CommandError
 from leadctl.apps.alembic_environment import AlembicEnvironment
 from leadctl.apps.loading import user_code
 from leadctl.errors import EnvironmentNotRun, LeadctlError, MigrationsInvalid
-from leadctl.migrate.revisions import Placement
+from leadctl.migrate.revisions import RevisionPlacement
 
 _TEMPLATE = "script.py.mako"
 _OP = "from alembic import op"
@@ -67,7 +67,7 @@ def write_revision(
     content: Content,
     rev_id: str,
     follows: Sequence[str],
-    placement: Placement,
+    placement: RevisionPlacement,
 ) -> list[tuple[str, Path]]:
     """Write a revision's file; return its id and path: several or none if env.py's hook says so.
 

@@ -28,7 +28,7 @@ from leadctl.migrate.schema_sources import (
     models_schema,
     recorded_schema,
 )
-from leadctl.migrate.script import Statement
+from leadctl.migrate.script import RevisionStatement
 from leadctl.migrate.up import MigrateResult, up
 from leadctl.migrate.writer import Draft, WrittenRevision, prepared
 from leadctl.postgres.connect import Connection, Timeouts, connect, set_timeouts
@@ -160,7 +160,7 @@ def _within(step: Step) -> list[str]:
 def _lost(planner: Planner, drafts: Sequence[Draft]) -> Iterator[str]:
     """Yield what of the rows that exist would go, and of how many."""
     for step in (each for draft in drafts for each in draft.up if each.sql):
-        found = planner.statement(Statement(step.sql, transactional=True)).effects
+        found = planner.statement(RevisionStatement(step.sql, transactional=True)).effects
         counts = [effect.loss for effect in found if effect.loss]
         if counts:
             about = "" if counts[0].exact else "about "

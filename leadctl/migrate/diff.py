@@ -218,7 +218,7 @@ class Diff:
 
 
 @dataclass(frozen=True)
-class Script:
+class DiffScript:
     """The SQL that turns one schema into another, for psql."""
 
     sql: str
@@ -237,7 +237,7 @@ class Sides:
     target: Target
     """Where SQL is tried before it is shown."""
 
-    def script(self, renames: Sequence[str] = (), *, safe: bool = False) -> Script:
+    def script(self, renames: Sequence[str] = (), *, safe: bool = False) -> DiffScript:
         """Write the SQL that turns the first into the second; it was tried in a scratch schema.
 
         `renames` are "old:new", as `new` has them; `safe` takes the forms that let others write to
@@ -248,7 +248,7 @@ class Sides:
 
         left_out = f"Not compared: {', '.join(self.diff.not_compared)}."
         if self.diff.ok:
-            return Script(f"-- Nothing differs. {left_out}", ())
+            return DiffScript(f"-- Nothing differs. {left_out}", ())
         named = named_renames(renames, self.before)
         seeds = differing(self.before, self.after) | named_by(renames)
         before, after = narrowed(seeds, self.before, self.after)
@@ -281,7 +281,7 @@ class Sides:
                 unwritten.append(f"a way there. This was tried without rows: {reason}")
         comments = [*(f"Not written: {each}" for each in unwritten), *notes, left_out]
         lines = [f"-- {' '.join(each.split())}" for each in comments]
-        return Script("\n".join([*lines, as_script(steps)]).rstrip(), tuple(unwritten))
+        return DiffScript("\n".join([*lines, as_script(steps)]).rstrip(), tuple(unwritten))
 
 
 def sides(

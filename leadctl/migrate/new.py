@@ -15,7 +15,7 @@ from leadctl.migrate.diff import migrated
 from leadctl.migrate.integrity import open_history, read_verified, refuse_missing, verify
 from leadctl.migrate.lint import SMALL_BYTES
 from leadctl.migrate.planner import Planner
-from leadctl.migrate.revisions import HERE, History, Placement, read_history
+from leadctl.migrate.revisions import HERE, History, RevisionPlacement, read_history
 from leadctl.migrate.schema_sources import (
     desired_schema,
     history_schema,
@@ -23,7 +23,7 @@ from leadctl.migrate.schema_sources import (
     with_others,
 )
 from leadctl.migrate.scratch import scratch
-from leadctl.migrate.script import Statement
+from leadctl.migrate.script import RevisionStatement
 from leadctl.migrate.writer import (
     Draft,
     RevisionText,
@@ -74,7 +74,7 @@ def new(
     safe: bool = True,
     ask: Ask | None = None,
     ready: Ready = tuple,
-    placement: Placement = HERE,
+    placement: RevisionPlacement = HERE,
     narrate: Narrate,
 ) -> NewRevisions:
     """Write the revisions that take the migrations to the models.
@@ -103,7 +103,7 @@ def new(
 
 
 def new_empty(
-    target: Target | None, app: App, message: str, placement: Placement = HERE
+    target: Target | None, app: App, message: str, placement: RevisionPlacement = HERE
 ) -> NewRevisions:
     """Write a revision without operations.
 
@@ -158,7 +158,7 @@ def _write(
     history: History,
     text: RevisionText,
     follows: Sequence[str],
-    placement: Placement = HERE,
+    placement: RevisionPlacement = HERE,
 ) -> NewRevisions:
     written = write_revisions(app, history, [text], follows, placement)
     return NewRevisions(app.name, ", ".join(follows) or None, tuple(written))
@@ -170,7 +170,7 @@ def new_sql(
     message: str,
     text: str,
     narrate: Narrate,
-    placement: Placement = HERE,
+    placement: RevisionPlacement = HERE,
 ) -> NewRevisions:
     """Write a revision of SQL statements; the way back is read off what they change.
 
@@ -301,7 +301,7 @@ def _big_tables(target: Target, app: App, history: History, drafts: Sequence[Dra
     with connect(target, "new", rows=True, read_only=True) as connection:
         planner = Planner(app, history, connection, target.schema)
         statements = [
-            planner.statement(Statement(step.sql, transactional=True))
+            planner.statement(RevisionStatement(step.sql, transactional=True))
             for draft in drafts
             for step in draft.up
             if step.sql
@@ -351,7 +351,7 @@ def _write_drafts(
     message: str,
     drafts: Sequence[Draft],
     narrate: Narrate,
-    placement: Placement = HERE,
+    placement: RevisionPlacement = HERE,
 ) -> NewRevisions:
     written = write_drafts(app, history, message, drafts, placement) if drafts else []
     for each, draft in zip(written, drafts, strict=False):

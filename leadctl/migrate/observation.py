@@ -54,7 +54,7 @@ class Touched:
 
 
 @dataclass(frozen=True)
-class Relation:
+class TrialRelation:
     """A relation of the scratch database, as it is at some moment."""
 
     oid: int
@@ -122,10 +122,13 @@ class Observer:
         kinds = "rpvmfS"
         return [self._live[each.oid] for each in self.relations.values() if each.kind in kinds]
 
-    def read(self, among: Sequence[int] | None = None) -> dict[int, Relation]:
+    def read(self, among: Sequence[int] | None = None) -> dict[int, TrialRelation]:
         """Return the relations as they are now, all or some."""
         rows = QUERIES.rows(
-            self._connection, "relations", Relation, among=None if among is None else list(among)
+            self._connection,
+            "relations",
+            TrialRelation,
+            among=None if among is None else list(among),
         )
         return {each.oid: each for each in rows}
 
@@ -133,13 +136,13 @@ class Observer:
         """Note how often each table was read before a statement, in the transaction of both."""
         self._scans = dict(QUERIES.rows(self._connection, "scans"))
 
-    def look_again(self) -> dict[int, Relation]:
+    def look_again(self) -> dict[int, TrialRelation]:
         """Read everything, behind a statement that was not watched."""
         self._now = self.read()
         return self._now
 
     @property
-    def now(self) -> Mapping[int, Relation]:
+    def now(self) -> Mapping[int, TrialRelation]:
         """The relations as they were when they were last looked at."""
         return self._now
 
@@ -162,8 +165,8 @@ class Observer:
     def _touched(
         self,
         statement: str,
-        before: Mapping[int, Relation],
-        after: Mapping[int, Relation],
+        before: Mapping[int, TrialRelation],
+        after: Mapping[int, TrialRelation],
         held: Mapping[int, Lock],
         told: Told,
     ) -> Iterator[Touched]:
@@ -215,7 +218,7 @@ class Observer:
     def _count_on(
         self,
         statement: str,
-        relations: Mapping[int, Relation],
+        relations: Mapping[int, TrialRelation],
         found: dict[int, Touched],
         *,
         inserts: bool,
@@ -232,7 +235,7 @@ class Observer:
                 if each.name in named or (inserts and touched.lock):
                     found[oid] = replace(touched, lock=max(touched.lock, Lock.ROW_EXCLUSIVE))
 
-    def of(self, relation: Relation, relations: Mapping[int, Relation]) -> Touched:
+    def of(self, relation: TrialRelation, relations: Mapping[int, TrialRelation]) -> Touched:
         """Return a relation to which nothing was done yet."""
         whole = relations.get(relation.part_of or 0)
         return Touched(
@@ -248,7 +251,9 @@ class Observer:
             part_of=self._name(whole) if whole else None,
         )
 
-    def _drops(self, old: Relation, new: Relation | None, acts: Collection[str]) -> tuple[str, ...]:
+    def _drops(
+        self, old: TrialRelation, new: TrialRelation | None, acts: Collection[str]
+    ) -> tuple[str, ...]:
         if new is None:
             return ("table",) if old.kind in "rpmf" else ()
         names = self._columns.get(old.oid, {})  # what the plan itself added has nothing to lose
@@ -256,14 +261,16 @@ class Observer:
         columns = tuple(f"column {names[number]}" for number in sorted(gone, key=int))
         return (("rows",) if {"DELETE", "TRUNCATE"}.intersection(acts) else ()) + columns
 
-    def _retyped(self, old: Relation, new: Relation) -> Iterator[Retyped]:
+    def _retyped(self, old: TrialRelation, new: TrialRelation) -> Iterator[Retyped]:
         names = self._columns.get(old.oid, {})
         for number in old.columns.keys() & new.columns.keys() & names.keys():
             _, kind, is_enum = new.columns[number]
             if kind != old.columns[number][1]:
                 yield Retyped(names[number], kind, is_enum)
 
-    def _attributes(self, relations: Mapping[int, Relation], found: dict[int, Touched]) -> None:
+    def _attributes(
+        self, relations: Mapping[int, TrialRelation], found: dict[int, Touched]
+    ) -> None:
         """Add the columns that lose a part of their values with an attribute of their type."""
         types = [oid for oid, each in found.items() if each.kind == "c" and each.drops]
         for kind in types:
@@ -275,7 +282,7 @@ class Observer:
 
     def _inherited_deletes(
         self,
-        relations: Mapping[int, Relation],
+        relations: Mapping[int, TrialRelation],
         found: dict[int, Touched],
         changed: dict[int, set[str]],
     ) -> None:
@@ -295,7 +302,7 @@ class Observer:
     def _by_keys(
         self,
         statement: str,
-        relations: Mapping[int, Relation],
+        relations: Mapping[int, TrialRelation],
         found: dict[int, Touched],
         changed: Mapping[int, set[str]],
     ) -> None:
@@ -327,6 +334,6 @@ class Observer:
                 )
                 waiting.append((child, "DELETE" if drops == ("rows",) else "UPDATE", set(own)))
 
-    def _name(self, relation: Relation) -> str:
+    def _name(self, relation: TrialRelation) -> str:
         place = () if relation.schema == self._schema else (relation.schema,)
         return as_name(*place, relation.name)

@@ -29,7 +29,7 @@ from leadctl.migrate.plan import (
 )
 from leadctl.migrate.revision import Revision
 from leadctl.migrate.revisions import History
-from leadctl.migrate.script import Scripts, Statement
+from leadctl.migrate.script import RevisionStatement, Scripts
 from leadctl.migrate.transaction_rules import control_of_transactions
 from leadctl.migrate.trial import Seen, Trial, Unseen, trial
 from leadctl.migrate.trial_database import NotTried
@@ -40,7 +40,7 @@ from leadctl.postgres.translate import told
 from leadctl.sql.assignments import conversions, overwritings
 from leadctl.sql.effects import effects, made_by
 from leadctl.sql.lexer import Reader, as_name, parts_of_name, place_of_name
-from leadctl.sql.lock_modes import CatalogFacts, Effect, Lock
+from leadctl.sql.lock_modes import CatalogFacts, Lock, StatementEffect
 from leadctl.sql.reach import leaves_rows, redefines, unread
 
 _PLAIN = "written for small tables; only a database tells how big they are"
@@ -173,7 +173,7 @@ class Planner:
     def _has_policies(self, table: str) -> bool:
         return bool(self._tables and self._tables.has_policies(table))
 
-    def statement(self, statement: Statement) -> PlannedStatement:
+    def statement(self, statement: RevisionStatement) -> PlannedStatement:
         """Return what a statement would do, behind those that were planned before it."""
         seen = self._trial.run(statement) if self._trial else None
         read = self._read(statement)
@@ -194,7 +194,7 @@ class Planner:
         self._changed |= redefines(statement.sql) or (locked and not leaves_rows(statement.sql))
         return planned
 
-    def _read(self, statement: Statement) -> PlannedStatement:
+    def _read(self, statement: RevisionStatement) -> PlannedStatement:
         found = effects(statement.sql, self._facts)
         lost = self._read_values(statement.sql)
         if self._tables and Reader(statement.sql).has("IF", "EXISTS"):
@@ -229,12 +229,14 @@ class Planner:
         elsewhere = self._looks_elsewhere and len(parts_of_name(table)) == 1
         return bool(self._tables and not elsewhere and self._tables.exists(table))
 
-    def _seen(self, statement: Statement, touched: Touched, seen: Seen) -> TableEffect:
+    def _seen(self, statement: RevisionStatement, touched: Touched, seen: Seen) -> TableEffect:
         """Return what the trial saw, with what the target has of the relation."""
         assert self._tables is not None
         live = touched.live
         exists = live is not None and self._tables.exists(live)
-        effect = Effect(touched.name, touched.lock, touched.rewrites, touched.scans, touched.drops)
+        effect = StatementEffect(
+            touched.name, touched.lock, touched.rewrites, touched.scans, touched.drops
+        )
         rows = self._lost(statement, touched, seen) if live and touched.drops else None
         values = self._lost_values(statement, touched, seen, live) if live else ValuesLost()
         reads = "reads and writes" if touched.blocks_reads else touched.lock.blocks
@@ -257,7 +259,7 @@ class Planner:
             overwrites=values.overwritten,
         )
 
-    def _lost(self, statement: Statement, touched: Touched, seen: Seen) -> Loss | None:
+    def _lost(self, statement: RevisionStatement, touched: Touched, seen: Seen) -> Loss | None:
         """Return what of a relation that exists is lost, counted where that can be."""
         assert self._tables is not None
         assert touched.live is not None
@@ -278,7 +280,7 @@ class Planner:
         return self._tables.rows_where(touched.live, statement.sql)
 
     def _lost_values(
-        self, statement: Statement, touched: Touched, seen: Seen, live: str
+        self, statement: RevisionStatement, touched: Touched, seen: Seen, live: str
     ) -> ValuesLost:
         """Return what of the values of a relation that exists is lost, while its rows stay."""
         assert self._tables is not None
@@ -325,7 +327,7 @@ class Planner:
         return found
 
     def _effect(
-        self, statement: Statement, effect: Effect, values: ValuesLost | None
+        self, statement: RevisionStatement, effect: StatementEffect, values: ValuesLost | None
     ) -> TableEffect:
         table = self._made.get(effect.table, effect.table)
         live = self._tables if table and self._is_found(table) else None
@@ -347,7 +349,9 @@ class Planner:
             overwrites=values.overwritten if values else None,
         )
 
-    def _holders(self, statement: Statement, effect: Effect, table: str) -> Iterator[str]:
+    def _holders(
+        self, statement: RevisionStatement, effect: StatementEffect, table: str
+    ) -> Iterator[str]:
         assert self._tables is not None
         concurrently = "CONCURRENTLY" in statement.sql.upper()
         for holder in self._tables.holders(table):
@@ -357,7 +361,9 @@ class Planner:
             ):
                 yield _describe(holder)
 
-    def _loss(self, statement: Statement, effect: Effect, table: str) -> Loss | None:
+    def _loss(
+        self, statement: RevisionStatement, effect: StatementEffect, table: str
+    ) -> Loss | None:
         reader = Reader(statement.sql)
         unknown = self._tables is None or not self._is_found(table)
         if unknown or reader.has("WHERE") or reader.accept("MERGE"):
@@ -393,7 +399,7 @@ def _with_parts(touched: Sequence[Touched]) -> Iterator[Touched]:
         yield each
 
 
-def _duration(effect: Effect) -> str:
+def _duration(effect: StatementEffect) -> str:
     return "rewrite" if effect.rewrites else "scan" if effect.scans else "instant"
 
 

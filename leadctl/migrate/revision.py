@@ -51,7 +51,7 @@ class AppliedNow:
 
 
 @dataclass(frozen=True)
-class Part:
+class ChainPart:
     """What a revision is that was written as one of several files: a part of their chain."""
 
     about: str
@@ -59,15 +59,15 @@ class Part:
     number: int
     of: int
 
-    def follows(self, other: "Part | None") -> bool:
+    def follows(self, other: "ChainPart | None") -> bool:
         """Whether it is the part behind another one of the same chain."""
-        return other is not None and other == Part(self.about, self.number - 1, self.of)
+        return other is not None and other == ChainPart(self.about, self.number - 1, self.of)
 
 
-def part_of(message: str) -> Part | None:
+def part_of(message: str) -> ChainPart | None:
     """Read which part of a chain a message names, as in `Websites (2 of 3: validate)`."""
     found = _PART.fullmatch(message.partition("\n")[0])
-    return Part(found["about"], int(found["number"]), int(found["of"])) if found else None
+    return ChainPart(found["about"], int(found["number"]), int(found["of"])) if found else None
 
 
 def in_chains(entries: Iterable[Entry], message: Callable[[Entry], str]) -> list[tuple[Entry, ...]]:
@@ -76,7 +76,7 @@ def in_chains(entries: Iterable[Entry], message: Callable[[Entry], str]) -> list
     What is part of none stands alone.
     """
     found: list[list[Entry]] = []
-    before: Part | None = None
+    before: ChainPart | None = None
     for entry in entries:
         part = part_of(message(entry))
         if part is not None and part.follows(before):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from leadctl.apps.alembic_config import VersionLocations
 from leadctl.errors import MigrationsInvalid, UnknownRevision, UsageError
-from leadctl.migrate.revision import Part, Revision, part_of
+from leadctl.migrate.revision import ChainPart, Revision, part_of
 from leadctl.migrate.revision_files import declared, sources, text_of
 
 BASE = "base"
@@ -21,7 +21,7 @@ _DOC = re.compile(r"\A\ufeff?(?:\s*#.*\n)*\s*[rRuU]?(\"\"\"|'''|\"|')(?P<line>.*
 
 
 @dataclass(frozen=True)
-class Placement:
+class RevisionPlacement:
     """Where a new revision goes in its history, as `alembic revision` has it."""
 
     head: str | None = None
@@ -34,12 +34,12 @@ class Placement:
     version_path: str | None = None
     """The folder that the file is written to."""
 
-    def behind(self) -> "Placement":
+    def behind(self) -> "RevisionPlacement":
         """Return where what follows it in a chain goes."""
-        return Placement(version_path=self.version_path)
+        return RevisionPlacement(version_path=self.version_path)
 
 
-HERE = Placement()
+HERE = RevisionPlacement()
 """Behind the head of a history, where its files are."""
 
 
@@ -262,7 +262,7 @@ class History:
         due = wanted - self.ancestors(current)
         return [revision for revision in self.revisions if revision.id in due]
 
-    def followed(self, placement: Placement = HERE) -> list[str]:
+    def followed(self, placement: RevisionPlacement = HERE) -> list[str]:
         """Return what a new revision follows: the one head, or what is named.
 
         Raises MigrationsInvalid for several heads of which none is named, and UsageError for a
@@ -288,7 +288,7 @@ class History:
             )
         return [found]
 
-    def place_behind(self, follows: Sequence[str], placement: Placement = HERE) -> Path:
+    def place_behind(self, follows: Sequence[str], placement: RevisionPlacement = HERE) -> Path:
         """Return the folder for a revision that follows others: that of the first of them.
 
         Raises UsageError for a folder that is none of the history's.
@@ -431,7 +431,7 @@ def _in_order(
         ) from None
     ordered: list[Revision] = []
     ready: list[tuple[bool, str, str]] = []
-    before: Part | None = None
+    before: ChainPart | None = None
     while sorter.is_active():
         for name in sorter.get_ready():
             part = part_of(revisions[name].message)

@@ -13,7 +13,7 @@ from leadctl.sql.reach import begins_transaction
 
 
 @dataclass(frozen=True)
-class Statement:
+class RevisionStatement:
     """One statement of a revision."""
 
     sql: str
@@ -27,7 +27,7 @@ class Scripts:
     def __init__(self, app: App, history: History) -> None:
         self._runner = AlembicRunner(app, history)
 
-    def statements(self, revision: Revision, *, down: bool = False) -> list[Statement]:
+    def statements(self, revision: Revision, *, down: bool = False) -> list[RevisionStatement]:
         """Return the statements of a revision in order, without those of Alembic's own record.
 
         `down` reads its `downgrade()` instead of its `upgrade()`.
@@ -82,7 +82,7 @@ class Collector(list[tuple[str, bool]]):
         """There is nothing behind it."""
 
 
-def _statements(texts: list[tuple[str, bool]]) -> Iterable[Statement]:
+def _statements(texts: list[tuple[str, bool]]) -> Iterable[RevisionStatement]:
     transactional = False
     for text, own in texts:
         for statement in split(text):
@@ -90,4 +90,4 @@ def _statements(texts: list[tuple[str, bool]]) -> Iterable[Statement]:
             if begins is not None:
                 transactional = begins
             elif own:
-                yield Statement(statement, transactional)
+                yield RevisionStatement(statement, transactional)

@@ -17,8 +17,8 @@ from psycopg.errors import ActiveSqlTransaction
 from leadctl.db import temporary_target
 from leadctl.errors import LeadctlError
 from leadctl.migrate.live_tables import LiveTables
-from leadctl.migrate.observation import Observer, Relation, Told, Touched
-from leadctl.migrate.script import Statement
+from leadctl.migrate.observation import Observer, Told, Touched, TrialRelation
+from leadctl.migrate.script import RevisionStatement
 from leadctl.migrate.trial_database import (
     QUERIES,
     NotTried,
@@ -32,7 +32,7 @@ from leadctl.postgres.target import Target
 from leadctl.postgres.translate import told
 from leadctl.sql.effects import effects
 from leadctl.sql.lexer import Reader, place_of_name
-from leadctl.sql.lock_modes import Effect, Lock
+from leadctl.sql.lock_modes import Lock, StatementEffect
 from leadctl.sql.reach import (
     BRANCHES,
     DEFINES_CODE,
@@ -100,7 +100,7 @@ class Trial:
         """The names of the target's relations that were copied, but for indexes."""
         return self._observer.live
 
-    def run(self, statement: Statement) -> Seen | Unseen:
+    def run(self, statement: RevisionStatement) -> Seen | Unseen:
         """Try a statement; return what it did, or why that is not known."""
         reader = Reader(statement.sql)
         if any(reader.accept(*words) for words in _LEFT_ALONE):
@@ -168,7 +168,7 @@ class Trial:
         if not said and Reader(statement).peek().word in {"VACUUM", "ANALYZE", "ANALYSE"}:
             for each in before.values():
                 if each.kind in "rpm":
-                    said[each.oid] = Effect(each.name, Lock.SHARE_UPDATE_EXCLUSIVE)
+                    said[each.oid] = StatementEffect(each.name, Lock.SHARE_UPDATE_EXCLUSIVE)
         self._connection.execute(statement.encode())
         after = self._observer.look_again()
         unread: set[int] = set()
@@ -177,10 +177,10 @@ class Trial:
             new = after.get(oid)
             in_new_file = new is None or new.file != old.file
             if in_new_file and new and old.kind in "rm":
-                said[oid] = Effect(old.name, Lock.ACCESS_EXCLUSIVE, rewrites=True)
+                said[oid] = StatementEffect(old.name, Lock.ACCESS_EXCLUSIVE, rewrites=True)
             elif in_new_file and old.kind in "iI" and Reader(statement).accept("REINDEX"):
                 lock = Lock.SHARE if new else Lock.SHARE_UPDATE_EXCLUSIVE
-                said.setdefault(old.of_table, Effect(old.name, lock, scans=True))
+                said.setdefault(old.of_table, StatementEffect(old.name, lock, scans=True))
                 unread |= {old.of_table} if new else set()
         return [
             replace(
@@ -193,7 +193,7 @@ class Trial:
             for oid, effect in said.items()
         ]
 
-    def _oid(self, name: str, relations: Mapping[int, Relation]) -> int | None:
+    def _oid(self, name: str, relations: Mapping[int, TrialRelation]) -> int | None:
         place = place_of_name(name, self._schema)
         found = (each.oid for each in relations.values() if (each.schema, each.name) == place)
         return next(found, None)

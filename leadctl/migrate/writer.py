@@ -31,7 +31,7 @@ from leadctl.migrate.ddl.renames import implied_renames, type_renames
 from leadctl.migrate.ddl.steps import Stage, Step, losses, plain
 from leadctl.migrate.ddl.table_copies import Copy, SetAside, set_aside
 from leadctl.migrate.revision import PLAIN, part_of
-from leadctl.migrate.revisions import HERE, History, Placement, read_history
+from leadctl.migrate.revisions import HERE, History, RevisionPlacement, read_history
 from leadctl.migrate.scratch import Scratch, scratch
 from leadctl.postgres.target import Target
 from leadctl.sql.lexer import tokens
@@ -312,7 +312,7 @@ def write_drafts(
     history: History,
     message: str,
     drafts: Sequence[Draft],
-    placement: Placement = HERE,
+    placement: RevisionPlacement = HERE,
 ) -> list[WrittenRevision]:
     """Write revisions behind the head of a history: several are a chain, and say which part."""
     texts = [
@@ -348,7 +348,7 @@ def write_revisions(
     history: History,
     texts: Sequence[RevisionText],
     follows: Sequence[str],
-    placement: Placement = HERE,
+    placement: RevisionPlacement = HERE,
 ) -> list[WrittenRevision]:
     """Write revisions, one behind the other; the first one follows `follows`.
 
@@ -383,7 +383,11 @@ def write_revisions(
 
 
 def _write_as_alembic(
-    app: App, text: RevisionText, revision: str, follows: Sequence[str], placement: Placement
+    app: App,
+    text: RevisionText,
+    revision: str,
+    follows: Sequence[str],
+    placement: RevisionPlacement,
 ) -> list[tuple[str, Path]]:
     from leadctl.migrate.alembic_writer import Content, write_revision  # loads Alembic
 
@@ -463,7 +467,7 @@ def _zone(name: str) -> ZoneInfo:
 
 
 def file_text(
-    revision: str, follows: Sequence[str], text: RevisionText, placement: Placement = HERE
+    revision: str, follows: Sequence[str], text: RevisionText, placement: RevisionPlacement = HERE
 ) -> str:
     """Return what a revision's file says.  One that joins branches follows several."""
     names = ", ".join(f'"{each}"' for each in follows)

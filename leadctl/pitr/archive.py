@@ -101,7 +101,7 @@ class RehearsalRecord:
 
 
 @dataclass(frozen=True)
-class Archive:
+class WalArchive:
     """A folder of Barman's for one server."""
 
     folder: Path

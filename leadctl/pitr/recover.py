@@ -24,7 +24,7 @@ from leadctl.errors import (
     UnknownRun,
 )
 from leadctl.journal import state
-from leadctl.pitr.archive import Archive, BaseBackup, Commit, require_rsync
+from leadctl.pitr.archive import BaseBackup, Commit, WalArchive, require_rsync
 from leadctl.pitr.setup import programs_for
 from leadctl.pitr.slot import QUERIES, problem_of, require_archived, slot_state
 from leadctl.postgres.barman import SERVER
@@ -83,7 +83,7 @@ class Recovered:
 class Recovery:
     """What is going to be recovered, and where that is: a moment, or the newest one there is."""
 
-    archive: Archive
+    archive: WalArchive
     programs: Binaries
     base: BaseBackup
     moment: datetime
@@ -115,7 +115,7 @@ def moment_before_run(target: Target, run: int) -> datetime:
     return began
 
 
-def mark(archive: Archive) -> tuple[str, datetime]:
+def mark(archive: WalArchive) -> tuple[str, datetime]:
     """Commit a transaction on the archived server; return its id, and a time before its end.
 
     Raises PitrFolderTaken, and what connecting raises.
@@ -127,7 +127,7 @@ def mark(archive: Archive) -> tuple[str, datetime]:
         return row[0], row[1]
 
 
-def plan(archive: Archive, moment: datetime | None, narrate: Narrate) -> Recovery:
+def plan(archive: WalArchive, moment: datetime | None, narrate: Narrate) -> Recovery:
     """Find what leads to a moment, None for the newest; wait for the archive where it is not there.
 
     Raises MomentOutOfReach, MissingProgram, MissingClient, PitrNotSetUp and BarmanFailed.
@@ -155,7 +155,7 @@ def plan(archive: Archive, moment: datetime | None, narrate: Narrate) -> Recover
 _BACKUP = "Make a base backup: leadctl pitr backup; see: leadctl pitr status"
 
 
-def _base(archive: Archive, moment: datetime) -> BaseBackup:
+def _base(archive: WalArchive, moment: datetime) -> BaseBackup:
     backups = [backup for backup in archive.base_backups() if backup.whole]
     before = [backup for backup in backups if backup.ended_at < moment]
     if not before:
@@ -171,7 +171,9 @@ def _base(archive: Archive, moment: datetime) -> BaseBackup:
     return before[-1]
 
 
-def _reach(archive: Archive, programs: Binaries, moment: datetime, narrate: Narrate) -> str | None:
+def _reach(
+    archive: WalArchive, programs: Binaries, moment: datetime, narrate: Narrate
+) -> str | None:
     """Make sure that the archive goes on behind a moment, which then is recovered exactly.
 
     What is committed last says that nothing more came before; where that is at the moment itself,
@@ -199,7 +201,7 @@ def _reach(archive: Archive, programs: Binaries, moment: datetime, narrate: Narr
     )
 
 
-def _made_to_commit(archive: Archive) -> str | None:
+def _made_to_commit(archive: WalArchive) -> str | None:
     """Let the archived server commit; say why that does not reach the archive, where it does not.
 
     Raises what connecting raises.
@@ -325,7 +327,7 @@ def _max_prepared(programs: Binaries, data: Path) -> str:
     return lines[0].removeprefix(_CONTROL).strip()
 
 
-def _superuser(target: Target, archive: Archive) -> Target:
+def _superuser(target: Target, archive: WalArchive) -> Target:
     """Return the target for a role that may read all; its roles are those of the moment."""
     user = archive.server.connection.get("user", "")
     for name in dict.fromkeys([archive.server.superuser, "postgres", user]):
@@ -346,7 +348,7 @@ def _superuser(target: Target, archive: Archive) -> Target:
 @contextmanager
 def whole_backup(
     recovered: Recovered,
-    archive: Archive,
+    archive: WalArchive,
     options: BackupOptions,
     narrate: Narrate,
     progress: Progress,
@@ -366,7 +368,7 @@ def whole_backup(
 
 @contextmanager
 def backup_as_of(
-    archive: Archive,
+    archive: WalArchive,
     moment: datetime | None,
     target: Target,
     options: BackupOptions,

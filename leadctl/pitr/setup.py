@@ -21,7 +21,7 @@ from leadctl.errors import (
 )
 from leadctl.files import make_file, trusted, write_whole
 from leadctl.journal.guard import Consent, permit
-from leadctl.pitr.archive import Archive, ArchivedServer, require_rsync
+from leadctl.pitr.archive import ArchivedServer, WalArchive, require_rsync
 from leadctl.pitr.slot import QUERIES, require_archived
 from leadctl.postgres.barman import SERVER, barman_command
 from leadctl.postgres.binaries import Binaries, server_like
@@ -60,7 +60,7 @@ class PitrOff:
     bytes_left: int
 
 
-def set_up(target: Target, archive: Archive, *, keep_days: int, narrate: Narrate) -> PitrSetup:
+def set_up(target: Target, archive: WalArchive, *, keep_days: int, narrate: Narrate) -> PitrSetup:
     """Write Barman's configuration for the target's server, and make its slot; again, renew them.
 
     Raises MissingExtra, MissingProgram, MissingClient, InsufficientPrivilege, UnsupportedServer,
@@ -97,7 +97,7 @@ def set_up(target: Target, archive: Archive, *, keep_days: int, narrate: Narrate
 
 
 def _archived(
-    connection: Connection, target: Target, archive: Archive, keep_days: int
+    connection: Connection, target: Target, archive: WalArchive, keep_days: int
 ) -> tuple[ArchivedServer, str]:
     """Return the server as it is going to be archived, and the WAL that it keeps for a slot.
 
@@ -138,7 +138,7 @@ def _archived(
     return server, keeps
 
 
-def _make_slot(archive: Archive, server: ArchivedServer) -> None:
+def _make_slot(archive: WalArchive, server: ArchivedServer) -> None:
     """Make the slot where there is none.  Raises BarmanFailed."""
     try:
         archive.run("receive-wal", "--create-slot", SERVER)
@@ -151,7 +151,7 @@ def _make_slot(archive: Archive, server: ArchivedServer) -> None:
             ) from None
 
 
-def switch_off(target: Target, archive: Archive, consent: Consent, narrate: Narrate) -> PitrOff:
+def switch_off(target: Target, archive: WalArchive, consent: Consent, narrate: Narrate) -> PitrOff:
     """Stop the receiver and drop the slot; backups and WAL stay in the folder, and restore.
 
     Raises Protected, NotConfirmed, PitrNotSetUp, PitrFolderTaken, BarmanFailed, and what connecting
@@ -210,7 +210,7 @@ def programs_for(server: ArchivedServer) -> Binaries:
 
 
 def _write(
-    archive: Archive, server: ArchivedServer, password: str | None, programs: Binaries
+    archive: WalArchive, server: ArchivedServer, password: str | None, programs: Binaries
 ) -> None:
     folder = archive.folder
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -237,7 +237,7 @@ def _account() -> str:
         ) from None
 
 
-def _configuration(archive: Archive, server: ArchivedServer, programs: Binaries) -> str:
+def _configuration(archive: WalArchive, server: ArchivedServer, programs: Binaries) -> str:
     """Return Barman's configuration file.
 
     https://docs.pgbarman.org/release/latest/user_guide/configuration.html

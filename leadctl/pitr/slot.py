@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from leadctl.errors import PitrFolderTaken
-from leadctl.pitr.archive import Archive, BaseBackup
+from leadctl.pitr.archive import BaseBackup, WalArchive
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import beside
 
@@ -26,7 +26,7 @@ class SlotState:
     """Since the receiver said something; None where it does not read."""
 
 
-def require_archived(connection: Connection, archive: Archive) -> None:
+def require_archived(connection: Connection, archive: WalArchive) -> None:
     """Raise PitrFolderTaken where a connection's server is not the one of the archive."""
     row = QUERIES.one(connection, "facts")
     if row is None or row[0] != archive.server.system_identifier:
@@ -54,7 +54,7 @@ def problem_of(state: SlotState | None, slot: str) -> str | None:
 
 
 def new_tablespaces(
-    connection: Connection, archive: Archive, base: BaseBackup, seconds: float | None = None
+    connection: Connection, archive: WalArchive, base: BaseBackup, seconds: float | None = None
 ) -> str | None:
     """Say which tablespaces a base backup does not have: nothing is recovered from it after them.
 

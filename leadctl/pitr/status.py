@@ -9,7 +9,7 @@ import psycopg
 from leadctl.backup.create import BackupOptions
 from leadctl.backup.manifest import BackupManifest
 from leadctl.errors import BarmanFailed, ConnectionFailed, LeadctlError, PitrFolderTaken
-from leadctl.pitr.archive import Archive, BaseBackup, RehearsalRecord, require_rsync
+from leadctl.pitr.archive import BaseBackup, RehearsalRecord, WalArchive, require_rsync
 from leadctl.pitr.recover import mark, plan, recovered, whole_backup
 from leadctl.pitr.setup import programs_for
 from leadctl.pitr.slot import (
@@ -97,7 +97,7 @@ class PitrRehearsal:
     duration_ms: int
 
 
-def status(archive: Archive) -> PitrStatus:
+def status(archive: WalArchive) -> PitrStatus:
     """Say what can be restored and how the archive keeps up; changes nothing.
 
     Raises PitrNotSetUp, BarmanFailed, MissingClient.
@@ -131,7 +131,7 @@ def status(archive: Archive) -> PitrStatus:
     )
 
 
-def check(archive: Archive) -> PitrChecks:
+def check(archive: WalArchive) -> PitrChecks:
     """Let Barman check itself, its server and its receiver; and look for what a recovery needs.
 
     Raises PitrNotSetUp and BarmanFailed.
@@ -152,7 +152,7 @@ def check(archive: Archive) -> PitrChecks:
     return PitrChecks(all(each.ok for each in found), tuple(found))
 
 
-def back_up(archive: Archive, narrate: Narrate) -> PitrBackup:
+def back_up(archive: WalArchive, narrate: Narrate) -> PitrBackup:
     """Make a base backup and compare its files with its manifest.
 
     Raises PitrNotSetUp, PitrFolderTaken, BarmanFailed, and what connecting raises.
@@ -191,7 +191,7 @@ def back_up(archive: Archive, narrate: Narrate) -> PitrBackup:
     )
 
 
-def _have_wal(archive: Archive) -> None:
+def _have_wal(archive: WalArchive) -> None:
     """Make sure that a segment of WAL is archived: Barman copies nothing before the first.
 
     Of what the receiver has got it leaves the last segment alone, so that the next must have begun.
@@ -210,7 +210,7 @@ def _have_wal(archive: Archive) -> None:
 
 
 def rehearse(
-    archive: Archive, options: BackupOptions, narrate: Narrate, progress: Progress
+    archive: WalArchive, options: BackupOptions, narrate: Narrate, progress: Progress
 ) -> PitrRehearsal:
     """Recover the newest moment into a server of its own, and read all of its database.
 

@@ -20,7 +20,7 @@ from leadctl.postgres.connect import Connection, set_session
 from leadctl.postgres.queries import parts_of
 from leadctl.restore.contents import ArchiveEntry, Contents, read_contents
 from leadctl.restore.properties import ENCODING, IDENTIFIER, codec_of
-from leadctl.restore.restorable import LeftOut, Loading
+from leadctl.restore.restorable import LeftOutEntry, Loading
 
 _COPY = re.compile(
     rf"COPY (?P<table>{IDENTIFIER}\.{IDENTIFIER}) "
@@ -130,7 +130,7 @@ def without_skipped(
         if named or needed:
             skipped[entry.id] = named or skipped[str(needed)]
             reason = "skipped" if named else f"needs {skipped[entry.id]}, which is skipped"
-            left = LeftOut(entry.label, reason)
+            left = LeftOutEntry(entry.label, reason)
             if entry.kind not in {"ACL", "COMMENT"} and left not in loading.left_out:
                 loading.left_out.append(left)
     return [entry for entry in entries if entry.id not in skipped]

@@ -39,7 +39,7 @@ from leadctl.restore.database import (
 from leadctl.restore.load import load, unpacked_ahead
 from leadctl.restore.pg_restore import FOUND_BY_PATH, FOUND_BY_PATH_HINT
 from leadctl.restore.properties import NO_OWNERS, DatabaseProperties, text_of
-from leadctl.restore.restorable import Comparison, IncompleteTable, Load, Loading, Origin
+from leadctl.restore.restorable import IncompleteTable, Load, LoadComparison, Loading, Origin
 from leadctl.restore.restore import check_plan, plan, without_missing
 
 _QUERIES = beside(__file__, "restore.sql")
@@ -110,7 +110,7 @@ class RestorableBackup(BackupReader):
         with unpacked_ahead(self, loading) as archive:
             yield partial(load, self, self.entries, loading, archive)
 
-    def compare(self, connection: Connection, *, rows: bool) -> Comparison:
+    def compare(self, connection: Connection, *, rows: bool) -> LoadComparison:
         """Compare rows, large objects, validity and revision with the manifest."""
         manifest = self.manifest
         incomplete: list[IncompleteTable] = []
@@ -121,7 +121,7 @@ class RestorableBackup(BackupReader):
             found = leaves.setdefault(roots.get(table.parts, table.name), {})
             found[table.parts] = table.rows
         lost = sum(table.rows - table.restored for table in incomplete)
-        return Comparison(
+        return LoadComparison(
             rows=manifest.rows - lost if rows else 0,
             tables=len(manifest.tables),
             revision=manifest.revision,

@@ -24,9 +24,9 @@ from leadctl.postgres.queries import beside, parts_of, written_by_server
 from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
 from leadctl.restore.contents import ArchiveEntry
-from leadctl.restore.entries import SATELLITES, Selection
+from leadctl.restore.entries import SATELLITES, EntrySelection
 from leadctl.restore.properties import IDENTIFIER
-from leadctl.restore.restorable import LeftOut
+from leadctl.restore.restorable import LeftOutEntry
 from leadctl.restore.tables import StagedTable, stage, triggers_resting
 
 _QUERIES = beside(__file__, "restore.sql")
@@ -94,10 +94,10 @@ class CutOff:
 
     connection: Connection
     reader: BackupReader
-    selection: Selection
+    selection: EntrySelection
     made: list[str] = field(default_factory=list)
     """What came back, as pg_restore would list it."""
-    left_out: list[LeftOut] = field(default_factory=list)
+    left_out: list[LeftOutEntry] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     """SQL for what is left to do."""
     _cut: list[_Cut] = field(default_factory=list)
@@ -142,7 +142,7 @@ class CutOff:
             if error.sqlstate is None:  # the connection is lost
                 raise
             reason = f"what it lost with the table is not known: {told(error)}"
-            self.left_out.append(LeftOut(entry.label, reason))
+            self.left_out.append(LeftOutEntry(entry.label, reason))
             return None
         cut = _Cut(found["kind"], parts_of(found["name"]), lost)
         for part in lost:
@@ -156,7 +156,7 @@ class CutOff:
                     "backup: "
                     f"leadctl restore {self.reader.backup.id} --into NAME"
                 )
-                self.left_out.append(LeftOut(cut.label(part), reason))
+                self.left_out.append(LeftOutEntry(cut.label(part), reason))
         return cut if lost else None
 
     def _exists(self, name: str) -> bool:
@@ -179,7 +179,7 @@ class CutOff:
         except psycopg.Error as error:
             if error.sqlstate is None:
                 raise
-            self.left_out.append(LeftOut(label, told(error)))
+            self.left_out.append(LeftOutEntry(label, told(error)))
             self.lines.append(f"{statement.as_string(self.connection)};")
             return False
         return True
@@ -202,7 +202,7 @@ class CutOff:
                 f"leadctl restore {self.reader.backup.id} --into NAME"
             )
             self.left_out += [
-                LeftOut(f"COLUMN {relation.schema}.{relation.name}.{name}", reason)
+                LeftOutEntry(f"COLUMN {relation.schema}.{relation.name}.{name}", reason)
                 for name in sorted(names)
             ]
         if not wanted:
@@ -218,7 +218,7 @@ class CutOff:
                 message = told(error)
             reason = f"its values were not restored: {message}"
             self.left_out += [
-                LeftOut(f"COLUMN {'.'.join(parts_of(table))}.{name}", reason)
+                LeftOutEntry(f"COLUMN {'.'.join(parts_of(table))}.{name}", reason)
                 for table, names in columns.items()
                 for name in sorted(names)
             ]
@@ -327,7 +327,7 @@ class CutOff:
             gone_before = isinstance(error, _LACKS) and not known
             if isinstance(error, _IS_THERE) or gone_before:
                 return False
-            self.left_out.append(LeftOut(entry.label, told(error)))
+            self.left_out.append(LeftOutEntry(entry.label, told(error)))
             self.lines += [f"{each};" for each in self.selection.scripts[entry] if " " in each]
             return False
         return wanted

@@ -36,14 +36,14 @@ from leadctl.restore.cut_off import CutOff
 from leadctl.restore.entries import (
     SATELLITES,
     ArchiveSql,
+    EntrySelection,
     Name,
     Script,
-    Selection,
     find_table,
     name_in,
 )
 from leadctl.restore.foreign_keys import ForeignKeys, Orphans
-from leadctl.restore.restorable import LeftOut
+from leadctl.restore.restorable import LeftOutEntry
 
 _QUERIES = beside(__file__, "restore.sql")
 _IS_THERE = (
@@ -65,7 +65,7 @@ class BackAgain:
     made: tuple[str, ...]
     """What was made, as pg_restore lists it, besides comments and grants."""
     orphans: tuple[Orphans, ...]
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[LeftOutEntry, ...]
     lines: tuple[str, ...]
     """SQL for what is left to do."""
 
@@ -93,7 +93,7 @@ def restore_dropped(
     ):
         as_pg_restore(connection, waits.lock_timeout)
         archive = ArchiveSql(reader, SCHEMA, connection, owners=owners)
-        selection = Selection(archive, _find(archive, reader, names))
+        selection = EntrySelection(archive, _find(archive, reader, names))
         refuse_what_is_there(connection, selection)
         with connection.transaction(force_rollback=True):
             tried = Making(connection, reader, selection, owners=owners)
@@ -138,7 +138,7 @@ def _find(
     return [entry for entry, _ in found if entry is not None]
 
 
-def refuse_what_is_there(connection: Connection, selection: Selection) -> None:
+def refuse_what_is_there(connection: Connection, selection: EntrySelection) -> None:
     """Refuse where a table has its name taken, or lacks one that it is a part of."""
     for name in selection.names.values():
         quoted = sql.Identifier(*name).as_string(connection)
@@ -159,7 +159,7 @@ def refuse_what_is_there(connection: Connection, selection: Selection) -> None:
             )
 
 
-def rows_in_backup(reader: BackupReader, selection: Selection) -> dict[str, int]:
+def rows_in_backup(reader: BackupReader, selection: EntrySelection) -> dict[str, int]:
     """Return the tables of a selection that hold rows in the backup, and how many."""
     wanted = set(selection.names.values())
     return {table.name: table.rows for table in reader.manifest.tables if table.parts in wanted}
@@ -169,7 +169,12 @@ class Making:
     """Makes the entries of a selection, in one transaction, which is the caller's."""
 
     def __init__(
-        self, connection: Connection, reader: BackupReader, selection: Selection, *, owners: bool
+        self,
+        connection: Connection,
+        reader: BackupReader,
+        selection: EntrySelection,
+        *,
+        owners: bool,
     ) -> None:
         self._connection = connection
         self._reader = reader
@@ -179,7 +184,7 @@ class Making:
         self._made: list[ArchiveEntry] = []
         self._not_made: set[str] = set()
         """The ids of entries that were there already, or failed."""
-        self._left_out: list[LeftOut] = []
+        self._left_out: list[LeftOutEntry] = []
         self.cut_off = CutOff(connection, reader, selection)
 
     def make_all(
@@ -304,7 +309,7 @@ class Making:
             self._not_made.add(entry.id)
             # What it needs may be there, and not ours to make: then the table says so.
             if not self._selection.may_be_missing(entry):
-                self._left_out.append(LeftOut(entry.label, told(error)))
+                self._left_out.append(LeftOutEntry(entry.label, told(error)))
         else:
             self._made.append(entry)
 
@@ -367,7 +372,7 @@ class Making:
                 if error.sqlstate is None:
                     raise
                 reason = f"not refreshed: {told(error)}"
-                self._left_out.append(LeftOut(entry.label, reason))
+                self._left_out.append(LeftOutEntry(entry.label, reason))
 
 
 class _Phase(Enum):
@@ -384,7 +389,7 @@ class _Phase(Enum):
     SATELLITES = 7
 
 
-def _phase(selection: Selection, entry: ArchiveEntry) -> _Phase:
+def _phase(selection: EntrySelection, entry: ArchiveEntry) -> _Phase:
     if entry.kind in SATELLITES:
         return _Phase.SATELLITES
     if entry.kind == "FK CONSTRAINT":

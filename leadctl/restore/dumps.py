@@ -24,7 +24,7 @@ from leadctl.postgres.target import Target
 from leadctl.restore.archive import without_skipped
 from leadctl.restore.contents import ArchiveEntry, Contents, named, owners_of, read_contents
 from leadctl.restore.pg_restore import PgRestore
-from leadctl.restore.restorable import Comparison, Load, Loading, Origin
+from leadctl.restore.restorable import Load, LoadComparison, Loading, Origin
 from leadctl.restore.script import StatementReader, load_script
 from leadctl.restore.statements import run_statements
 
@@ -68,7 +68,7 @@ class _Dump:
     def properties(self, *, owners: bool) -> None:
         """Return nothing: a file of others becomes the database that it replaces."""
 
-    def compare(self, connection: Connection, *, rows: bool) -> Comparison:  # noqa: ARG002
+    def compare(self, connection: Connection, *, rows: bool) -> LoadComparison:  # noqa: ARG002
         """Count the loaded rows: a dump does not say how many it holds."""
         tables = count_tables(connection)
         rows_found = sum(table.rows for table in tables)
@@ -77,9 +77,11 @@ class _Dump:
             f"{rows_found:,} in {len(tables)} tables; it does not say how many there should be"
         )
         if not tables:
-            return Comparison(0, 0, None, (VerifyCheck("tables", False, "there is none in it"),))
+            return LoadComparison(
+                0, 0, None, (VerifyCheck("tables", False, "there is none in it"),)
+            )
         validity = f"not valid: {', '.join(invalid)}" if invalid else "valid"
-        return Comparison(
+        return LoadComparison(
             rows=rows_found,
             tables=len(tables),
             revision=revision(connection, self.schema),

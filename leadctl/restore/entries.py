@@ -148,7 +148,7 @@ def _parents(script: Script) -> set[Name | None]:
     return {parts_of(parent) for each in found for parent in _PARENT.findall(each["parents"])}
 
 
-class Selection:
+class EntrySelection:
     """The entries of an archive that restore tables, with parts and dependencies."""
 
     def __init__(

@@ -34,7 +34,7 @@ from leadctl.progress import Narrate
 from leadctl.restore.contents import ArchiveEntry
 from leadctl.restore.entries import ArchiveSql, Script
 from leadctl.restore.properties import IDENTIFIER
-from leadctl.restore.restorable import LeftOut
+from leadctl.restore.restorable import LeftOutEntry
 
 _QUERIES = beside(__file__, "restore.sql")
 _ADDITION = re.compile(
@@ -95,7 +95,7 @@ class ForeignKeys:
         self._own = own
         self._keys = [_key(entry, script) for entry, script in scripts]
         self._waiting: list[_Key] = []
-        self.left_out: list[LeftOut] = []
+        self.left_out: list[LeftOutEntry] = []
         self.orphans: list[Orphans] = []
         self.lines: list[str] = []
         """What is left to do, as SQL."""
@@ -145,7 +145,7 @@ class ForeignKeys:
             except (psycopg.errors.LockNotAvailable, psycopg.errors.InsufficientPrivilege) as error:
                 locked = isinstance(error, psycopg.errors.LockNotAvailable)
                 why = "the table is locked" if locked else told(error)
-                self.left_out.append(LeftOut(key.entry.label, f"not validated: {why}"))
+                self.left_out.append(LeftOutEntry(key.entry.label, f"not validated: {why}"))
                 valid = False
             if not valid:
                 table, name = identifier(key.table), identifier(key.name)
@@ -208,7 +208,7 @@ class ForeignKeys:
                 self._leave_out(key, told(error))
 
     def _leave_out(self, key: _Key, reason: str) -> None:
-        self.left_out.append(LeftOut(key.entry.label, reason))
+        self.left_out.append(LeftOutEntry(key.entry.label, reason))
         self.lines.append(f"{key.statement};")
 
     def _has_period(self, key: _Key) -> bool:

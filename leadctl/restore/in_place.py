@@ -30,7 +30,7 @@ from leadctl.restore.dropped import (
     as_pg_restore,
     refuse_what_is_there,
 )
-from leadctl.restore.entries import SATELLITES, ArchiveSql, Selection
+from leadctl.restore.entries import SATELLITES, ArchiveSql, EntrySelection
 from leadctl.restore.foreign_keys import ForeignKeys
 from leadctl.restore.scratch_schema import ScratchTable, TableRestore
 
@@ -93,7 +93,7 @@ def restore_in_place(
         own = [entry for entry in archive.entries if _is_in(entry, wanted)]
         tables = [entry for entry in own if entry.kind == "TABLE"]
         also = [e for e in own if e.kind not in {"TABLE", "FK CONSTRAINT", *SATELLITES}]
-        selection = Selection(archive, tables, also)
+        selection = EntrySelection(archive, tables, also)
         refuse_less(reader, selection, wanted)
         with connection.transaction():
             permit(connection, target, VERB, granted)
@@ -124,7 +124,7 @@ def _is_in(entry: ArchiveEntry, schemas: Collection[str]) -> bool:
     return entry.schema in schemas and entry.kind not in _NOT_OF_A_SCHEMA
 
 
-def refuse_less(reader: BackupReader, selection: Selection, schemas: Collection[str]) -> None:
+def refuse_less(reader: BackupReader, selection: EntrySelection, schemas: Collection[str]) -> None:
     """Refuse where a table of the manifest would not come back."""
     names = set(selection.names.values())
     missing = [

@@ -43,7 +43,7 @@ from leadctl.restore.pg_restore import (
     PgRestore,
     ProgramPool,
 )
-from leadctl.restore.restorable import LeftOut, Loading
+from leadctl.restore.restorable import LeftOutEntry, Loading
 
 _TABLES, _ROWS = "--section=pre-data", "--section=data"
 _STATISTICS = "STATISTICS DATA"
@@ -291,13 +291,13 @@ def _refresh(connection: Connection, views: Sequence[str], loading: Loading) -> 
             except errors.Error as error:
                 if not loading.partly or error.sqlstate is None:
                     raise
-                left = LeftOut(f"MATERIALIZED VIEW DATA {view}", told(error))
+                left = LeftOutEntry(f"MATERIALIZED VIEW DATA {view}", told(error))
                 loading.left_out.append(left)
         if len(again) == len(waiting):
             if loading.partly:
                 reason = "it reads what has no rows"
                 loading.left_out.extend(
-                    LeftOut(f"MATERIALIZED VIEW DATA {view}", reason) for view in again
+                    LeftOutEntry(f"MATERIALIZED VIEW DATA {view}", reason) for view in again
                 )
                 return
             raise RestoreFailed(f"The materialized view {again[0]} cannot be refreshed.")

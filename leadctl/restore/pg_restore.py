@@ -16,7 +16,7 @@ from leadctl.postgres.target import Target
 from leadctl.restore.archive import use_list
 from leadctl.restore.contents import ArchiveEntry
 from leadctl.restore.properties import NO_OWNERS
-from leadctl.restore.restorable import LeftOut, Loading
+from leadctl.restore.restorable import LeftOutEntry, Loading
 
 SHARES_OPEN_FILES = sys.platform == "linux"
 """Whether several programs can read an open file without a name: each needs a position of its own,
@@ -124,7 +124,7 @@ class PgRestore:
         if self.loading.keep_going and (failed := program.failed_entries(_HARMLESS)):
             labels = {entry.id: entry.label for entry in known}
             self.loading.left_out.extend(
-                LeftOut(labels.get(entry, "a statement"), reason) for entry, reason in failed
+                LeftOutEntry(labels.get(entry, "a statement"), reason) for entry, reason in failed
             )
             return
         errors = program.errors(_HARMLESS if self._tolerates else None)

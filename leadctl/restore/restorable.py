@@ -48,7 +48,7 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class LeftOutEntry:
     """Something of a source that is not back, and why."""
 
     entry: str
@@ -93,7 +93,7 @@ class Loading:
     """Whether what fails is left out, and the rest is loaded."""
     skip: tuple[str, ...] = ()
     """Entries that are left out, as pg_restore lists them, and what needs them."""
-    left_out: list[LeftOut] = field(default_factory=list)
+    left_out: list[LeftOutEntry] = field(default_factory=list)
     """Is told what was left out."""
 
     @property
@@ -107,7 +107,7 @@ class Loading:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class LoadComparison:
     """The loaded rows, and the result of comparing them with the source."""
 
     rows: int
@@ -146,7 +146,7 @@ class Restorable(Protocol):
     def loader(self, loading: Loading) -> AbstractContextManager[Load]:
         """Yield what loads it; some of it may be read ahead, while the database is made."""
 
-    def compare(self, connection: Connection, *, rows: bool) -> Comparison:
+    def compare(self, connection: Connection, *, rows: bool) -> LoadComparison:
         """Compare a database that it was loaded into with what it says of itself.
 
         Without `rows` only the schema was loaded.

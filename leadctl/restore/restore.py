@@ -47,9 +47,9 @@ from leadctl.restore.database import (
 )
 from leadctl.restore.properties import DatabaseProperties, configure_database, properties_of
 from leadctl.restore.restorable import (
-    Comparison,
     IncompleteTable,
-    LeftOut,
+    LeftOutEntry,
+    LoadComparison,
     Loading,
     Origin,
     Restorable,
@@ -122,7 +122,7 @@ class RestoreResult:
     duration_ms: int
     complete: bool
     """False where something of the source was left out: see the next two."""
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[LeftOutEntry, ...]
     incomplete: tuple[IncompleteTable, ...]
 
 
@@ -361,12 +361,12 @@ def check_plan(found: RestorePlan, *, owners: bool, partly: bool = False) -> Non
         )
 
 
-def _checked(connection: Connection, source: Restorable, loading: Loading) -> Comparison:
+def _checked(connection: Connection, source: Restorable, loading: Loading) -> LoadComparison:
     compared = source.compare(connection, rows=loading.rows)
     wrong = problems(compared.checks)
     if wrong and loading.keep_going:
         checks = [check for check in compared.checks if check.ok is False]
-        loading.left_out.extend(LeftOut(check.what, check.message) for check in checks)
+        loading.left_out.extend(LeftOutEntry(check.what, check.message) for check in checks)
     elif wrong and not _was_skipped(compared, loading):
         raise RestoreFailed(
             f"Verification failed: restored data differ from the backup: {'; '.join(wrong)}.",
@@ -380,7 +380,7 @@ def _checked(connection: Connection, source: Restorable, loading: Loading) -> Co
     return compared
 
 
-def _was_skipped(compared: Comparison, loading: Loading) -> bool:
+def _was_skipped(compared: LoadComparison, loading: Loading) -> bool:
     """Whether all that differs is rows of tables that were to be skipped."""
     labels = {left.entry for left in loading.left_out}
     for each in compared.incomplete:

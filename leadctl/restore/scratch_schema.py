@@ -30,7 +30,7 @@ from leadctl.restore.copying import copying, recorded_columns, referenced_first
 from leadctl.restore.dropped import BackAgain, restore_dropped
 from leadctl.restore.foreign_keys import Orphans
 from leadctl.restore.properties import IDENTIFIER, text_of
-from leadctl.restore.restorable import LeftOut
+from leadctl.restore.restorable import LeftOutEntry
 from leadctl.sql.lexer import split, tokens
 
 _CREATION = re.compile(
@@ -65,7 +65,7 @@ class TableRestore:
     made: tuple[str, ...] = ()
     """What came back with tables that were gone, as pg_restore lists it."""
     orphans: tuple[Orphans, ...] = ()
-    left_out: tuple[LeftOut, ...] = ()
+    left_out: tuple[LeftOutEntry, ...] = ()
     """What belongs to them and is not back."""
 
     @property

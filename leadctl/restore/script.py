@@ -69,7 +69,7 @@ _LARGE_OBJECTS = frozenset({"LO_CREATE", "LO_OPEN", "LOWRITE", "LO_CLOSE", "LO_U
 
 
 @dataclass(frozen=True)
-class Statement:
+class RefusedStatement:
     """A statement that a script must not have, the line that it begins in, and why."""
 
     line: int
@@ -93,7 +93,7 @@ class StatementReader:
         self._drops_public = False
         self._roles: set[str] = set()
         self._made_roles: set[str] = set()
-        self.outside: list[Statement] = []
+        self.outside: list[RefusedStatement] = []
         self._left = b""
         self._line = 1
         self._within: str | None = None
@@ -255,7 +255,7 @@ class StatementReader:
             and words[2] in _LARGE_OBJECTS
         )
         if reason:
-            self.outside.append(Statement(self._since, " ".join(words[:3]).rstrip(), reason))
+            self.outside.append(RefusedStatement(self._since, " ".join(words[:3]).rstrip(), reason))
         if words[:2] == ["SET", "STANDARD_CONFORMING_STRINGS"]:
             self._backslashes = words[2:3] != ["ON"]
         rows = self._from_stdin

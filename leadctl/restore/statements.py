@@ -17,7 +17,7 @@ from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import told
 from leadctl.restore.pg_restore import TRANSACTION_TIMEOUT_SINCE, hint_for
-from leadctl.restore.restorable import LeftOut, Loading
+from leadctl.restore.restorable import LeftOutEntry, Loading
 from leadctl.restore.script import ScriptFilter, StatementReader
 
 _LAST_WORDS = 3
@@ -150,7 +150,7 @@ class _StatementRunner(StatementReader):
                 f"{self._statement} failed: {reason}. Nothing of the script was kept.",
                 hint=hint_for(reason),
             ) from None
-        self._loading.left_out.append(LeftOut(self._statement, reason))
+        self._loading.left_out.append(LeftOutEntry(self._statement, reason))
 
 
 def _is_about_owners(words: list[str], last: list[str]) -> bool:

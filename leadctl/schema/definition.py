@@ -14,7 +14,7 @@ _PLAIN = re.compile(r"[a-z_][a-z0-9_]*\Z")
 
 
 @dataclass(frozen=True)
-class Column:
+class ColumnDefinition:
     """A column; type, default and generation expression as PostgreSQL writes them."""
 
     name: str
@@ -41,7 +41,7 @@ class ForeignKey:
 
 
 @dataclass(frozen=True)
-class Index:
+class IndexDefinition:
     """An index besides those of constraints; `columns` are names, or expressions as SQL."""
 
     name: str
@@ -52,7 +52,7 @@ class Index:
 
 
 @dataclass(frozen=True)
-class Constraint:
+class ConstraintDefinition:
     """A unique constraint (`columns`), or a check or exclusion (`definition`)."""
 
     name: str
@@ -66,15 +66,15 @@ class Table:
 
     name: str
     kind: str
-    columns: tuple[Column, ...]
+    columns: tuple[ColumnDefinition, ...]
     primary_key: tuple[str, ...] = ()
-    uniques: tuple[Constraint, ...] = ()
-    checks: tuple[Constraint, ...] = ()
+    uniques: tuple[ConstraintDefinition, ...] = ()
+    checks: tuple[ConstraintDefinition, ...] = ()
     foreign_keys: tuple[ForeignKey, ...] = ()
-    indexes: tuple[Index, ...] = ()
+    indexes: tuple[IndexDefinition, ...] = ()
     comment: str | None = None
 
-    def column(self, name: str) -> Column | None:
+    def column(self, name: str) -> ColumnDefinition | None:
         """Find a column."""
         return next((column for column in self.columns if column.name == name), None)
 
@@ -229,7 +229,7 @@ def _duplicates(table: Table) -> Iterator[Finding]:
                 break
 
 
-def _may_replace(index: Index, other: Index) -> bool:
+def _may_replace(index: IndexDefinition, other: IndexDefinition) -> bool:
     if other.where or other.method != "btree":
         return False
     return other.columns != index.columns or other.unique or other.name < index.name

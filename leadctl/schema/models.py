@@ -9,11 +9,11 @@ from sqlalchemy.sql.elements import ClauseElement
 from leadctl.apps.metadata import keys_in_circles_apart, load_metadata
 from leadctl.apps.registry import App
 from leadctl.schema.definition import (
-    Column,
-    Constraint,
+    ColumnDefinition,
+    ConstraintDefinition,
     Enumeration,
     ForeignKey,
-    Index,
+    IndexDefinition,
     Schema,
     Table,
 )
@@ -56,14 +56,17 @@ def _table(table: sa.Table) -> Table:
         primary_key=tuple(column.name for column in table.primary_key.columns),
         uniques=tuple(
             sorted(
-                (Constraint(_name(each), tuple(c.name for c in each.columns)) for each in uniques),
+                (
+                    ConstraintDefinition(_name(each), tuple(c.name for c in each.columns))
+                    for each in uniques
+                ),
                 key=lambda each: each.name,
             )
         ),
         checks=tuple(
             sorted(
                 (
-                    Constraint(_name(each), definition=f"CHECK ({_sql(each.sqltext)})")
+                    ConstraintDefinition(_name(each), definition=f"CHECK ({_sql(each.sqltext)})")
                     for each in checks
                 ),
                 key=lambda each: each.name,
@@ -75,13 +78,13 @@ def _table(table: sa.Table) -> Table:
     )
 
 
-def _column(column: sa.Column[object]) -> Column:
+def _column(column: sa.Column[object]) -> ColumnDefinition:
     default, generated = column.server_default, None
     if column.identity is not None:
         generated = f"{'always' if column.identity.always else 'by default'} as identity"
     elif column.computed is not None:
         generated = _sql(column.computed.sqltext)
-    return Column(
+    return ColumnDefinition(
         name=column.name,
         type=column.type.compile(dialect=_DIALECT).lower(),
         nullable=bool(column.nullable),
@@ -102,10 +105,10 @@ def _foreign_keys(table: sa.Table) -> Iterator[ForeignKey]:
         )
 
 
-def _index(index: sa.Index) -> Index:
+def _index(index: sa.Index) -> IndexDefinition:
     options = index.dialect_options["postgresql"]
     where = options.get("where")
-    return Index(
+    return IndexDefinition(
         name=_name(index),
         columns=tuple(
             each.name if isinstance(each, sa.Column) else _sql(each) for each in index.expressions

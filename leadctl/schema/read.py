@@ -19,11 +19,11 @@ from leadctl.postgres.queries import beside
 from leadctl.postgres.target import Target
 from leadctl.redact import without_values
 from leadctl.schema.definition import (
-    Column,
-    Constraint,
+    ColumnDefinition,
+    ConstraintDefinition,
     Enumeration,
     ForeignKey,
-    Index,
+    IndexDefinition,
     Schema,
     Table,
 )
@@ -108,10 +108,12 @@ def _table(relation: Relation) -> Table:
         columns=tuple(_column(relation, column) for column in relation.columns),
         primary_key=relation.primary_key,
         uniques=tuple(
-            Constraint(each.name, each.columns) for each in constraints if each.kind == "u"
+            ConstraintDefinition(each.name, each.columns)
+            for each in constraints
+            if each.kind == "u"
         ),
         checks=tuple(
-            Constraint(each.name, definition=relation.definition(each))
+            ConstraintDefinition(each.name, definition=relation.definition(each))
             for each in constraints
             if each.kind in {"c", "x"}
         ),
@@ -127,9 +129,9 @@ def _table(relation: Relation) -> Table:
     )
 
 
-def _column(relation: Relation, column: facets.Column) -> Column:
+def _column(relation: Relation, column: facets.Column) -> ColumnDefinition:
     expression = relation.expression(column)
-    return Column(
+    return ColumnDefinition(
         name=column.name,
         type=column.type,
         nullable=not column.not_null,
@@ -149,8 +151,8 @@ def _foreign_key(key: Reference) -> ForeignKey:
     )
 
 
-def _index(relation: Relation, index: facets.Index) -> Index:
-    return Index(
+def _index(relation: Relation, index: facets.Index) -> IndexDefinition:
+    return IndexDefinition(
         name=index.name,
         columns=tuple(relation.key_of(index)),
         unique=index.unique,

@@ -31,7 +31,7 @@ from leadctl.settings.sources import (
     ENVIRONMENT,
     FLAG,
     Layer,
-    Project,
+    ProjectFolder,
     find_project,
     variable_layers,
 )
@@ -93,7 +93,10 @@ def load_settings(
 
 
 def _find(
-    declared: Field[Any], flags: Mapping[str, str | None], layers: list[Layer], project: Project
+    declared: Field[Any],
+    flags: Mapping[str, str | None],
+    layers: list[Layer],
+    project: ProjectFolder,
 ) -> tuple[str, str] | None:
     flag = flags.get(declared.name)
     if flag is not None:
@@ -109,7 +112,7 @@ def _find(
     return None
 
 
-def _texts(project: Project, name: str) -> dict[str, str]:
+def _texts(project: ProjectFolder, name: str) -> dict[str, str]:
     """Return the table `[backup]` or `[pitr]`, its values as the texts that variables have."""
     names = [declared.name.partition("_") for declared in _DECLARED]
     table = _table(project, name)
@@ -121,7 +124,7 @@ def _texts(project: Project, name: str) -> dict[str, str]:
     }
 
 
-def _parse(declared: Field[Any], text: str, source: str, project: Project) -> Any:
+def _parse(declared: Field[Any], text: str, source: str, project: ProjectFolder) -> Any:
     parse = declared.metadata["parse"]
     try:
         if parse is PLACE[0] and (url := object_url(text)):
@@ -189,7 +192,7 @@ def _refuse_contradictory_fleet(settings: Settings, fleet: FleetConfig) -> None:
             )
 
 
-def _named(project: Project, table: str, kind: type[Named]) -> dict[str, Named]:
+def _named(project: ProjectFolder, table: str, kind: type[Named]) -> dict[str, Named]:
     """Return the tables `[TABLE.NAME]` by name, each as the dataclass that it fills."""
     name_field = {fields(kind)[0].name}
     return {
@@ -198,7 +201,7 @@ def _named(project: Project, table: str, kind: type[Named]) -> dict[str, Named]:
     }
 
 
-def declared_apps(project: Project) -> dict[str, AppConfig]:
+def declared_apps(project: ProjectFolder) -> dict[str, AppConfig]:
     """Return the apps that a configuration file declares as [apps.NAME], by name.
 
     Raises a ConfigurationError that names the table and what is wrong with it.
@@ -219,7 +222,7 @@ def declared_apps(project: Project) -> dict[str, AppConfig]:
     return apps
 
 
-def _app_rules(project: Project) -> dict[str, tuple[Rule, ...]]:
+def _app_rules(project: ProjectFolder) -> dict[str, tuple[Rule, ...]]:
     """Return the rules of `[[apps.NAME.retention]]`, by app."""
     needs = [field.name for field in fields(Rule) if field.default is MISSING]
     found: dict[str, tuple[Rule, ...]] = {}
@@ -243,7 +246,7 @@ def _app_rules(project: Project) -> dict[str, tuple[Rule, ...]]:
 
 
 def _fields(
-    project: Project,
+    project: ProjectFolder,
     place: str,
     table: Any,
     kind: type[Any],
@@ -279,7 +282,7 @@ _KINDS: Mapping[Any, tuple[type | tuple[type, ...], str]] = {
 }
 
 
-def _value(project: Project, what: str, given: Any, declared: Any) -> Any:
+def _value(project: ProjectFolder, what: str, given: Any, declared: Any) -> Any:
     """Return a value as a field of this type has it."""
     plain = get_origin(declared) or declared
     if plain not in _KINDS:  # str | None, str | Interval
@@ -297,7 +300,7 @@ def _value(project: Project, what: str, given: Any, declared: Any) -> Any:
     return Secret(value) if plain is Secret else value
 
 
-def _folder(project: Project, what: str, path: str) -> Path:
+def _folder(project: ProjectFolder, what: str, path: str) -> Path:
     package = package_folder(path, [str(project.root)]) if ":" in path else None
     try:
         return package or absolute(path, project.root)
@@ -307,7 +310,7 @@ def _folder(project: Project, what: str, path: str) -> Path:
         ) from None
 
 
-def _table(project: Project, name: str) -> Mapping[str, Any]:
+def _table(project: ProjectFolder, name: str) -> Mapping[str, Any]:
     _refuse_unknown(project, "", project.config, _AT_THE_TOP | _TABLES)
     table = project.config.get(name, {})
     if not isinstance(table, Mapping):
@@ -318,7 +321,7 @@ def _table(project: Project, name: str) -> Mapping[str, Any]:
 
 
 def _refuse_unknown(
-    project: Project, place: str, table: Mapping[str, Any], known: Collection[str]
+    project: ProjectFolder, place: str, table: Mapping[str, Any], known: Collection[str]
 ) -> None:
     for key in table:
         if key not in known:
@@ -335,7 +338,7 @@ def _libpq(layers: list[Layer]) -> dict[str, str]:
     return found
 
 
-def _file_name(project: Project) -> str:
+def _file_name(project: ProjectFolder) -> str:
     return os.path.relpath(project.config_file or "leadctl.toml")
 
 

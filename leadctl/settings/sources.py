@@ -17,7 +17,7 @@ DOTENV_FILES = (".env.local", ".env")
 
 
 @dataclass(frozen=True)
-class Project:
+class ProjectFolder:
     """The folder that leadctl works in, and the configuration found there.
 
     `root` is the folder of the nearest configuration file upward, else the current folder.
@@ -37,7 +37,7 @@ class Layer:
     values: Mapping[str, str]
 
 
-def find_project(start: Path) -> Project:
+def find_project(start: Path) -> ProjectFolder:
     """Find the nearest leadctl.toml or `[tool.leadctl]` at `start` or above it.
 
     Raises UnreadableFile where a file is there but cannot be read or parsed, and UntrustedFile
@@ -46,7 +46,7 @@ def find_project(start: Path) -> Project:
     for folder in (start, *start.parents):
         own = folder / "leadctl.toml"
         if own.is_file():
-            return Project(folder, own, _read_toml(trusted(own)))
+            return ProjectFolder(folder, own, _read_toml(trusted(own)))
         shared = folder / "pyproject.toml"
         if shared.is_file():
             tools = _read_toml(shared).get("tool")
@@ -57,8 +57,8 @@ def find_project(start: Path) -> Project:
                         f"leadctl of [tool] in {shared} is not a table.",
                         hint="Write it as [tool.leadctl].",
                     )
-                return Project(folder, trusted(shared), section)
-    return Project(start)
+                return ProjectFolder(folder, trusted(shared), section)
+    return ProjectFolder(start)
 
 
 def variable_layers(root: Path, environ: Mapping[str, str] | None = None) -> list[Layer]:

@@ -7,14 +7,14 @@ commands' own pages; a test holds them against what real servers take.
 from collections.abc import Callable, Iterator
 
 from leadctl.sql.lexer import Reader
-from leadctl.sql.lock_modes import CatalogFacts, Effect, Lock
+from leadctl.sql.lock_modes import CatalogFacts, Lock, StatementEffect
 
 _SERIAL = {"SERIAL", "BIGSERIAL", "SMALLSERIAL", "SERIAL4", "SERIAL8", "SERIAL2"}
 
 
-def effects(sql: str, facts: CatalogFacts | None = None) -> list[Effect]:
+def effects(sql: str, facts: CatalogFacts | None = None) -> list[StatementEffect]:
     """Return what one statement does to existing tables; nothing for what touches none."""
-    merged: dict[str, Effect] = {}
+    merged: dict[str, StatementEffect] = {}
     for effect in _Statement(Reader(sql), facts or CatalogFacts()).effects():
         other = merged.get(effect.table)
         merged[effect.table] = effect if other is None else _both(other, effect)
@@ -36,8 +36,8 @@ def made_by(sql: str) -> tuple[str, str | None] | None:
     return None
 
 
-def _both(one: Effect, other: Effect) -> Effect:
-    return Effect(
+def _both(one: StatementEffect, other: StatementEffect) -> StatementEffect:
+    return StatementEffect(
         one.table,
         max(one.lock, other.lock),
         one.rewrites or other.rewrites,
@@ -54,7 +54,7 @@ class _Statement:
         self.facts = facts
         self.table = table
 
-    def effects(self) -> Iterator[Effect]:
+    def effects(self) -> Iterator[StatementEffect]:
         for words, read in STATEMENTS:
             if self.reader.accept(*words):
                 yield from read(self)
@@ -71,52 +71,52 @@ class _Statement:
             part.accept("ONLY")
             yield part.name()
 
-    def create_table(self) -> Iterator[Effect]:
+    def create_table(self) -> Iterator[StatementEffect]:
         self.reader.skip_if_exists()
         name = self.reader.name()
         if self.reader.accept("PARTITION", "OF"):
-            yield Effect(self.reader.name(), Lock.ACCESS_EXCLUSIVE)
+            yield StatementEffect(self.reader.name(), Lock.ACCESS_EXCLUSIVE)
             return
         yield from self._copied()
         body = self.reader.parenthesised()
         while body is not None and not body.done:
             part = body.until_comma()
             if part.accept("LIKE"):
-                yield Effect(part.name(), Lock.ACCESS_SHARE)
+                yield StatementEffect(part.name(), Lock.ACCESS_SHARE)
             elif part.skip_to("REFERENCES") and (referenced := part.name()) != name:
-                yield Effect(referenced, Lock.SHARE_ROW_EXCLUSIVE)
+                yield StatementEffect(referenced, Lock.SHARE_ROW_EXCLUSIVE)
         if self.reader.accept("INHERITS") and (parents := self.reader.parenthesised()):
             while not parents.done:
-                yield Effect(parents.until_comma().name(), Lock.SHARE_UPDATE_EXCLUSIVE)
+                yield StatementEffect(parents.until_comma().name(), Lock.SHARE_UPDATE_EXCLUSIVE)
 
-    def drop_table(self) -> Iterator[Effect]:
+    def drop_table(self) -> Iterator[StatementEffect]:
         self.reader.skip_if_exists()
         for table in self._listed():
-            yield Effect(table, Lock.ACCESS_EXCLUSIVE, drops=("table",))
+            yield StatementEffect(table, Lock.ACCESS_EXCLUSIVE, drops=("table",))
             for other in self.facts.referencing(table):
-                yield Effect(other, Lock.ACCESS_EXCLUSIVE)
+                yield StatementEffect(other, Lock.ACCESS_EXCLUSIVE)
 
-    def truncate(self) -> Iterator[Effect]:
+    def truncate(self) -> Iterator[StatementEffect]:
         self.reader.accept("TABLE")
         for table in self._listed():
-            yield Effect(table, Lock.ACCESS_EXCLUSIVE, drops=("rows",))
+            yield StatementEffect(table, Lock.ACCESS_EXCLUSIVE, drops=("rows",))
 
-    def create_index(self) -> Iterator[Effect]:
+    def create_index(self) -> Iterator[StatementEffect]:
         concurrently = self.reader.accept("CONCURRENTLY")
         if self.reader.skip_to("ON"):
             lock = Lock.SHARE_UPDATE_EXCLUSIVE if concurrently else Lock.SHARE
-            yield Effect(self._name(), lock, scans=True)
+            yield StatementEffect(self._name(), lock, scans=True)
 
-    def drop_index(self) -> Iterator[Effect]:
+    def drop_index(self) -> Iterator[StatementEffect]:
         concurrently = self.reader.accept("CONCURRENTLY")
         self.reader.skip_if_exists()
         for index in self._listed():
             table = self.facts.table_of_index(index)
             if table:
                 lock = Lock.SHARE_UPDATE_EXCLUSIVE if concurrently else Lock.ACCESS_EXCLUSIVE
-                yield Effect(table, lock)
+                yield StatementEffect(table, lock)
 
-    def reindex(self) -> Iterator[Effect]:
+    def reindex(self) -> Iterator[StatementEffect]:
         options = self.reader.parenthesised()
         kind = self.reader.take().word
         lock = Lock.SHARE
@@ -125,13 +125,13 @@ class _Statement:
         name = self.reader.name()
         table = name if kind == "TABLE" else self.facts.table_of_index(name)
         if table and kind in {"TABLE", "INDEX"}:
-            yield Effect(table, lock, scans=True)
+            yield StatementEffect(table, lock, scans=True)
 
-    def write(self) -> Iterator[Effect]:
-        yield Effect(self._name(), Lock.ROW_EXCLUSIVE)
+    def write(self) -> Iterator[StatementEffect]:
+        yield StatementEffect(self._name(), Lock.ROW_EXCLUSIVE)
         yield from self._copied()
 
-    def _copied(self) -> Iterator[Effect]:
+    def _copied(self) -> Iterator[StatementEffect]:
         """Yield the tables that a SELECT without a condition reads."""
         if any(map(self.reader.has, ("WHERE", "LIMIT", "FETCH"))) or not self.reader.has("SELECT"):
             return
@@ -140,28 +140,28 @@ class _Statement:
             if self.reader.peek().name is not None:
                 table = self.reader.name()
                 if self.reader.peek().text != "(":  # a function
-                    yield Effect(table, Lock.ACCESS_SHARE, scans=True)
+                    yield StatementEffect(table, Lock.ACCESS_SHARE, scans=True)
 
-    def copy(self) -> Iterator[Effect]:
+    def copy(self) -> Iterator[StatementEffect]:
         if self.reader.peek().text != "(":
             table = self._name()
             self.reader.parenthesised()
             if self.reader.accept("FROM"):
-                yield Effect(table, Lock.ROW_EXCLUSIVE)
+                yield StatementEffect(table, Lock.ROW_EXCLUSIVE)
 
-    def update(self) -> Iterator[Effect]:
+    def update(self) -> Iterator[StatementEffect]:
         table = self._name()
-        yield Effect(table, Lock.ROW_EXCLUSIVE, scans=not self.reader.has("WHERE"))
+        yield StatementEffect(table, Lock.ROW_EXCLUSIVE, scans=not self.reader.has("WHERE"))
 
-    def delete(self) -> Iterator[Effect]:
-        yield Effect(self._name(), Lock.ROW_EXCLUSIVE, drops=("rows",))
+    def delete(self) -> Iterator[StatementEffect]:
+        yield StatementEffect(self._name(), Lock.ROW_EXCLUSIVE, drops=("rows",))
 
-    def merge(self) -> Iterator[Effect]:
+    def merge(self) -> Iterator[StatementEffect]:
         table = self._name()
         drops = ("rows",) if self.reader.has("THEN", "DELETE") else ()
-        yield Effect(table, Lock.ROW_EXCLUSIVE, drops=drops)
+        yield StatementEffect(table, Lock.ROW_EXCLUSIVE, drops=drops)
 
-    def lock(self) -> Iterator[Effect]:
+    def lock(self) -> Iterator[StatementEffect]:
         self.reader.accept("TABLE")
         tables, mode = [], Lock.ACCESS_EXCLUSIVE
         while True:
@@ -173,27 +173,27 @@ class _Statement:
             words = self.reader.words()
             named = "_".join(word for word in words if word not in {"MODE", "NOWAIT"})
             mode = Lock[named] if named in Lock.__members__ else mode
-        yield from (Effect(table, mode) for table in tables)
+        yield from (StatementEffect(table, mode) for table in tables)
 
-    def comment(self) -> Iterator[Effect]:
+    def comment(self) -> Iterator[StatementEffect]:
         if self.reader.accept("TABLE"):
-            yield Effect(self.reader.name(), Lock.SHARE_UPDATE_EXCLUSIVE)
+            yield StatementEffect(self.reader.name(), Lock.SHARE_UPDATE_EXCLUSIVE)
         elif self.reader.accept("COLUMN"):
             table = self.reader.name().rpartition(".")[0]
-            yield Effect(table, Lock.SHARE_UPDATE_EXCLUSIVE)
+            yield StatementEffect(table, Lock.SHARE_UPDATE_EXCLUSIVE)
         elif (
             self.reader.accept("CONSTRAINT")
             and self.reader.skip_to("ON")
             and not self.reader.accept("DOMAIN")
         ):
-            yield Effect(self.reader.name(), Lock.ACCESS_SHARE)
+            yield StatementEffect(self.reader.name(), Lock.ACCESS_SHARE)
 
-    def refresh(self) -> Iterator[Effect]:
+    def refresh(self) -> Iterator[StatementEffect]:
         concurrently = self.reader.accept("CONCURRENTLY")
         lock = Lock.EXCLUSIVE if concurrently else Lock.ACCESS_EXCLUSIVE
-        yield Effect(self.reader.name(), lock, rewrites=not concurrently)
+        yield StatementEffect(self.reader.name(), lock, rewrites=not concurrently)
 
-    def vacuum(self) -> Iterator[Effect]:
+    def vacuum(self) -> Iterator[StatementEffect]:
         options = self.reader.parenthesised()
         full = options is not None and _is_on(options, "FULL")
         full = full or self.reader.peek().word == "FULL"
@@ -205,36 +205,36 @@ class _Statement:
             while not self.reader.done:
                 part = self.reader.until_comma()
                 part.accept("ONLY")
-                yield Effect(part.name(), lock, rewrites=full, scans=not analyzes)
+                yield StatementEffect(part.name(), lock, rewrites=full, scans=not analyzes)
 
-    def cluster(self) -> Iterator[Effect]:
+    def cluster(self) -> Iterator[StatementEffect]:
         self.reader.parenthesised()
         self.reader.accept("VERBOSE")
         if not self.reader.done:
             table = self.reader.name()
             table = self.reader.name() if self.reader.accept("ON") else table
-            yield Effect(table, Lock.ACCESS_EXCLUSIVE, rewrites=True)
+            yield StatementEffect(table, Lock.ACCESS_EXCLUSIVE, rewrites=True)
 
     # ALTER TABLE: https://www.postgresql.org/docs/current/sql-altertable.html
 
-    def alter_table(self) -> Iterator[Effect]:
+    def alter_table(self) -> Iterator[StatementEffect]:
         self.reader.skip_if_exists()
         self.table = self._name()
         if self.reader.accept("ATTACH", "PARTITION"):
             yield self.altered(Lock.SHARE_UPDATE_EXCLUSIVE)
-            yield Effect(self.reader.name(), Lock.ACCESS_EXCLUSIVE, scans=True)
+            yield StatementEffect(self.reader.name(), Lock.ACCESS_EXCLUSIVE, scans=True)
         elif self.reader.accept("DETACH", "PARTITION"):
             part = self.reader.name()
             concurrently = self.reader.has("CONCURRENTLY")
             lock = Lock.SHARE_UPDATE_EXCLUSIVE if concurrently else Lock.ACCESS_EXCLUSIVE
             yield self.altered(lock)
-            yield Effect(part, Lock.ACCESS_EXCLUSIVE)
+            yield StatementEffect(part, Lock.ACCESS_EXCLUSIVE)
         else:
             while not self.reader.done:
                 part_of = _Statement(self.reader.until_comma(), self.facts, self.table)
                 yield from part_of.action()
 
-    def action(self) -> Iterator[Effect]:
+    def action(self) -> Iterator[StatementEffect]:
         for words, read in _ACTIONS:
             if self.reader.accept(*words):
                 yield from read(self)
@@ -248,15 +248,15 @@ class _Statement:
         rewrites: bool = False,
         scans: bool = False,
         drops: tuple[str, ...] = (),
-    ) -> Effect:
-        return Effect(self.table, lock, rewrites, scans, drops)
+    ) -> StatementEffect:
+        return StatementEffect(self.table, lock, rewrites, scans, drops)
 
-    def add(self) -> Iterator[Effect]:
+    def add(self) -> Iterator[StatementEffect]:
         kinds = {"CONSTRAINT", "FOREIGN", "PRIMARY", "UNIQUE", "CHECK", "EXCLUDE", "NOT"}
         constraint = self.reader.peek().word in kinds
         yield from self.add_constraint() if constraint else self.add_column()
 
-    def add_constraint(self) -> Iterator[Effect]:
+    def add_constraint(self) -> Iterator[StatementEffect]:
         if self.reader.accept("CONSTRAINT"):
             self.reader.name()
         scans = not self.reader.has("NOT", "VALID")
@@ -269,11 +269,11 @@ class _Statement:
             scans = not self.reader.has("USING", "INDEX")
         yield self.altered(Lock.ACCESS_EXCLUSIVE, scans=scans)
 
-    def _referenced(self, *, scans: bool = False) -> Iterator[Effect]:
+    def _referenced(self, *, scans: bool = False) -> Iterator[StatementEffect]:
         if self.reader.skip_to("REFERENCES"):
-            yield Effect(self.reader.name(), Lock.SHARE_ROW_EXCLUSIVE, scans=scans)
+            yield StatementEffect(self.reader.name(), Lock.SHARE_ROW_EXCLUSIVE, scans=scans)
 
-    def add_column(self) -> Iterator[Effect]:
+    def add_column(self) -> Iterator[StatementEffect]:
         self.reader.skip_if_exists()
         self.reader.name()
         words, has = set(self.reader.words()), self.reader.has
@@ -288,11 +288,11 @@ class _Statement:
         )
         yield from self._referenced(scans=refers)
 
-    def drop_column(self) -> Iterator[Effect]:
+    def drop_column(self) -> Iterator[StatementEffect]:
         self.reader.skip_if_exists()
         yield self.altered(Lock.ACCESS_EXCLUSIVE, drops=(f"column {self.reader.name()}",))
 
-    def alter_column(self) -> Iterator[Effect]:
+    def alter_column(self) -> Iterator[StatementEffect]:
         reader, column = self.reader, self.reader.name()
         if reader.accept("SET", "NOT", "NULL"):
             scans = not self.facts.has_not_null_check(self.table, column)
@@ -307,7 +307,7 @@ class _Statement:
         else:
             yield self.altered(Lock.ACCESS_EXCLUSIVE)
 
-    def set(self) -> Iterator[Effect]:
+    def set(self) -> Iterator[StatementEffect]:
         options = self.reader.parenthesised()
         catalog_table = options is not None and options.has("USER_CATALOG_TABLE")
         if (options and not catalog_table) or self.reader.accept("WITHOUT", "CLUSTER"):
@@ -326,15 +326,15 @@ def _is_on(options: Reader, name: str) -> bool:
     return False
 
 
-_Read = Callable[[_Statement], Iterator[Effect]]
+_Read = Callable[[_Statement], Iterator[StatementEffect]]
 
 
 def _behind(word: str, lock: Lock) -> _Read:
     """Return the reader of a statement that names its table behind a word."""
 
-    def read(statement: _Statement) -> Iterator[Effect]:
+    def read(statement: _Statement) -> Iterator[StatementEffect]:
         if statement.reader.skip_to(word):
-            yield Effect(statement.reader.name(), lock)
+            yield StatementEffect(statement.reader.name(), lock)
 
     return read
 

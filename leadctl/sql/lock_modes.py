@@ -56,7 +56,7 @@ _WEAKEST_IN_CONFLICT = {
 
 
 @dataclass(frozen=True)
-class Effect:
+class StatementEffect:
     """The effect of a statement on one table."""
 
     table: str

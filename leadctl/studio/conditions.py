@@ -15,9 +15,18 @@ from leadctl.errors import InvalidFilter
 from leadctl.postgres.connect import Connection
 from leadctl.studio import paths
 from leadctl.studio.labels import label_column
-from leadctl.studio.parser import Condition
+from leadctl.studio.parser import FilterCondition
 from leadctl.studio.session import Session
-from leadctl.studio.shape import ColumnShape, Fragment, Shape, Type, build, join, operator, value
+from leadctl.studio.shape import (
+    ColumnShape,
+    Fragment,
+    TableShape,
+    Type,
+    build,
+    join,
+    operator,
+    value,
+)
 
 _NUMBER = r"^-?[0-9]{1,200}(\.[0-9]{1,200})?([eE][+-]?[0-9]{1,2})?$"
 """What is compared as a number within JSON: any that PostgreSQL's numeric holds."""
@@ -40,11 +49,11 @@ class Filter:
     sql: Fragment
     columns: frozenset[str]
     """The columns of the table that they are about."""
-    others: tuple[Shape, ...]
+    others: tuple[TableShape, ...]
     """The tables that they lead to."""
 
 
-def where(session: Session, shape: Shape, conditions: Sequence[Condition]) -> Filter:
+def where(session: Session, shape: TableShape, conditions: Sequence[FilterCondition]) -> Filter:
     """Compose conditions that must all hold.  Raises InvalidFilter, UnknownColumn."""
     for condition in conditions:
         _check_encoding(session.connection, *condition.path, *condition.values)
@@ -82,14 +91,14 @@ def typed(
 class _Composed:
     """A condition's SQL, and what it touches."""
 
-    def __init__(self, session: Session, shape: Shape, condition: Condition) -> None:
+    def __init__(self, session: Session, shape: TableShape, condition: FilterCondition) -> None:
         self._session = session
         self.columns: tuple[str, ...] = ()
-        self.others: list[Shape] = []
+        self.others: list[TableShape] = []
         plain = self._plain(shape, condition)
         self.sql = build("({}) IS NOT TRUE" if condition.negated else "({})", plain)
 
-    def _plain(self, shape: Shape, condition: Condition) -> Fragment:
+    def _plain(self, shape: TableShape, condition: FilterCondition) -> Fragment:
         column = shape.find(condition.column)
         within = column is not None and (not condition.path or column.base.is_json)
         led = None if within else paths.leading(shape, (condition.column, *condition.path))
@@ -103,7 +112,11 @@ class _Composed:
         return _on_column(self._session.connection, column, condition)
 
     def _across(
-        self, shape: Shape, reference: Reference, rest: tuple[str, ...], condition: Condition
+        self,
+        shape: TableShape,
+        reference: Reference,
+        rest: tuple[str, ...],
+        condition: FilterCondition,
     ) -> Fragment:
         """Compose that a related row meets the condition; for null, that none has a value."""
         if len(self.others) == _HOPS:
@@ -133,7 +146,7 @@ class _Composed:
         if not self.others:
             self.columns = columns
 
-    def _check(self, shape: Shape, column: ColumnShape, condition: Condition) -> None:
+    def _check(self, shape: TableShape, column: ColumnShape, condition: FilterCondition) -> None:
         masked = self._session.secrets(shape).masks(column)
         if masked and condition.operator != "null":
             raise InvalidFilter(
@@ -147,7 +160,7 @@ class _Composed:
             )
 
 
-def _on_column(connection: Connection, column: ColumnShape, condition: Condition) -> Fragment:
+def _on_column(connection: Connection, column: ColumnShape, condition: FilterCondition) -> Fragment:
     if condition.operator == "null":
         return build("{} IS NULL", column.identifier)
     if condition.operator == "~":
@@ -205,7 +218,7 @@ def _has(connection: Connection, column: ColumnShape, text: str) -> Fragment:
     )
 
 
-def _within_json(column: ColumnShape, condition: Condition) -> Fragment:
+def _within_json(column: ColumnShape, condition: FilterCondition) -> Fragment:
     """Compose a condition on what a path leads to in JSON: it is compared as text, or as a number.
 
     What is not there and JSON's null are both null.
@@ -246,7 +259,7 @@ def _within_json(column: ColumnShape, condition: Condition) -> Fragment:
     return _in_order(text, condition)
 
 
-def _in_order(text: Fragment, condition: Condition) -> Fragment:
+def _in_order(text: Fragment, condition: FilterCondition) -> Fragment:
     symbol = operator(f"pg_catalog.{condition.operator}")
     given = condition.values[0]
     if _is_number(given):

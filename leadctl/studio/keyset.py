@@ -13,7 +13,7 @@ from leadctl.errors import InvalidFilter, InvalidFlag, NoPrimaryKey
 from leadctl.postgres.connect import Connection
 from leadctl.studio.conditions import typed
 from leadctl.studio.projection import Masking
-from leadctl.studio.shape import ColumnShape, Fragment, Shape, build, join, operator
+from leadctl.studio.shape import ColumnShape, Fragment, TableShape, build, join, operator
 
 Cursor = Sequence[str | None]
 
@@ -60,7 +60,7 @@ class Segment:
         return build("ORDER BY {}", join(", ", [key.order for key in self.keys]))
 
 
-def order_of(shape: Shape, sort: Sequence[str], masking: Masking | None) -> Order:
+def order_of(shape: TableShape, sort: Sequence[str], masking: Masking | None) -> Order:
     """Return the order that `--sort` asks for, made total by the table's key.
 
     Raises InvalidFilter for a column that is masked or has no order, and UnknownColumn.
@@ -98,7 +98,7 @@ def encode(cursor: Cursor) -> str:
     return json.dumps(list(cursor), ensure_ascii=False, separators=(",", ":"))
 
 
-def decode(text: str, shape: Shape, order: Order) -> Cursor:
+def decode(text: str, shape: TableShape, order: Order) -> Cursor:
     """Read what `encode` wrote for the same order.  Raises InvalidFlag, NoPrimaryKey."""
     if not order.total:
         raise NoPrimaryKey(

@@ -16,7 +16,7 @@ from leadctl.catalog.facets import Reference
 from leadctl.catalog.relations import Relation, read_numbered
 from leadctl.studio.paths import matching
 from leadctl.studio.session import Session
-from leadctl.studio.shape import ColumnShape, Fragment, Shape, Type, build, join, name, value
+from leadctl.studio.shape import ColumnShape, Fragment, TableShape, Type, build, join, name, value
 
 Labels = Mapping[tuple[int, int], str]
 """What the row is called that a cell refers to, by the cell's row and column."""
@@ -84,7 +84,7 @@ class _Labelled:
 
 def read_labels(
     session: Session,
-    shape: Shape,
+    shape: TableShape,
     columns: Sequence[ColumnShape],
     rows: Sequence[Sequence[str | None]],
 ) -> Labels:
@@ -103,7 +103,7 @@ def read_labels(
 
 
 def _labelled(
-    session: Session, shape: Shape, columns: Sequence[ColumnShape]
+    session: Session, shape: TableShape, columns: Sequence[ColumnShape]
 ) -> Iterable[_Labelled]:
     masking = session.secrets(shape).masking
     places = {column.name: place for place, column in enumerate(columns)}
@@ -133,7 +133,7 @@ def label_column(session: Session, relation: Relation, key: Sequence[str] = ()) 
         for column in relation.columns
         if column.base in _TEXTS and column.name not in key
     )
-    masking = session.secrets(Shape(relation, texts, (), relation.touched_as)).masking
+    masking = session.secrets(TableShape(relation, texts, (), relation.touched_as)).masking
     for pattern in _CALLED:
         for column in texts:
             fits = re.fullmatch(pattern, column.name, re.IGNORECASE)

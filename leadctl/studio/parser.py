@@ -38,7 +38,7 @@ _EXAMPLES = "As: status=FAILED, created_at>=2026-01-01, email~@example.com, tags
 
 
 @dataclass(frozen=True)
-class Condition:
+class FilterCondition:
     """One condition; `operator` is one of = < <= > >= ~ in has null, and `negated` turns it round.
 
     A negated condition is true for every row that the plain one is not true for.
@@ -51,7 +51,7 @@ class Condition:
     negated: bool = False
 
 
-def parse(text: str) -> Condition:
+def parse(text: str) -> FilterCondition:
     """Read one condition.  Raises InvalidFilter."""
     check_text(text)
     text = text.strip()
@@ -66,19 +66,19 @@ def parse(text: str) -> Condition:
     return _operation(text, column, tuple(path), rest)
 
 
-def _operation(text: str, column: str, path: tuple[str, ...], rest: str) -> Condition:
+def _operation(text: str, column: str, path: tuple[str, ...], rest: str) -> FilterCondition:
     if null := _NULL.match(rest):
-        return Condition(column, path, "null", (), negated=null[1] is not None)
+        return FilterCondition(column, path, "null", (), negated=null[1] is not None)
     if symbol := _SYMBOL.match(rest):
         given = _not_sql(text, rest[symbol.end() :])
         operator, negated = symbol[1], symbol[1] == "<>" or symbol[1].startswith("!")
         operator = _PLAIN.get(operator, operator)
-        return Condition(column, path, operator, (_value(given),), negated)
+        return FilterCondition(column, path, operator, (_value(given),), negated)
     if word := _WORD.match(rest):
         given = _not_sql(text, rest[word.end() :])
         operator, negated = word[2].lower(), word[1] is not None
         values = split_list(_bare(text, given)) if operator == "in" else (_value(given),)
-        return Condition(column, path, operator, values, negated)
+        return FilterCondition(column, path, operator, values, negated)
     raise _invalid(text, f"no operator follows {column!r}", _hint_for(column, rest))
 
 

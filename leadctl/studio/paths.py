@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Sequence
 
 from leadctl.catalog.facets import Reference
 from leadctl.errors import UnknownRelation
-from leadctl.studio.shape import Fragment, Shape, build, join, name, operator
+from leadctl.studio.shape import Fragment, TableShape, build, join, name, operator
 
 
-def leading(shape: Shape, names: Sequence[str]) -> tuple[Reference, tuple[str, ...]] | None:
+def leading(shape: TableShape, names: Sequence[str]) -> tuple[Reference, tuple[str, ...]] | None:
     """Return the relation that a path's first names name, and the names behind it.
 
     A relation's name may have a point itself (`messages.sender_id`), so the longest counts.  None
@@ -26,7 +26,7 @@ def leading(shape: Shape, names: Sequence[str]) -> tuple[Reference, tuple[str, .
     return None
 
 
-def relation(shape: Shape, names: Sequence[str]) -> tuple[Reference, tuple[str, ...]]:
+def relation(shape: TableShape, names: Sequence[str]) -> tuple[Reference, tuple[str, ...]]:
     """Return what `leading` does.  Raises UnknownRelation."""
     found = leading(shape, names)
     if found is None:
@@ -59,7 +59,7 @@ def matching(
     )
 
 
-def joined(shape: Shape, reference: Reference, other: Shape) -> Fragment:
+def joined(shape: TableShape, reference: Reference, other: TableShape) -> Fragment:
     """Compose that rows of two tables belong together by a reference of the first."""
     return matching(
         reference,
@@ -68,7 +68,7 @@ def joined(shape: Shape, reference: Reference, other: Shape) -> Fragment:
     )
 
 
-def related(shape: Shape, reference: Reference, here: Fragment, alias: str) -> Fragment:
+def related(shape: TableShape, reference: Reference, here: Fragment, alias: str) -> Fragment:
     """Compose that rows called `alias` are those of a reference of the one row that is `here`."""
 
     def held(column: str) -> Fragment:
@@ -79,12 +79,12 @@ def related(shape: Shape, reference: Reference, here: Fragment, alias: str) -> F
     return matching(reference, held, lambda column: name(alias, column))
 
 
-def exists(shape: Shape, *conditions: Fragment) -> Fragment:
+def exists(shape: TableShape, *conditions: Fragment) -> Fragment:
     """Compose that a table has a row that meets conditions."""
     return build("EXISTS (SELECT FROM {} WHERE {})", shape.identifier, join(" AND ", conditions))
 
 
-def role_of(shapes: Iterable[Shape]) -> str | None:
+def role_of(shapes: Iterable[TableShape]) -> str | None:
     """Return the role to read several tables as in one statement: the first that is not ours.
 
     Reading a table runs code of its owner's, such as a function in the condition of an index; so

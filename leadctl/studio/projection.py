@@ -22,7 +22,7 @@ from leadctl.errors import DecryptionFailed, LeadctlError, ModelsNotImportable, 
 from leadctl.journal import state
 from leadctl.postgres.connect import Connection
 from leadctl.redact import HIDDEN
-from leadctl.studio.shape import ColumnShape, Fragment, Shape, build, value
+from leadctl.studio.shape import ColumnShape, Fragment, TableShape, build, value
 
 Decode = Callable[[str], str]
 _UTC = '+00:00"'
@@ -88,7 +88,7 @@ class Masking:
 
 
 def masking_of(
-    app: App, shape: Shape, keyring: Keyring, encrypted: Mapping[str, str] | None
+    app: App, shape: TableShape, keyring: Keyring, encrypted: Mapping[str, str] | None
 ) -> Masking:
     """Say what is masked in a table; `encrypted` is what `recorded_contexts` found."""
     return Masking(
@@ -127,12 +127,12 @@ def recorded_contexts(connection: Connection, app: App, schema: str) -> Mapping[
     return encrypted
 
 
-def _recorded(shape: Shape, encrypted: Mapping[str, str]) -> dict[str, str]:
+def _recorded(shape: TableShape, encrypted: Mapping[str, str]) -> dict[str, str]:
     places = {f"{shape.name}.{column.name}": column.name for column in shape.columns}
     return {places[place]: context for place, context in encrypted.items() if place in places}
 
 
-def _declared(app: App, shape: Shape) -> dict[str, str]:
+def _declared(app: App, shape: TableShape) -> dict[str, str]:
     if not app.name:
         return {}
     try:

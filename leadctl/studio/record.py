@@ -17,8 +17,8 @@ from leadctl.studio.labels import is_opaque, read_labels
 from leadctl.studio.parser import check_text, join_list, split_list
 from leadctl.studio.projection import Projection, as_json, as_text
 from leadctl.studio.rows import (
-    Page,
-    Selection,
+    RowPage,
+    RowSelection,
     Stream,
     chosen,
     facts,
@@ -27,7 +27,16 @@ from leadctl.studio.rows import (
     stream_of,
 )
 from leadctl.studio.session import Access, Session, looking
-from leadctl.studio.shape import ColumnShape, Fragment, Shape, build, join, name, operator, value
+from leadctl.studio.shape import (
+    ColumnShape,
+    Fragment,
+    TableShape,
+    build,
+    join,
+    name,
+    operator,
+    value,
+)
 
 _VALUE = 20_000
 """Characters of a value that a record shows at most."""
@@ -59,7 +68,7 @@ class Field:
 
 
 @dataclass(frozen=True)
-class Relation:
+class RelatedRows:
     """A relation of a record: a row that it refers to, or rows that refer to it.
 
     `rows` is how many rows, at most a thousand (then `more` is set), or None where counting took
@@ -83,14 +92,14 @@ class Record:
     table: str
     key: str
     fields: tuple[Field, ...]
-    relations: tuple[Relation, ...]
+    relations: tuple[RelatedRows, ...]
 
 
 class Found:
     """The result of a key and a relation: one record, or the rows that refer to one."""
 
     def __init__(
-        self, session: Session, shape: Shape, condition: Fragment, selection: Selection
+        self, session: Session, shape: TableShape, condition: Fragment, selection: RowSelection
     ) -> None:
         self._session, self._shape = session, shape
         self._condition, self._selection = condition, selection
@@ -102,7 +111,7 @@ class Found:
         reading = _Record(self._session, self._shape, self._condition, self._selection.columns)
         return reading.whole(self.key or "") if as_json_text else reading.readable(self.key or "")
 
-    def page(self) -> Page:
+    def page(self) -> RowPage:
         """Read a page of the rows."""
         return page_of(self._session, self._shape, self._selection, self._condition)
 
@@ -115,7 +124,7 @@ class Found:
 
 @contextmanager
 def finding(
-    access: Access, table: str, key: str, relation: str | None, selection: Selection
+    access: Access, table: str, key: str, relation: str | None, selection: RowSelection
 ) -> Iterator[Found]:
     """Find a record by its key; where a relation is named, what that leads to.
 
@@ -133,7 +142,7 @@ def finding(
             yield _followed(session, shape, here, relation, selection)
 
 
-def _find(session: Session, shape: Shape, wanted: str) -> tuple[Fragment, str]:
+def _find(session: Session, shape: TableShape, wanted: str) -> tuple[Fragment, str]:
     """Find a row by its key, or by the beginning of one that is an opaque id."""
     refused: LeadctlError = RowNotFound(
         f"{shape.name} has no record {wanted!r} ({', '.join(shape.key)}).",
@@ -158,7 +167,7 @@ def _find(session: Session, shape: Shape, wanted: str) -> tuple[Fragment, str]:
     return at_key(session, shape, keys[0]), keys[0]
 
 
-def _keys_beginning(session: Session, shape: Shape, wanted: str) -> list[str]:
+def _keys_beginning(session: Session, shape: TableShape, wanted: str) -> list[str]:
     """Return some keys that are opaque ids and begin so, as a page shortens them."""
     values = split_list(wanted) if len(shape.key) > 1 else (wanted,)
     values = tuple(each.rstrip(_CUT) for each in values)
@@ -181,7 +190,7 @@ def _keys_beginning(session: Session, shape: Shape, wanted: str) -> list[str]:
 
 
 def _followed(
-    session: Session, shape: Shape, here: Fragment, wanted: str, selection: Selection
+    session: Session, shape: TableShape, here: Fragment, wanted: str, selection: RowSelection
 ) -> Found:
     """Go along relations: to a record while each refers to one, else to all rows reached."""
     names, read, key = tuple(wanted.split(".")), [shape], ""
@@ -213,7 +222,7 @@ def _followed(
     return made
 
 
-def at_key(session: Session, shape: Shape, key: str) -> Fragment:
+def at_key(session: Session, shape: TableShape, key: str) -> Fragment:
     """Compose the condition that a key makes.  Raises as `read_record` does."""
     if not shape.key:
         raise NoPrimaryKey(
@@ -267,7 +276,9 @@ def _beginning(column: ColumnShape, text: str) -> Fragment | None:
 class _Record:
     """One row, read by a condition."""
 
-    def __init__(self, session: Session, shape: Shape, here: Fragment, columns: str | None) -> None:
+    def __init__(
+        self, session: Session, shape: TableShape, here: Fragment, columns: str | None
+    ) -> None:
         self._session, self._shape, self._here = session, shape, here
         self._secrets = session.secrets(shape)
         self._columns = chosen(shape, columns)
@@ -334,7 +345,7 @@ class _Record:
         )
 
 
-def _relations(session: Session, shape: Shape, here: Fragment) -> Iterator[Relation]:
+def _relations(session: Session, shape: TableShape, here: Fragment) -> Iterator[RelatedRows]:
     connection = session.connection
     set_session(connection, {"statement_timeout": _COUNT_TIMEOUT}, transaction=True)
     others = read_numbered(connection, {_other(each) for each in shape.references})
@@ -344,7 +355,7 @@ def _relations(session: Session, shape: Shape, here: Fragment) -> Iterator[Relat
             condition = paths.related(shape, reference, here, _RELATED)
             rows = _count(connection, reference, condition, role)
             more = rows is not None and rows > _COUNTED
-            yield Relation(
+            yield RelatedRows(
                 short,
                 reference.outgoing,
                 reference.other[1],
@@ -381,7 +392,7 @@ def _count(
     return int(row[0]) if row else None
 
 
-def _key_of(connection: Connection, shape: Shape, condition: Fragment) -> str | None:
+def _key_of(connection: Connection, shape: TableShape, condition: Fragment) -> str | None:
     """Return the key of the row that a condition finds, as `at_key` reads it."""
     columns = [build("{}::pg_catalog.text", name(column)) for column in shape.key]
     row = _select(connection, shape, columns or [build("''")], condition)
@@ -389,7 +400,7 @@ def _key_of(connection: Connection, shape: Shape, condition: Fragment) -> str | 
 
 
 def _select(
-    connection: Connection, shape: Shape, columns: Sequence[Fragment], condition: Fragment
+    connection: Connection, shape: TableShape, columns: Sequence[Fragment], condition: Fragment
 ) -> tuple[str | None, ...] | None:
     query = build("SELECT {} FROM {} WHERE {}", join(", ", columns), shape.identifier, condition)
     return query.run(connection, shape.touched_as).fetchone()

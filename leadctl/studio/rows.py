@@ -12,7 +12,7 @@ from leadctl.studio.parser import parse, split_list
 from leadctl.studio.paths import role_of
 from leadctl.studio.projection import Projection, Secrets, as_json, as_text
 from leadctl.studio.session import Access, Session, looking
-from leadctl.studio.shape import ColumnShape, Fragment, Shape, build, join, value
+from leadctl.studio.shape import ColumnShape, Fragment, TableShape, build, join, value
 
 Row = tuple[str | None, ...]
 
@@ -23,7 +23,7 @@ _BATCH = 200
 
 
 @dataclass(frozen=True)
-class Selection:
+class RowSelection:
     """Which rows and columns are wanted, in the user's words."""
 
     columns: str | None = None
@@ -50,7 +50,7 @@ class Head:
 
 
 @dataclass(frozen=True)
-class Page:
+class RowPage:
     """A page of rows, every value as text; None is NULL.
 
     `after` is where the next page begins, None where there is none or no key to tell.  `total` is
@@ -100,20 +100,22 @@ class Stream:
                 yield self._reading.shown(row)
 
 
-def read_page(access: Access, table: str, selection: Selection) -> Page:
+def read_page(access: Access, table: str, selection: RowSelection) -> RowPage:
     """Read a page.  Raises UsageError for what cannot be asked, StatementFailed for a timeout."""
     with looking(access, **facts(table, selection)) as session:
         shape = session.shape(table)
         return page_of(session, shape, selection)
 
 
-def page_of(session: Session, shape: Shape, selection: Selection, *also: Fragment) -> Page:
+def page_of(
+    session: Session, shape: TableShape, selection: RowSelection, *also: Fragment
+) -> RowPage:
     """Read a page in an open session; `also` are more conditions."""
     reading = _Reading(session, shape, selection, also, as_json_text=False, cell=_CELL)
     rows = list(reading.rows())
     more = selection.limit is not None and len(rows) > selection.limit
     kept = rows[: selection.limit]
-    return Page(
+    return RowPage(
         database=session.connection.info.dbname,
         schema=shape.schema,
         table=shape.name,
@@ -130,7 +132,7 @@ def page_of(session: Session, shape: Shape, selection: Selection, *also: Fragmen
 
 @contextmanager
 def streamed(
-    access: Access, table: str, selection: Selection, *, as_json_text: bool
+    access: Access, table: str, selection: RowSelection, *, as_json_text: bool
 ) -> Iterator[Stream]:
     """Open a stream of rows, each value as text or as JSON.  Raises as `read_page` does."""
     with looking(access, **facts(table, selection)) as session:
@@ -140,7 +142,11 @@ def streamed(
 
 
 def stream_of(
-    session: Session, shape: Shape, selection: Selection, *also: Fragment, as_json_text: bool
+    session: Session,
+    shape: TableShape,
+    selection: RowSelection,
+    *also: Fragment,
+    as_json_text: bool,
 ) -> Stream:
     """Stream rows in an open session; `also` are more conditions."""
     reading = _Reading(session, shape, selection, also, as_json_text=as_json_text, cell=None)
@@ -148,7 +154,7 @@ def stream_of(
     return Stream(reading, reading.total() if selection.count else None)
 
 
-def facts(table: str, selection: Selection) -> dict[str, object]:
+def facts(table: str, selection: RowSelection) -> dict[str, object]:
     """Return what the journal says of a revealing look: filters hold data, so only their number."""
     return {"table": table, "columns": selection.columns, "filters": len(selection.where) or None}
 
@@ -159,8 +165,8 @@ class _Reading:
     def __init__(
         self,
         session: Session,
-        shape: Shape,
-        selection: Selection,
+        shape: TableShape,
+        selection: RowSelection,
         also: tuple[Fragment, ...],
         *,
         as_json_text: bool,
@@ -264,14 +270,14 @@ class _Reading:
             self._connection.execute("CLOSE leadctl_studio")
 
 
-def chosen(shape: Shape, columns: str | None) -> list[ColumnShape]:
+def chosen(shape: TableShape, columns: str | None) -> list[ColumnShape]:
     """Return the columns that `--columns` names, in its order; all where it is not given."""
     if columns is None:
         return list(shape.columns)
     return [shape.column(name) for name in split_list(columns)]
 
 
-def head(shape: Shape, column: ColumnShape, secrets: Secrets) -> Head:
+def head(shape: TableShape, column: ColumnShape, secrets: Secrets) -> Head:
     """Return a column's head."""
     return Head(
         name=column.name,

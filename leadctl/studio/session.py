@@ -22,7 +22,7 @@ from leadctl.postgres.replica import reading
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
 from leadctl.studio.projection import Secrets, masking_of, recorded_contexts
-from leadctl.studio.shape import QUERIES, Shape, build, name, read_shape
+from leadctl.studio.shape import QUERIES, TableShape, build, name, read_shape
 
 DEFAULT_TIMEOUT = 30.0
 """Seconds that a statement may take."""
@@ -57,11 +57,11 @@ class Session:
     connection: Connection
     access: Access
 
-    def shape(self, table: str, schema: str | None = None) -> Shape:
+    def shape(self, table: str, schema: str | None = None) -> TableShape:
         """Read the shape of a table.  Raises UnknownTable."""
         return read_shape(self.connection, schema or self.access.target.schema, table)
 
-    def secrets(self, shape: Shape) -> Secrets:
+    def secrets(self, shape: TableShape) -> Secrets:
         """Say how a table's secrets are read."""
         access = self.access
         masking = masking_of(access.app, shape, access.keyring, self._encrypted)

@@ -152,7 +152,7 @@ class ColumnShape:
 
 
 @dataclass(frozen=True)
-class Shape:
+class TableShape:
     """A table or view that is looked at; `key` is empty where rows cannot be told apart."""
 
     relation: Relation
@@ -163,7 +163,7 @@ class Shape:
     alias: str = _ROW
     """What a statement calls its rows; where it reads several tables, each has another."""
 
-    def called(self, alias: str) -> "Shape":
+    def called(self, alias: str) -> "TableShape":
         """Return the same table with another alias."""
         columns = tuple(replace(column, alias=alias) for column in self.columns)
         return replace(self, columns=columns, alias=alias)
@@ -259,7 +259,7 @@ def _longer(reference: Reference) -> str:
     return f"{reference.other[1]}.{','.join(reference.columns)}"
 
 
-def read_shape(connection: Connection, schema: str, wanted: str) -> Shape:
+def read_shape(connection: Connection, schema: str, wanted: str) -> TableShape:
     """Read the shape of the table or view that somebody named.  Raises UnknownTable."""
     names = relation_names(connection, schema)
     found = _pick(wanted, names)
@@ -282,7 +282,7 @@ def read_shape(connection: Connection, schema: str, wanted: str) -> Shape:
         )
         for column in relation.columns
     )
-    return Shape(relation, columns, relation.key, relation.touched_as)
+    return TableShape(relation, columns, relation.key, relation.touched_as)
 
 
 def _types(connection: Connection, relation: Relation) -> dict[int, Type]:

@@ -31,10 +31,10 @@ from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
 from leadctl.restore.contents import ArchiveEntry
 from leadctl.restore.dropped import BackAgain, Making, as_pg_restore, refuse_what_is_there
-from leadctl.restore.entries import SATELLITES, ArchiveSql, Selection
+from leadctl.restore.entries import SATELLITES, ArchiveSql, EntrySelection
 from leadctl.restore.foreign_keys import ForeignKeys, Orphans
 from leadctl.restore.in_place import copy_records, refuse_less, refuse_partly
-from leadctl.restore.restorable import LeftOut
+from leadctl.restore.restorable import LeftOutEntry
 from leadctl.tenants.records import forget_records, move_records, put_records
 from leadctl.tenants.schemas import QUERIES, kept_name
 
@@ -73,7 +73,7 @@ class RestoredTenant:
     lines: tuple[str, ...]
     """SQL for what is left to do: it validates foreign keys."""
     orphans: tuple[Orphans, ...]
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[LeftOutEntry, ...]
     """Foreign keys that could not be added or validated."""
 
     @property
@@ -160,7 +160,7 @@ class TenantLoading:
         ids = {entry.id for entry in self._schema}
         says += [e for e in archive.entries if e.kind in SATELLITES and e.needs & ids]
         self._run(self._schema)
-        selection = Selection(archive, self._tables, self._also)
+        selection = EntrySelection(archive, self._tables, self._also)
         refuse_less(self._reader, selection, [name])
         refuse_what_is_there(connection, selection)
         made = Making(connection, self._reader, selection, owners=self._owners)

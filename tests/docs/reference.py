@@ -27,7 +27,7 @@ from leadctl.cli.commands import app
 from leadctl.cli.exit_codes import ExitCode, exit_code
 from leadctl.fleet.run import FleetReport
 from leadctl.migrate.diff import Diff
-from leadctl.studio.record import Relation
+from leadctl.studio.record import RelatedRows
 from leadctl.studio.rows import Head
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -56,7 +56,7 @@ class OneRecord:
     table: str
     key: str
     record: dict[str, Any]
-    relations: tuple[Relation, ...]
+    relations: tuple[RelatedRows, ...]
 
 
 API = (Project, Database, Studio, Tenants)

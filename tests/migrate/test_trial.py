@@ -20,7 +20,7 @@ from leadctl.migrate.lint import LOSES_DATA, UNPLANNABLE, findings
 from leadctl.migrate.plan import TableEffect
 from leadctl.migrate.planner import Planner
 from leadctl.migrate.revisions import read_history
-from leadctl.migrate.script import Statement
+from leadctl.migrate.script import RevisionStatement
 from leadctl.migrate.trial import Seen, Trial, trial
 from leadctl.migrate.trial_database import copy, reach, trial_database
 from leadctl.postgres.connect import connect
@@ -222,7 +222,7 @@ def judge(server: Server, url: str, chosen: list[str], folder: Path) -> Verdicts
         for statement in chosen:
             planner = Planner(app, read_history(app.versions), source, target.schema)
             planner._trial = trial
-            planned = planner.statement(Statement(statement, transactional=True))
+            planned = planner.statement(RevisionStatement(statement, transactional=True))
             trial._observer.look_again()  # what it did was taken back
             found = findings([planned], None)
             verdicts.add(statement, observe(witness, statement), planned, {f.rule for f in found})
@@ -236,7 +236,7 @@ def planned(url: str, folder: Path, statement: str) -> tuple[TableEffect, ...]:
         planner = Planner(app, read_history(app.versions), source, target.schema)
         scratch = trial(target, source, [statement])
         with scratch as planner._trial:
-            return planner.statement(Statement(statement, transactional=False)).effects
+            return planner.statement(RevisionStatement(statement, transactional=False)).effects
 
 
 def check(found: Verdicts) -> None:
@@ -268,7 +268,7 @@ def test_one_behind_the_other_nothing_is_overlooked(
     ):
         observer = tried._observer
         for statement in chosen:
-            done += isinstance(tried.run(Statement(statement, transactional=True)), Seen)
+            done += isinstance(tried.run(RevisionStatement(statement, transactional=True)), Seen)
             now = {oid: replace(each, scans=0) for oid, each in observer.now.items()}
             there = {oid: replace(each, scans=0) for oid, each in observer.read().items()}
             assert now == there, statement

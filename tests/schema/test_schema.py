@@ -15,10 +15,10 @@ from leadctl.postgres.connect import connect
 from leadctl.postgres.target import resolve
 from leadctl.render.views.schema import diagram as draw
 from leadctl.schema.definition import (
-    Column,
-    Constraint,
+    ColumnDefinition,
+    ConstraintDefinition,
     ForeignKey,
-    Index,
+    IndexDefinition,
     Schema,
     Table,
     validate,
@@ -74,7 +74,7 @@ def schemas(draw_: st.DrawFn) -> Schema:
     tables = []
     for name in names:
         width = draw_(st.integers(0, 6))
-        columns = tuple(Column(f"c{i}", "text", nullable=True) for i in range(width))
+        columns = tuple(ColumnDefinition(f"c{i}", "text", nullable=True) for i in range(width))
         others = draw_(st.lists(st.sampled_from(names), max_size=4)) if width else []
         keys = tuple(
             ForeignKey(f"fk{i}", (f"c{i % width}",), other, ("c0",))
@@ -101,20 +101,20 @@ def test_any_schema_has_a_diagram(schema: Schema) -> None:
 
 def test_every_rule_finds_what_breaks_it() -> None:
     long = "x" * 64
-    parent = Table("parent", "table", (Column("id", "bigint", nullable=False),), ("id",))
+    parent = Table("parent", "table", (ColumnDefinition("id", "bigint", nullable=False),), ("id",))
     broken = Table(
         "Broken",
         "table",
         (
-            Column("parent_id", "integer", nullable=True),
-            Column("at", "timestamp without time zone", nullable=True),
-            Column("data", "json", nullable=True),
-            Column("code", "character(3)", nullable=True),
-            Column(long, "character varying(9)", nullable=True),
+            ColumnDefinition("parent_id", "integer", nullable=True),
+            ColumnDefinition("at", "timestamp without time zone", nullable=True),
+            ColumnDefinition("data", "json", nullable=True),
+            ColumnDefinition("code", "character(3)", nullable=True),
+            ColumnDefinition(long, "character varying(9)", nullable=True),
         ),
         foreign_keys=(ForeignKey("fk", ("parent_id",), "parent", ("id",)),),
-        indexes=(Index("one", ("at",)), Index("two", ("at", "data"))),
-        uniques=(Constraint("uq", ("data",)),),
+        indexes=(IndexDefinition("one", ("at",)), IndexDefinition("two", ("at", "data"))),
+        uniques=(ConstraintDefinition("uq", ("data",)),),
     )
     result = validate(Schema("test", "public", (parent, broken), ()))
     assert not result.ok
@@ -132,10 +132,13 @@ def test_every_rule_finds_what_breaks_it() -> None:
 
 
 def test_a_unique_constraint_without_a_name_is_told_by_its_columns() -> None:
-    columns = (Column("x", "integer", nullable=False), Column("y", "integer", nullable=False))
+    columns = (
+        ColumnDefinition("x", "integer", nullable=False),
+        ColumnDefinition("y", "integer", nullable=False),
+    )
     table = Table(
-        "t", "table", columns, ("y",), indexes=(Index("i", ("x",)),),
-        uniques=(Constraint("", ("x", "y")),),
+        "t", "table", columns, ("y",), indexes=(IndexDefinition("i", ("x",)),),
+        uniques=(ConstraintDefinition("", ("x", "y")),),
     )  # fmt: skip
     (found,) = validate(Schema("test", "public", (table,), ())).findings
     assert found.message == "Unique (x, y) begins with the same columns."

@@ -7,7 +7,7 @@ import pytest
 
 from leadctl.migrate.live_tables import LiveTables
 from leadctl.sql.effects import effects
-from leadctl.sql.lock_modes import CatalogFacts, Effect, Lock
+from leadctl.sql.lock_modes import CatalogFacts, Lock, StatementEffect
 from tests.servers import Server
 
 SETUP = """
@@ -145,7 +145,7 @@ def scans(connection: psycopg.Connection) -> dict[str, int]:
     return dict(rows.fetchall())
 
 
-def observe(connection: psycopg.Connection, statement: str) -> list[Effect]:
+def observe(connection: psycopg.Connection, statement: str) -> list[StatementEffect]:
     """Run a statement and see what it did; everything is rolled back."""
     before = tables(connection)
     found = []
@@ -162,7 +162,7 @@ def observe(connection: psycopg.Connection, statement: str) -> list[Effect]:
             lock = max((_lock(mode) for mode in modes), default=Lock.NONE)
             renamed = after.get(oid, (name, node))
             scanned = seen.get(renamed[0], 0) > seen_before.get(name, 0)
-            found.append(Effect(name, lock, renamed[1] != node, scanned))
+            found.append(StatementEffect(name, lock, renamed[1] != node, scanned))
     return found
 
 
@@ -183,7 +183,7 @@ def test_claims(connection: psycopg.Connection, statement: str) -> None:
         for effect in effects(statement, facts(connection))
     }
     for real in observe(connection, statement):
-        claim = claimed.get(real.table, Effect(real.table, Lock.NONE))
+        claim = claimed.get(real.table, StatementEffect(real.table, Lock.NONE))
         # The weakest come and go with planning, and block nobody.
         assert claim.lock == real.lock or max(claim.lock, real.lock) < Lock.ROW_EXCLUSIVE, real
         if statement.startswith("TRUNCATE"):

@@ -17,7 +17,7 @@ from leadctl.errors import InvalidFilter, UsageError
 from leadctl.postgres.target import resolve
 from leadctl.settings import load_settings
 from leadctl.studio import conditions
-from leadctl.studio.parser import Condition, join_list, parse, split_list
+from leadctl.studio.parser import FilterCondition, join_list, parse, split_list
 from leadctl.studio.session import Access, Session, looking
 from leadctl.studio.shape import build
 from tests.servers import Server
@@ -413,7 +413,7 @@ def test_parsing_ends_in_a_condition_or_an_error(text: str) -> None:
         condition: Any = parse(text)
     except UsageError:
         return
-    assert isinstance(condition, Condition)
+    assert isinstance(condition, FilterCondition)
 
 
 def test_nothing_but_the_value_check_and_the_read_is_sent(lab: Lab) -> None:

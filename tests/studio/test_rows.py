@@ -19,7 +19,7 @@ from leadctl.crypto import Keyring
 from leadctl.postgres.target import resolve
 from leadctl.settings import load_settings
 from leadctl.studio import keyset
-from leadctl.studio.rows import Selection, page_of, read_page
+from leadctl.studio.rows import RowSelection, page_of, read_page
 from leadctl.studio.session import Access, looking
 from leadctl.studio.shape import build
 from tests.conftest import Cli
@@ -99,14 +99,14 @@ def test_pages_are_the_whole_in_its_order(
         found: list[tuple[str | None, ...]] = []
         after = None
         while True:
-            selection = Selection("part,id", where, given_, size, after=after)
+            selection = RowSelection("part,id", where, given_, size, after=after)
             page = page_of(session, shape, selection)
             found += page.rows
             after = page.after
             if after is None:
                 break
         assert found == expected
-        second = page_of(session, shape, Selection("part,id", where, given_, size, page=2))
+        second = page_of(session, shape, RowSelection("part,id", where, given_, size, page=2))
         assert list(second.rows) == expected[size : 2 * size]
 
 
@@ -451,5 +451,5 @@ def test_a_reader_that_leaves_ends_the_stream(
 def test_a_page_is_one_snapshot_of_the_shape(execute: Execute, access: Access) -> None:
     execute("CREATE TABLE t (id int PRIMARY KEY)")
     execute("INSERT INTO t SELECT generate_series(1, 25)")
-    page = read_page(access, "t", Selection(limit=20, count=True))
+    page = read_page(access, "t", RowSelection(limit=20, count=True))
     assert (len(page.rows), page.more, page.after, page.total) == (20, True, "20", 25)

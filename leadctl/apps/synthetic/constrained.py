@@ -31,23 +31,23 @@ _STEP = 2_654_435_761
 
 
 @dataclass(frozen=True)
-class Part:
+class PatternPart:
     """One part of a pattern: a letter of some, or one of some patterns, a number of times."""
 
     letters: str
-    patterns: tuple[tuple["Part", ...], ...]
+    patterns: tuple[tuple["PatternPart", ...], ...]
     low: int
     high: int
 
 
 @cache
-def parts_of_pattern(pattern: str) -> tuple[Part, ...]:
+def parts_of_pattern(pattern: str) -> tuple[PatternPart, ...]:
     """Return the parts of a regular expression.  Raises ValueError where it has others."""
     reader = _Reader(pattern)
     alternatives = reader.alternatives()
     if reader.rest:
         raise ValueError(pattern)
-    return alternatives[0] if len(alternatives) == 1 else (Part("", alternatives, 1, 1),)
+    return alternatives[0] if len(alternatives) == 1 else (PatternPart("", alternatives, 1, 1),)
 
 
 class _Reader:
@@ -60,9 +60,9 @@ class _Reader:
             raise ValueError(taken)
         return taken
 
-    def alternatives(self) -> tuple[tuple[Part, ...], ...]:
-        found: list[tuple[Part, ...]] = []
-        sequence: list[Part] = []
+    def alternatives(self) -> tuple[tuple[PatternPart, ...], ...]:
+        found: list[tuple[PatternPart, ...]] = []
+        sequence: list[PatternPart] = []
         while self.rest and self.rest[0] != ")":
             character = self._take()
             if character == "|":
@@ -70,10 +70,10 @@ class _Reader:
                 sequence = []
             elif character not in "^$":
                 letters, patterns = self._atom(character)
-                sequence.append(Part(letters, patterns, *self._times()))
+                sequence.append(PatternPart(letters, patterns, *self._times()))
         return (*found, tuple(sequence))
 
-    def _atom(self, character: str) -> tuple[str, tuple[tuple[Part, ...], ...]]:
+    def _atom(self, character: str) -> tuple[str, tuple[tuple[PatternPart, ...], ...]]:
         if character == "(":
             if self.rest.startswith("?"):
                 if not self.rest.startswith("?:"):
@@ -142,7 +142,7 @@ def pattern_texts(pattern: str, number: int, rng: random.Random) -> list[str]:
     return [_text(parts, rng) for _ in range(number)]
 
 
-def _text(parts: Sequence[Part], rng: random.Random) -> str:
+def _text(parts: Sequence[PatternPart], rng: random.Random) -> str:
     made = ""
     for part in parts:
         for _ in range(rng.randint(part.low, min(part.high, part.low + _MORE))):
@@ -185,7 +185,7 @@ def _alphabets(pattern: str, wanted: int) -> tuple[str, ...]:
     return places
 
 
-def _places(parts: Sequence[Part], more: int) -> list[str]:
+def _places(parts: Sequence[PatternPart], more: int) -> list[str]:
     found: list[str] = []
     for part in parts:
         for _ in range(min(part.high, part.low + more)):

@@ -31,7 +31,7 @@ from leadctl.errors import UsageError
 if TYPE_CHECKING:
     from leadctl.api.studio import Studio
     from leadctl.render.blocks import Block
-    from leadctl.studio.rows import Selection, Stream
+    from leadctl.studio.rows import RowSelection, Stream
 
 _ROWS_A_PAGE = 20
 _MOST = 1_000_000
@@ -101,11 +101,11 @@ def studio(
     leadctl studio leads ID --follow page
     leadctl studio leads -o csv --for-spreadsheet > leads.csv
     """
-    from leadctl.studio.rows import Selection
+    from leadctl.studio.rows import RowSelection
 
     if run.settings.output != "table":
         only_with("-o table", wide=wide)
-    selection = Selection(columns, tuple(where or ()), sort, limit, page, after, count)
+    selection = RowSelection(columns, tuple(where or ()), sort, limit, page, after, count)
     _refuse_what_does_not_go_together(table, row, follow, selection)
     patience, consent = seconds("--timeout", timeout), run.consent(confirm=confirm)
     look = run.database().studio(timeout=patience, reveal=consent if reveal else None)
@@ -120,15 +120,15 @@ def studio(
 
 
 def _refuse_what_does_not_go_together(
-    table: str | None, row: str | None, follow: str | None, selection: "Selection"
+    table: str | None, row: str | None, follow: str | None, selection: "RowSelection"
 ) -> None:
-    from leadctl.studio.rows import Selection
+    from leadctl.studio.rows import RowSelection
 
-    if table is None and selection != Selection():
+    if table is None and selection != RowSelection():
         raise UsageError("These options need a TABLE.", hint="E.g. leadctl studio leads --limit 5")
     if follow is not None and row is None:
         raise UsageError("--follow needs a ROW.", hint="E.g. leadctl studio leads ID --follow page")
-    choosing = Selection(columns=selection.columns)
+    choosing = RowSelection(columns=selection.columns)
     if row is not None and follow is None and selection != choosing:
         raise UsageError(
             "With ROW only --columns, --follow and --reveal can be used.",
@@ -143,7 +143,7 @@ class _Shown:
 
     run: Run
     look: "Studio"
-    selection: "Selection"
+    selection: "RowSelection"
     words: list[str]
     wide: bool
 
@@ -152,7 +152,7 @@ class _Shown:
         return self.run.settings.output
 
     @property
-    def by_page(self) -> "Selection":
+    def by_page(self) -> "RowSelection":
         return replace(self.selection, limit=self.selection.limit or _ROWS_A_PAGE)
 
     def tables(self) -> None:
@@ -244,7 +244,7 @@ def _repeated(run: Run) -> list[str]:
     ]
 
 
-def _options(selection: "Selection") -> list[str]:
+def _options(selection: "RowSelection") -> list[str]:
     """Return the options of a selection but its place."""
     words = [word for condition in selection.where for word in ("--where", condition)]
     for name in ("columns", "sort"):

@@ -9,7 +9,7 @@ from leadctl.text import counted, size
 
 if TYPE_CHECKING:
     from leadctl.restore.foreign_keys import Orphans
-    from leadctl.restore.restorable import LeftOut
+    from leadctl.restore.restorable import LeftOutEntry
     from leadctl.restore.restore import RestorePlan, RestoreResult
     from leadctl.restore.scratch_schema import TableRestore
     from leadctl.restore.tables import RestoredTables
@@ -119,7 +119,7 @@ def _orphans(orphans: "Orphans") -> str:
     return f"{what}: copied to {orphans.kept_in}. The constraint is NOT VALID until they are gone."
 
 
-def left_out(entries: "Sequence[LeftOut]") -> Iterator[Block]:
+def left_out(entries: "Sequence[LeftOutEntry]") -> Iterator[Block]:
     """What is not back, and why."""
     for each in entries:
         yield Line(f"NOT restored: {each.entry}: {each.reason}.", "bad")

@@ -7,8 +7,14 @@ import re
 from collections.abc import Iterator
 
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, numbers, one_line, short_type
-from leadctl.schema.definition import Column as Definition
-from leadctl.schema.definition import ForeignKey, Index, Schema, Table, Validation
+from leadctl.schema.definition import (
+    ColumnDefinition,
+    ForeignKey,
+    IndexDefinition,
+    Schema,
+    Table,
+    Validation,
+)
 from leadctl.schema.read import SchemaDump
 from leadctl.text import counted, listed
 
@@ -133,19 +139,19 @@ def _columns(found: Table) -> Grid:
     )
 
 
-def _role(found: Table, column: Definition) -> Cell:
+def _role(found: Table, column: ColumnDefinition) -> Cell:
     if column.name in found.primary_key:
         return Cell("key", "strong")
     return Cell("null" if column.nullable else "", "dim")
 
 
-def _default(column: Definition) -> str:
+def _default(column: ColumnDefinition) -> str:
     if column.generated:
         return f"generated {column.generated}"
     return column.default or ""
 
 
-def _kind(index: Index) -> str:
+def _kind(index: IndexDefinition) -> str:
     words = ["unique"] if index.unique else []
     words += [index.method] if index.method != "btree" else []
     words += [f"where {index.where}"] if index.where else []
@@ -183,7 +189,7 @@ def _entity(table: Table, identifier: str) -> Iterator[str]:
     yield "    }"
 
 
-def _attribute(table: Table, column: Definition) -> str:
+def _attribute(table: Table, column: ColumnDefinition) -> str:
     name = column.name if _WORD.match(column.name) else _word(column.name)
     marks = [
         mark

@@ -19,8 +19,8 @@ from leadctl.render.blocks import (
     one_line,
 )
 from leadctl.studio.labels import shortened
-from leadctl.studio.record import Record, Relation
-from leadctl.studio.rows import Head, Page, Selection
+from leadctl.studio.record import Record, RelatedRows
+from leadctl.studio.rows import Head, RowPage, RowSelection
 from leadctl.studio.session import TableEntry, TableList
 from leadctl.text import counted, estimated, listed
 
@@ -57,7 +57,7 @@ def tables(result: TableList) -> Iterator[Block]:
         yield Line("~ is the server's estimate.", "dim")
 
 
-def page(result: Page, *, command: str, selection: Selection) -> Iterator[Block]:
+def page(result: RowPage, *, command: str, selection: RowSelection) -> Iterator[Block]:
     """A page of rows; `command` is what was typed, to which an option can be added.
 
     Of columns that the `selection` does not name, those that tell most are shown first.
@@ -102,13 +102,13 @@ def record(result: Record, *, command: str) -> Iterator[Block]:
             for each in result.relations
         ]
         by = Column("By", optional=True)
-        yield Grid(["Relation", "Leads to", by, *numbers("Rows")], rows)
+        yield Grid(["RelatedRows", "Leads to", by, *numbers("Rows")], rows)
         example = next((each for each in result.relations if each.rows), result.relations[0])
         follow = f"Follow one: {command} --follow {shlex.quote(example.name)}"
         yield Line(follow, "dim", command=True)
 
 
-def _shown(result: Page, place: int) -> list[Cell]:
+def _shown(result: RowPage, place: int) -> list[Cell]:
     """Return the cells of a column: opaque ids short, and labels before their keys."""
     head, values = result.columns[place], [row[place] for row in result.rows]
     short = {} if head.masked else shortened(values)
@@ -128,7 +128,7 @@ def _called(label: str, key: str, short: str = "") -> Cell:
     return Cell(f"{name} ({key})", short=f"{name} ({short or key})")
 
 
-def _labelled(result: Page) -> set[int]:
+def _labelled(result: RowPage) -> set[int]:
     """Return the columns that have labels."""
     return {place for _, place in result.labels}
 
@@ -151,7 +151,7 @@ _OPAQUE = "UA"
 """Categories of types whose values tell little in a cell: uuid and JSON, arrays."""
 
 
-def _ranks(result: Page) -> list[int]:
+def _ranks(result: RowPage) -> list[int]:
     """Return how late each column is left out: by what people look for in rows, ids last.
 
     The best column of each kind comes before the second one of any.
@@ -197,7 +197,7 @@ def _is_second(head: Head) -> bool:
     return head.category != "E" and "_" in head.name
 
 
-def _count(result: Page) -> str:
+def _count(result: RowPage) -> str:
     shown = counted(len(result.rows), "row")
     if result.total is not None:
         return f"{shown} of {result.total:,}"
@@ -212,12 +212,12 @@ def _rows(table: TableEntry) -> Cell | str:
     return estimated(table.rows, exact=table.exact)
 
 
-def _by(relation: Relation) -> Cell:
+def _by(relation: RelatedRows) -> Cell:
     columns = ", ".join(relation.columns)
     return one_line(columns if relation.outgoing else f"their {columns}")
 
 
-def _related(relation: Relation) -> str:
+def _related(relation: RelatedRows) -> str:
     if relation.rows is None:
         return "?"
     return f"{relation.rows:,}" + (" or more" if relation.more else "")
