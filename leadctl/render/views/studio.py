@@ -102,7 +102,7 @@ def record(result: Record, *, command: str) -> Iterator[Block]:
             for each in result.relations
         ]
         by = Column("By", optional=True)
-        yield Grid(["RelatedRows", "Leads to", by, *numbers("Rows")], rows)
+        yield Grid(["Relation", "Leads to", by, *numbers("Rows")], rows)
         example = next((each for each in result.relations if each.rows), result.relations[0])
         follow = f"Follow one: {command} --follow {shlex.quote(example.name)}"
         yield Line(follow, "dim", command=True)
