@@ -241,11 +241,9 @@ def flag(flags: str, about: str, *, consent: bool = False) -> Any:
     )
 
 
-def argument(metavar: str, about: str = "", *, names: Names | None = None) -> Any:
+def argument(metavar: str, about: str, *, names: Names | None = None) -> Any:
     """Declare an argument; `names` completes it."""
-    return typer.Argument(
-        metavar=metavar, help=about or None, show_default=False, autocompletion=names
-    )
+    return typer.Argument(metavar=metavar, help=about, show_default=False, autocompletion=names)
 
 
 def setting(
@@ -334,7 +332,7 @@ Tenant = Annotated[
     option("--tenant", "NAME", "Work on this tenant's schema and its backups.", names=tenant_names),
 ]
 Message = Annotated[Text, option("--message -m", "TEXT", "What the revision does.")]
-Revision = Annotated[Text, argument("REV", names=revision_names)]
+Revision = Annotated[Text, argument("REV", "The revision to stop at.", names=revision_names)]
 
 
 def exclusive(**given: object) -> None:

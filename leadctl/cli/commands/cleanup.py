@@ -119,10 +119,10 @@ def _stopping(bounds: "Bounds") -> AbstractContextManager[None]:
 
 @group.leaf("unarchive")
 @command(Effect.ADDS)
-def unarchive(run: Run, *, file: Annotated[str, argument("FILE")]) -> None:
+def unarchive(
+    run: Run, *, file: Annotated[str, argument("FILE", "The archive: its folder or a file in it.")]
+) -> None:
     """Insert the rows of an archive again.
-
-    FILE is the archive's folder, its manifest or one of its files.
 
     Existing rows are not changed, so the command can be repeated.
     """
@@ -136,8 +136,8 @@ def unarchive(run: Run, *, file: Annotated[str, argument("FILE")]) -> None:
 def undelete(
     run: Run,
     *,
-    table: Annotated[str, argument("TABLE", names=table_names)],
-    key: Annotated[str, argument("KEY")],
+    table: Annotated[str, argument("TABLE", "Table of the row.", names=table_names)],
+    key: Annotated[str, argument("KEY", "Primary key of the row.")],
 ) -> None:
     """Restore a soft-deleted row, if no rule has purged it."""
     from leadctl.render.views.cleanup import undelete as view

@@ -12,7 +12,7 @@ from leadctl.cli.options import Text, argument, option, table_names
 def partition(
     run: Run,
     *,
-    table: Annotated[str, argument("TABLE", names=table_names)],
+    table: Annotated[str, argument("TABLE", "The table to partition.", names=table_names)],
     by: Annotated[str, option("--by", "PERIOD", "month, week or day.")] = "month",
     column: Annotated[
         Text, option("--column", "NAME", "Override the age column of the retention rule.")

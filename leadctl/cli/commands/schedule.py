@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from leadctl.schedule import Schedule
 
 group = subtree("schedule", "Setup", "Print cron lines and systemd units for leadctl.")
-What = Annotated[str, argument("COMMAND")]
+What = Annotated[str, argument("COMMAND", "What to run; default: cleanup.")]
 Limit = Annotated[
     Text, option("--timeout", "TIME", "Time limit of a run, e.g. 6h (the default for backup).")
 ]

@@ -15,7 +15,7 @@ FromModels = Annotated[bool, flag("--models", "Use the models, not the database.
 def show(
     run: Run,
     *,
-    table: Annotated[Text, argument("TABLE", names=table_names)] = None,
+    table: Annotated[Text, argument("TABLE", "One table; default: all.", names=table_names)] = None,
     models: FromModels = False,
 ) -> None:
     r"""Show tables: columns, types, keys, indexes, comments.

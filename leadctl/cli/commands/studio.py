@@ -76,8 +76,10 @@ Reveal = Annotated[
 def studio(
     run: Run,
     *,
-    table: Annotated[Text, argument("TABLE", names=table_names)] = None,
-    row: Annotated[Text, argument("ROW")] = None,
+    table: Annotated[
+        Text, argument("TABLE", "Rows of this table; default: all tables.", names=table_names)
+    ] = None,
+    row: Annotated[Text, argument("ROW", "One row, by its primary key.")] = None,
     columns: Columns = None,
     where: Where = None,
     sort: Sort = None,
