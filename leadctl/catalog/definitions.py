@@ -23,13 +23,15 @@ OWN_KINDS = (
 )  # fmt: skip
 """Kinds that stand for themselves; indexes, constraints and the like go with their table."""
 
-READS = 3
+READS = 4
 """How much is read: what a schema was recorded with says which of it can be compared."""
 _NEWER_KINDS = ("property", "namespace")
 _NEWER = (("domain", "collation"), ("constraint", "invalid"), ("function", "aggregate_options"))
 """What 0.1, whose records are of 1, did not read."""
 _NEWEST = (("other", "comment"),)
 """What records of 2 do not have."""
+_INHERITED = "property inherited "
+"""How the keys begin of what records of 3 do not have."""
 
 USES, DEFAULT_USES = "uses", "default_uses"
 """Attributes that say which objects one uses, and which a column's default does, by their keys."""
@@ -96,13 +98,14 @@ class Catalog:
         if reads >= READS:
             return self
         first = reads < 2
-        newer = (*_NEWER, *_NEWEST) if first else _NEWEST
+        newer = (*(_NEWER if first else ()), *(_NEWEST if reads < 3 else ()))
         return Catalog(
             {
                 key: {name: value for name, value in each.items() if (kind, name) not in newer}
                 for key, each in self.objects.items()
                 if (kind := key.partition(" ")[0]) not in _NEWER_KINDS * first
                 and not (first and "part_of" in each)
+                and not key.startswith(_INHERITED)
             }
         )
 

@@ -573,6 +573,23 @@ WITH r AS (
     LEFT JOIN pg_constraint n ON n.conrelid = x.indrelid AND n.conindid = i.oid AND n.contype IN ('p', 'u', 'x')
     WHERE r.relkind IN ('r', 'p', 'm')
       AND (i.reloptions IS NOT NULL OR x.indisclustered OR o.description IS NOT NULL OR x.indexprs IS NOT NULL)
+), handed AS (  -- constraints that come from a parent, with what its own are
+    SELECT r.key, r.name AS of_table, r.relispartition, quote_ident(n.conname) AS name, n.contype, n.conislocal,
+        n.convalidated, pg_get_constraintdef(n.oid) AS definition, p.convalidated AS parent_valid,
+        p.conrelid::regclass::text AS parent, quote_ident(p.conname) AS parents,
+        pg_get_constraintdef(p.oid) AS parent_definition, o.description AS comment
+    FROM r JOIN pg_constraint n ON n.conrelid = r.oid AND (n.coninhcount > 0 OR n.conparentid <> 0)
+    LEFT JOIN pg_description o ON o.objoid = n.oid AND o.classoid = 'pg_constraint'::regclass AND o.objsubid = 0
+    CROSS JOIN LATERAL (
+        SELECT p.* FROM pg_inherits h JOIN pg_constraint p ON p.conrelid = h.inhparent
+        WHERE h.inhrelid = r.oid AND CASE WHEN n.conparentid <> 0 THEN p.oid = n.conparentid
+            WHEN n.contype = 'n' THEN p.contype = 'n' AND (SELECT attname FROM pg_attribute
+                WHERE attrelid = p.conrelid AND attnum = p.conkey[1]) = (SELECT attname FROM pg_attribute
+                WHERE attrelid = r.oid AND attnum = n.conkey[1])
+            ELSE p.contype = n.contype AND p.conname = n.conname END
+        LIMIT 1) AS p
+    WHERE o.description IS NOT NULL OR (n.convalidated AND NOT p.convalidated)
+       OR (n.conislocal AND n.contype = 'c' AND NOT r.relispartition)
 ), parent AS (
     SELECT a.rel, a.attname, bool_or(p.attnotnull) AS required, min(pg_get_expr(d.adbin, d.adrelid)) AS expression
     FROM a JOIN pg_inherits h ON h.inhrelid = a.rel
@@ -699,6 +716,24 @@ FROM (
         || quote_literal(n.comment),
         'COMMENT ON CONSTRAINT ' || quote_ident(n.conname) || ' ON ' || a.of_table || ' IS NULL'
     FROM a JOIN required n ON n.conrelid = a.rel AND n.attnum = a.attnum WHERE n.comment IS NOT NULL
+    UNION ALL
+    SELECT 'inherited comment of ' || name || ' of ' || of_table, key,
+        'COMMENT ON CONSTRAINT ' || name || ' ON ' || of_table || ' IS ' || quote_literal(comment),
+        'COMMENT ON CONSTRAINT ' || name || ' ON ' || of_table || ' IS NULL'
+    FROM handed WHERE comment IS NOT NULL AND contype <> 'n'
+    UNION ALL
+    SELECT 'inherited validity of ' || name || ' of ' || of_table, key,
+        'ALTER TABLE ' || of_table || ' VALIDATE CONSTRAINT ' || name,
+        'ALTER TABLE ' || parent || ' DROP CONSTRAINT ' || parents || E';\nALTER TABLE ' || parent
+        || ' ADD CONSTRAINT ' || parents || ' ' || parent_definition
+    FROM handed WHERE convalidated AND NOT parent_valid
+    UNION ALL
+    SELECT 'inherited and own ' || name || ' of ' || of_table, key,
+        'ALTER TABLE ' || of_table || ' ADD CONSTRAINT ' || name || ' ' || definition,
+        'ALTER TABLE ONLY ' || parent || ' DROP CONSTRAINT ' || parents || E';\nALTER TABLE ' || of_table
+        || ' DROP CONSTRAINT ' || name || E';\nALTER TABLE ' || parent || ' ADD CONSTRAINT ' || parents || ' '
+        || parent_definition
+    FROM handed WHERE conislocal AND contype = 'c' AND NOT relispartition
     UNION ALL
     SELECT 'NO INHERIT of ' || a.name, a.key,
         'ALTER TABLE ' || a.of_table || ' ALTER CONSTRAINT ' || quote_ident(n.conname) || ' NO INHERIT',

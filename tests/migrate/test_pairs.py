@@ -199,3 +199,13 @@ def write(folder: Path, url: str, before: Catalog, after: Catalog) -> bool:
     drafts = compose(target, before, after)
     write_drafts(app, read_history(app.versions), "step", drafts)
     return any(step.loses for each in drafts for step in (*each.up, *each.down))
+
+
+def test_what_was_not_recorded_then_is_no_drift() -> None:
+    valid = {"of": "table p1", "do": "ALTER TABLE p1 VALIDATE CONSTRAINT positive", "undo": ""}
+    stored = {"of": "column p1.v", "do": "ALTER TABLE p1 ALTER v SET STORAGE PLAIN", "undo": ""}
+    found = Catalog(
+        {"property inherited validity of positive of p1": valid, "property storage of p1.v": stored}
+    )
+    assert set(found.as_of(3).objects) == {"property storage of p1.v"}
+    assert found.as_of(4) is found
