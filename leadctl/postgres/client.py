@@ -100,8 +100,9 @@ class ClientProgram:
     def failed_command(self) -> str:
         """Return the statement of the error that pg_restore ended with; "" where it tells none."""
         self._messages.seek(0)
-        _, _, command = self._messages.read().decode(errors="replace").rpartition("\nCommand was: ")
-        return command.partition(f"\n{self.name}: ")[0]
+        said = self._messages.read().decode(errors="replace")
+        _, told, command = said.rpartition("\nCommand was: ")
+        return command.partition(f"\n{self.name}: ")[0] if told else ""
 
     def sqlstates(self) -> set[str]:
         """Return the SQLSTATEs that psql reported, where its VERBOSITY is verbose."""

@@ -33,9 +33,9 @@ _STYLES: dict[Style, str] = {
 }
 
 _PADDING = 3
+"""Columns of the terminal between two columns of a table."""
 _READABLE = 12
 """A narrower column of words is hard to read."""
-"""Columns of the terminal between two columns of a table."""
 _NARROWEST = 16
 _WHOLE = 36
 """A key up to this width is never cut: it is what one copies."""

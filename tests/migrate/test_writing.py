@@ -424,7 +424,7 @@ def test_models_that_name_a_schema(models: Path, server: Server, database: str, 
     write(models, tables)
     refused = cli("migrate", "dev", "-m", "First", url=url)
     assert refused.code == 3
-    assert "name the schema billing, which the app does not" in refused.err
+    assert "use the schema billing, which the app does not declare" in refused.err
     assert cli("migrate", "dev", "-m", "First", "--schema", "billing", url=url).code == 0
     assert cli("migrate", "check", "--schema", "billing", url=url).code == 0
     assert "billing" not in revisions(models)

@@ -52,9 +52,11 @@ def report(result: FleetReport[Any]) -> Iterator[Block]:
 
 def _row(result: FleetReport[Any], each: TargetReport[Any]) -> tuple[Cell | str, ...]:
     what = each.message or summary(each.result)
+    if each.hint:
+        what += f"\n{each.hint}"
+    # Alone, so that the command is in one line, from which it can be copied.
     command = next_command(result, each) if each.state is not TargetState.DONE else ""
-    hint = f"{each.hint}\n" if each.hint else ""
-    return each.target, Cell(each.state.value, _STYLES[each.state]), what, f"{hint}{command}"
+    return each.target, Cell(each.state.value, _STYLES[each.state]), what, command
 
 
 def next_command(result: FleetReport[Any], each: TargetReport[Any]) -> str:
