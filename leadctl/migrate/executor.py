@@ -101,7 +101,7 @@ def apply(
                 except Exception as error:
                     run.notices.end()
                     _roll_back(connection)
-                    stays = recorder.stays()
+                    stays = recorder.stays(target)
                     if not (recorder.may_resume and run.may_try_again(error)):
                         if run.done and run.current:
                             recorder.record_where_it_stopped()

@@ -21,7 +21,7 @@ from leadctl.apps.fixtures import Fixture, key_as_json
 from leadctl.apps.metadata import known_metadata
 from leadctl.apps.registry import App, load_object
 from leadctl.catalog.definitions import READS, read_catalog, read_names
-from leadctl.errors import RevisionFailed, RevisionMixed
+from leadctl.errors import ConnectionFailed, RevisionFailed, RevisionMixed
 from leadctl.journal import state
 from leadctl.migrate.concurrently import ConcurrentBuild, is_concurrent
 from leadctl.migrate.revision import Revision
@@ -29,11 +29,13 @@ from leadctl.migrate.revisions import History
 from leadctl.postgres.connect import (
     Connection,
     Timeouts,
+    connect,
     lift_timeouts,
     set_session,
     set_timeouts,
 )
 from leadctl.postgres.engine import driver_connection
+from leadctl.postgres.target import Target
 from leadctl.sql.lexer import Reader, parts_of_name, split
 from leadctl.sql.reach import begins_transaction
 
@@ -154,18 +156,26 @@ class Recorder:
         (found,) = self.driver.execute(_TRANSACTION).fetchone() or ("",)
         return str(found)
 
-    def stays(self) -> bool:
+    def stays(self, target: Target) -> bool:
         """Whether a part of the revision is committed, which has failed and was rolled back.
 
-        Where it ended its own transaction, it cannot be resumed.
+        Where it ended its own transaction, it cannot be resumed.  The target is asked once more
+        where the session is gone.
         """
-        if self._transaction and not self.driver.closed:
-            status = self.driver.execute(_STATUS, (self._transaction,)).fetchone()
-            self.driver.rollback()
-            if status == ("committed",):
-                self.may_resume = False
-                return True
+        if self._transaction and self._status(target) == ("committed",):
+            self.may_resume = False
+            return True
         return any(not Reader(each).accept("SET") for each in self._committed)
+
+    def _status(self, target: Target) -> Any:
+        """Return a row with the status of the revision's first transaction, if it can be had."""
+        if not self.driver.closed:
+            found = self.driver.execute(_STATUS, (self._transaction,)).fetchone()
+            self.driver.rollback()
+            return found
+        with suppress(ConnectionFailed), connect(target, "migrate", read_only=True) as asked:
+            return asked.execute(_STATUS, (self._transaction,)).fetchone()
+        return None
 
     def resume(self) -> None:
         """Begin the same revision again: what it did outside a transaction is done."""

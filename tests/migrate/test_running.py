@@ -262,6 +262,10 @@ _RAW = "op.get_bind().connection.driver_connection.cursor().execute"
 HALVES = {
     "a cursor's": (f'{_RAW}("COMMIT")', "mixed-transaction"),
     "a cursor's, and it fails": (f'{_RAW}("COMMIT")\n    op.execute("SELECT 1/0")', "by zero"),
+    "a cursor's, and the session ends": (
+        f'{_RAW}("COMMIT")\n    {_RAW}("SELECT pg_terminate_backend(pg_backend_pid())")',
+        "lost",
+    ),
     "outside": (
         "with op.get_context().autocommit_block():\n"
         '        op.execute("CREATE TABLE half (id int)")\n        op.execute("SELECT 1/0")',
