@@ -168,7 +168,7 @@ class Recorder:
         return any(not Reader(each).accept("SET") for each in self._committed)
 
     def _status(self, target: Target) -> Any:
-        """Return a row with the status of the revision's first transaction, if it can be had."""
+        """Return the status of the revision's first transaction, as a row; None if nobody tells."""
         if not self.driver.closed:
             found = self.driver.execute(_STATUS, (self._transaction,)).fetchone()
             self.driver.rollback()

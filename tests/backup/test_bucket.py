@@ -601,6 +601,7 @@ def test_what_is_changed_or_missing_in_the_bucket_is_not_put_back(
     assert archiving.left == set(range(4001, 5001))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("method", ["PUT", "GET"])
 def test_no_row_goes_where_the_bucket_does_not_take_it(
     archiving: Archiving, proxy: Breaking, method: str, monkeypatch: pytest.MonkeyPatch
@@ -615,6 +616,7 @@ def test_no_row_goes_where_the_bucket_does_not_take_it(
     assert archiving.left == set(range(4001, 5001))
 
 
+@pytest.mark.thorough
 def test_an_archive_in_a_bucket_whose_name_could_not_be_given(
     archiving: Archiving, client: Any, proxy: Breaking
 ) -> None:
