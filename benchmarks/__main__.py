@@ -39,7 +39,7 @@ def main() -> None:
         sys.exit(f"No row has {arguments.only!r} in its name.")
     path = QUICK if arguments.quick else FULL
     machine = _machine(arguments.server, quick=arguments.quick)
-    running = RunningServer(arguments.server, **_SETTINGS)
+    running = RunningServer(arguments.server, standby_of=None, **_SETTINGS)
     folder = Path(tempfile.mkdtemp(prefix="leadctl-bench-"))
     began = time.monotonic()
     try:

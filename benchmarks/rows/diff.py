@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.bench import Bench, Row, Side, Sides
-from benchmarks.measure import Sample
+from benchmarks.bench import Bench, Row, Sides
+from benchmarks.measure import Sample, Side
 
 _TABLE = """
 CREATE TABLE t_{n} (

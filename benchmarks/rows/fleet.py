@@ -183,7 +183,7 @@ def _django(bench: Bench, folder: Path, database: str, *arguments: str) -> Sampl
         "PGHOST": bench.server.host, "PGPORT": str(bench.server.port), "PGUSER": "postgres",
         "PGPASSWORD": PASSWORD, "PGDATABASE": database, "PYTHONPATH": "",
     }  # fmt: skip
-    program = [_django_python(), "manage.py", *arguments]
+    program: list[str | Path] = [_django_python(), "manage.py", *arguments]
     return command(program, env=bench.environment(**variables), cwd=folder)
 
 
