@@ -573,6 +573,10 @@ WITH r AS (
     LEFT JOIN pg_constraint n ON n.conrelid = x.indrelid AND n.conindid = i.oid AND n.contype IN ('p', 'u', 'x')
     WHERE r.relkind IN ('r', 'p', 'm')
       AND (i.reloptions IS NOT NULL OR x.indisclustered OR o.description IS NOT NULL OR x.indexprs IS NOT NULL)
+), commented AS MATERIALIZED (  -- first: a schema may have as many sequences as tables
+    SELECT r.oid, r.name, o.description
+    FROM r JOIN pg_description o ON o.objoid = r.oid AND o.classoid = 'pg_class'::regclass AND o.objsubid = 0
+    WHERE r.relkind = 'S'
 ), handed AS (  -- constraints that come from a parent, with what its own are
     SELECT r.key, r.name AS of_table, r.relispartition, quote_ident(n.conname) AS name, n.contype, n.conislocal,
         n.convalidated, pg_get_constraintdef(n.oid) AS definition, p.convalidated AS parent_valid,
@@ -741,12 +745,12 @@ FROM (
     FROM a JOIN required n ON n.conrelid = a.rel AND n.attnum = a.attnum WHERE n.connoinherit
     UNION ALL
     SELECT 'comment of the sequence of ' || a.name, a.key,
-        'COMMENT ON SEQUENCE ' || s.name || ' IS ' || quote_literal(obj_description(s.oid, 'pg_class')),
+        'COMMENT ON SEQUENCE ' || s.name || ' IS ' || quote_literal(s.description),
         'COMMENT ON SEQUENCE ' || s.name || ' IS NULL'
-    FROM a JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = a.rel AND d.refobjsubid = a.attnum
-      AND d.classid = 'pg_class'::regclass AND d.deptype = 'i'
-    JOIN r AS s ON s.oid = d.objid AND s.relkind = 'S'
-    WHERE a.attidentity <> '' AND obj_description(s.oid, 'pg_class') IS NOT NULL
+    FROM commented s
+    JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = s.oid AND d.deptype = 'i'
+    JOIN a ON d.refclassid = 'pg_class'::regclass AND d.refobjid = a.rel AND d.refobjsubid = a.attnum
+    WHERE a.attidentity <> ''
     UNION ALL
     SELECT 'comment of ' || quote_ident(n.conname) || ' of ' || quote_ident(t.typname),
         'domain ' || %(prefix)s || quote_ident(t.typname),
