@@ -53,8 +53,7 @@ def settle_collisions(
     if target is not None:
         try:
             with connect(target, "new", read_only=True) as connection:
-                refuse_other_apps(connection, target, app)
-                found = state.applied_revisions(connection, target.schema)
+                found = refuse_other_apps(connection, target, app)
                 recorded = {each.revision: each.checksum for each in found}
         except ConnectionFailed as error:
             narrate(error.message)

@@ -35,8 +35,18 @@ def read_current(connection: Connection, target: Target, app: App) -> list[str]:
 
     Raises SchemaTaken for a schema that another app was migrated into.
     """
-    refuse_other_apps(connection, target, app)
-    return state.current_revisions(connection, target.schema, app.version_table) or []
+    return read_applied(connection, target, app)[0]
+
+
+def read_applied(
+    connection: Connection, target: Target, app: App
+) -> tuple[list[str], list[AppliedRevision]]:
+    """Return the revisions that an app is at in the target's schema, and what was recorded of it.
+
+    Raises SchemaTaken for a schema that another app was migrated into.
+    """
+    recorded = refuse_other_apps(connection, target, app)
+    return state.current_revisions(connection, target.schema, app.version_table) or [], recorded
 
 
 def refuse_other_apps(connection: Connection, target: Target, app: App) -> list[AppliedRevision]:
@@ -97,8 +107,7 @@ def refuse_missing(target: Target, app: App, history: History, *, joined: bool =
     """
     try:
         with connect(target, "status", read_only=True) as connection:
-            recorded = refuse_other_apps(connection, target, app)
-            current = state.current_revisions(connection, target.schema, app.version_table) or []
+            current, recorded = read_applied(connection, target, app)
     except ConnectionFailed:
         return
     if joined and not history.gaps:
@@ -144,8 +153,7 @@ def read_complete(connection: Connection, target: Target, app: App, history: His
 def _read_complete(
     connection: Connection, target: Target, app: App, history: History
 ) -> tuple[list[str], list[AppliedRevision]]:
-    recorded = refuse_other_apps(connection, target, app)
-    current = state.current_revisions(connection, target.schema, app.version_table) or []
+    current, recorded = read_applied(connection, target, app)
     _refuse_missing(target, history, current, recorded)
     return current, recorded
 

@@ -10,7 +10,7 @@ from leadctl.errors import MigrationsInvalid, UnknownDatabase
 from leadctl.journal import state
 from leadctl.journal.runs import last_attempt
 from leadctl.journal.state import AppliedRevision
-from leadctl.migrate.integrity import missing_revisions, read_current
+from leadctl.migrate.integrity import missing_revisions, read_applied
 from leadctl.migrate.revision import RevisionState
 from leadctl.migrate.revisions import History, read_history
 from leadctl.postgres.connect import connect
@@ -77,8 +77,7 @@ def status(target: Target, app: App) -> MigrationStatus:
     recorded: list[AppliedRevision] = []
     stopped_in = None
     with suppress(UnknownDatabase), connect(target, "status", read_only=True) as connection:
-        current = read_current(connection, target, app)
-        recorded = state.applied_revisions(connection, target.schema)
+        current, recorded = read_applied(connection, target, app)
         stopped_in = last_attempt(connection, app.name, target.schema)
     return status_of(target, app, folder, current, recorded, stopped_in)
 
