@@ -13,7 +13,7 @@ import json
 import os
 import re
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -71,30 +71,14 @@ class BucketBackup(StoredBackup):
     _bucket: "BackupBucket"
     _objects: dict[str, int]
 
-    def open(self, name: str, of: str | None = None) -> BufferedReader:
-        """Open a file of the backup, or of a folder that is none, for reading.  Raises OSError."""
-        names = self._objects_of(name)
-        if not names:
-            raise FileNotFoundError(errno.ENOENT, "The object is missing or incomplete", name)
-        objects = [(f"{of or self.id}/{each}", self._objects[each]) for each in names]
-        return BufferedReader(_ObjectReader(self._bucket, objects), _CHUNK)
+    def open(self, name: str) -> BufferedReader:
+        """Open a file of the backup for reading.  Raises OSError."""
+        return self._bucket.open(self.id, self._objects, name)
 
     def size_of(self, name: str) -> int | None:
         """Return the bytes of a file of the backup; None where it, or a part, is missing."""
-        names = self._objects_of(name)
+        names = _objects_of(self._objects, name)
         return sum(self._objects[each] for each in names) if names else None
-
-    def _objects_of(self, name: str) -> list[str]:
-        """Return the objects that a file consists of, in order; none where one is missing."""
-        if name in self._objects:
-            return [name]
-        parts = sorted(
-            (int(found["number"]), each)
-            for each in self._objects
-            if (found := _PART.fullmatch(each)) and found["name"] == name
-        )
-        whole = [number for number, _ in parts] == list(range(1, len(parts) + 1))
-        return [each for _, each in parts] if whole else []
 
     @property
     def pinned(self) -> bool:
@@ -265,6 +249,14 @@ class BackupBucket(BackupFolder):
                         yield each["path"]
                     elif each["path"] > text:
                         return
+
+    def open(self, folder: str, objects: Mapping[str, int], name: str) -> BufferedReader:
+        """Open a file of a folder, which has these objects with so many bytes.  Raises OSError."""
+        names = _objects_of(objects, name)
+        if not names:
+            raise FileNotFoundError(errno.ENOENT, "The object is missing or incomplete", name)
+        found = [(f"{folder}/{each}", objects[each]) for each in names]
+        return BufferedReader(_ObjectReader(self, found), _CHUNK)
 
     def copy(self, path: str, to: str) -> None:
         """Copy an object within the storage, over what is there.  Raises BackupFolderUnusable."""
@@ -451,6 +443,19 @@ class _ObjectWriter:
     def _wait(self) -> None:
         if self._sending:
             self._sending.result()
+
+
+def _objects_of(objects: Collection[str], name: str) -> list[str]:
+    """Return the objects that a file consists of, in order; none where one is missing."""
+    if name in objects:
+        return [name]
+    parts = sorted(
+        (int(found["number"]), each)
+        for each in objects
+        if (found := _PART.fullmatch(each)) and found["name"] == name
+    )
+    whole = [number for number, _ in parts] == list(range(1, len(parts) + 1))
+    return [each for _, each in parts] if whole else []
 
 
 def file_of(name: str) -> str:

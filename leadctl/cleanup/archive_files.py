@@ -20,7 +20,7 @@ from urllib.parse import quote, unquote
 import psycopg
 from psycopg import sql
 
-from leadctl.backup.bucket import BackupBucket, BucketBackup, NewBucketBackup, file_of
+from leadctl.backup.bucket import BackupBucket, NewBucketBackup, file_of
 from leadctl.cleanup import QUERIES
 from leadctl.cleanup.context import RunContext
 from leadctl.cleanup.rules import RuleTable
@@ -110,8 +110,7 @@ class ArchiveObjects(ArchiveFolder):
 
     def open(self, name: str) -> BufferedReader:
         """Open a file for reading."""
-        there = BucketBackup(self._bucket.path / self._name, self._bucket, self._objects())
-        return there.open(name, of=self._name)
+        return self._bucket.open(self._name, self._objects(), name)
 
     def replace(self, name: str, text: str) -> None:
         """Write a file at once."""
