@@ -13,7 +13,12 @@ from tests.servers import MAJOR, RunningServer
 
 WAITERS = 40
 ROW, TABLE = "UPDATE queue SET n = n", "BEGIN; LOCK queue"
-WAITING = "SELECT pid FROM pg_locks WHERE NOT granted AND pid <> pg_backend_pid()"
+# Of this database alone: the server has other tests' sessions and autovacuum workers, too.
+WAITING = (
+    "SELECT pid FROM pg_locks JOIN pg_stat_activity USING (pid)"
+    " WHERE NOT granted AND datname = current_database() AND backend_type = 'client backend'"
+    " AND pid <> pg_backend_pid()"
+)
 
 
 @contextmanager
