@@ -76,7 +76,7 @@ def partition(
     """
     with connect(target, "partition", read_only=True) as connection:
         age_column = column or _column_of_rule(table, rules)
-        found = read_partitionable(connection, target.schema, table, age_column)
+        found = _read_partitionable(connection, target.schema, table, age_column)
     (written,) = new_empty(target, app, f"partition {table} by {period.unit}").revisions
     text = written.path.read_text(encoding="utf-8")
     text = text.replace(_BODY, _calls(_upgrade(found, period)), 1)
@@ -88,7 +88,7 @@ def partition(
     )
 
 
-def read_partitionable(
+def _read_partitionable(
     connection: Connection, schema: str, table: str, column: str | None
 ) -> PartitionableTable:
     """Read a table that can be partitioned by a column.

@@ -17,7 +17,7 @@ from leadctl.postgres.barman import SERVER, barman_command
 from leadctl.settings import Settings
 from leadctl.settings.sources import ENVIRONMENT
 
-LIMIT_SECONDS = 1800
+_LIMIT_SECONDS = 1800
 """How long a cleanup may take: it stops itself in time, and what hangs is ended a minute later."""
 _GRACE_SECONDS = 60
 _BACKUP_SECONDS = 6 * 3600
@@ -43,11 +43,11 @@ class Job:
     """Whether the arguments are Barman's, for the archive of PITR_DIR."""
 
 
-JOBS = {
+_JOBS = {
     "cleanup": Job(
         "cleanup",
-        (("cleanup", "-q", "--max-seconds", str(LIMIT_SECONDS)),),
-        LIMIT_SECONDS + _GRACE_SECONDS,
+        (("cleanup", "-q", "--max-seconds", str(_LIMIT_SECONDS)),),
+        _LIMIT_SECONDS + _GRACE_SECONDS,
         "17 * * * *",
         "*-*-* *:17:00",
     ),
@@ -61,7 +61,7 @@ JOBS = {
     "health-check": Job(
         "health-check",
         (("health-check", "-o", "nagios"),),
-        LIMIT_SECONDS,
+        _LIMIT_SECONDS,
         "*/5 * * * *",
         "*-*-* *:00/5:00",
         chatty=True,
@@ -291,12 +291,12 @@ def _find(settings: Settings, job: str) -> Job:
         require_named_app(settings)
     if settings.is_set("app"):
         find_app(settings)  # else each run would fail
-    if job not in JOBS:
+    if job not in _JOBS:
         raise UsageError(
             f"There is no job {job!r} to schedule.",
-            hint=f"There are: {', '.join(JOBS)}.",
+            hint=f"There are: {', '.join(_JOBS)}.",
         )
-    return JOBS[job]
+    return _JOBS[job]
 
 
 def _commands(settings: Settings, job: Job) -> list[list[str]]:

@@ -56,7 +56,7 @@ class App(AppConfig):
     @cached_property
     def environment(self) -> Path | None:
         """The env.py of a team's own Alembic environment."""
-        return environment_file(self.migrations)
+        return _environment_file(self.migrations)
 
     @cached_property
     def configuration(self) -> AlembicConfig:
@@ -268,7 +268,7 @@ def builtin_migrations() -> Path:
     return installed if installed.exists() else _PACKAGE.parent / "migrations"
 
 
-def environment_file(migrations: Path) -> Path | None:
+def _environment_file(migrations: Path) -> Path | None:
     """Return the env.py of a migrations folder, or of the folder around its `versions/`."""
     for folder in (migrations, migrations.parent):
         if (folder / "env.py").is_file() and (

@@ -118,7 +118,7 @@ class Snapshot:
             "subscriptions": self._column("subscriptions"),
             "tablespaces": self._column("tablespaces"),
             "keys": _keys(connection, app, schema, excluded) if app else (),
-            "settings": read_database(connection),
+            "settings": _read_database(connection),
             **(self._of_tenant(tenant) if tenant else {}),
         }
 
@@ -295,7 +295,7 @@ def count_rows(connection: Connection, table: str) -> int:
     return int(count)
 
 
-def read_database(connection: Connection) -> DatabaseFacts:
+def _read_database(connection: Connection) -> DatabaseFacts:
     """Read what a dump does not hold of the database itself."""
     row = _QUERIES.one(connection, "database", dict[str, Any])
     assert row is not None

@@ -25,7 +25,7 @@ from leadctl.postgres.queries import escaped, identifier, written_by_server
 _LOOKS = 10
 """How often the rows that go along are locked and looked at, until no more turn up."""
 COUNT_CASCADED = sql.SQL("SELECT tab::bigint, pg_catalog.count(*) FROM leadctl_gone GROUP BY tab")
-ROWS_BY_RELATION = sql.SQL(
+_ROWS_BY_RELATION = sql.SQL(
     "SELECT tab::bigint, rel::bigint, rel::pg_catalog.regclass::pg_catalog.text,"
     " pg_catalog.array_agg(tid ORDER BY tid)::pg_catalog.text"
     " FROM leadctl_gone GROUP BY tab, rel ORDER BY 1, 2"
@@ -84,7 +84,7 @@ def lock_all(
             values,
         ).fetchall()
         return [(table.oid, statements.qualified, tids)]
-    closure = with_cascaded(statements, statements.still_due, ROWS_BY_RELATION)
+    closure = with_cascaded(statements, statements.still_due, _ROWS_BY_RELATION)
     before: list[Any] = []
     for _ in range(_LOOKS):
         found = connection.execute(closure, values).fetchall()

@@ -33,7 +33,7 @@ from leadctl.postgres.queries import written_by_server
 from leadctl.postgres.target import Target
 from leadctl.progress import Progress
 
-SOFT_DELETED = "deleted_at"
+_SOFT_DELETED = "deleted_at"
 """What the mixin SoftDelete calls the column."""
 
 
@@ -96,9 +96,9 @@ def undelete(target: Target, app: App, table: str, key: str) -> UndeleteResult:
             raise RowNotFound(
                 f"There is no table {target.schema}.{table}.", hint="See: leadctl stats"
             )
-        if relation.column(SOFT_DELETED) is None:
+        if relation.column(_SOFT_DELETED) is None:
             raise RowNotFound(
-                f"{table} has no column {SOFT_DELETED}: rows of this table are not soft-deleted.",
+                f"{table} has no column {_SOFT_DELETED}: rows of this table are not soft-deleted.",
                 hint="If they were archived: leadctl cleanup unarchive FILE",
             )
         if len(relation.primary_key) != 1:
@@ -109,7 +109,7 @@ def undelete(target: Target, app: App, table: str, key: str) -> UndeleteResult:
         with journaled(target, "cleanup undelete", app.name) as entry:
             # The server reads the key as the column's type.
             parts = {
-                "mark": sql.Identifier(SOFT_DELETED),
+                "mark": sql.Identifier(_SOFT_DELETED),
                 "table": relation.identifier,
                 "row": sql.SQL("{} {} {}").format(
                     sql.Identifier(*relation.primary_key), _equal(relation), key

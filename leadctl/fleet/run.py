@@ -19,7 +19,7 @@ from leadctl.progress import Progress
 from leadctl.text import plain
 
 T = TypeVar("T")
-JOBS = 4
+_JOBS = 4
 """Targets at a time where nothing else is said."""
 _SESSIONS_A_JOB = 3
 """Idle sessions that are kept: what most verbs have open at a time."""
@@ -40,7 +40,7 @@ class TargetState(Enum):
 class FleetBounds:
     """How much of a fleet is done, and how much at a time."""
 
-    jobs: int = JOBS
+    jobs: int = _JOBS
     canary: int = 0
     """So many targets come first, one after another; the others only if these went well."""
     max_failures: int | None = None

@@ -82,11 +82,11 @@ class Standings:
             if target not in self._known:
                 self._known |= dict.fromkeys(chunk)
                 with suppress(LeadctlError, psycopg.Error):  # each says for itself what is wrong
-                    self._known |= zip(chunk, read_standings(chunk, self._app), strict=True)
+                    self._known |= zip(chunk, _read_standings(chunk, self._app), strict=True)
             return self._known.pop(target)
 
 
-def read_standings(targets: Sequence[Target], app: App) -> list[Standing]:
+def _read_standings(targets: Sequence[Target], app: App) -> list[Standing]:
     """Read where schemas of one database stand; changes nothing.
 
     Raises what connecting raises, PreparedSchema, NewerState and psycopg.Error.
@@ -97,7 +97,7 @@ def read_standings(targets: Sequence[Target], app: App) -> list[Standing]:
 
 
 def standings_on(connection: Connection, schemas: Sequence[str], app: App) -> list[Standing]:
-    """Read where schemas of the connected database stand, as `read_standings`."""
+    """Read where schemas of the connected database stand, as `_read_standings`."""
     recorded: dict[str, list[AppliedRevision]] = {schema: [] for schema in schemas}
     if state.is_there(connection):
         state.check_version(connection)

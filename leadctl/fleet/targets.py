@@ -33,7 +33,7 @@ _QUERIES = beside(__file__, "fleet.sql")
 _SECONDS = 60.0
 """How long the query of a fleet may take."""
 Seen = Literal["schema", "database"] | None
-Resolve = Callable[[str | None], Target]
+_Resolve = Callable[[str | None], Target]
 """Return the target of an environment, or of the settings alone.  Raises LeadctlError."""
 
 
@@ -113,7 +113,7 @@ def declared(settings: Settings, name: str) -> FleetConfig:
 
 
 def find_targets(
-    config: FleetConfig, resolve: Resolve, only: Sequence[str] = ()
+    config: FleetConfig, resolve: _Resolve, only: Sequence[str] = ()
 ) -> tuple[FleetTarget, ...]:
     """Return the targets of a fleet, those in `only`, in the order of environments and names.
 

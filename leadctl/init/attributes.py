@@ -171,7 +171,7 @@ def default_arguments(column: Column[Any], names: UsedNames) -> Iterator[str]:
         text = python_literal(escape(str(default.sqltext)))
         yield f"{names.use('Computed')}({text}, persisted={default.persisted is not False})"
     elif isinstance(default, DefaultClause) and not is_serial(column):
-        yield f"server_default={names.use('text')}({python_literal(escape(default_text(column)))})"
+        yield f"server_default={names.use('text')}({python_literal(escape(_default_text(column)))})"
     plain = not is_serial(column) and not isinstance(default, Identity)
     if column.primary_key and plain and isinstance(column.type, Integer):
         yield "autoincrement=False"
@@ -188,7 +188,7 @@ def _identity_options(identity: Identity) -> Iterator[str]:
             yield f"{option}={value}"
 
 
-def default_text(column: Column[Any]) -> str:
+def _default_text(column: Column[Any]) -> str:
     """Return the SQL of a column's default; "" where it has none."""
     default = column.server_default
     if not isinstance(default, DefaultClause):
@@ -213,7 +213,7 @@ def is_serial(column: Column[Any]) -> bool:
     name = sequence_name(table.name, column.name)
     alone = table.primary_key.columns.keys() == [column.key]
     quoted = {f"nextval('{name}'::regclass)", f"nextval('\"{name}\"'::regclass)"}
-    return alone and isinstance(column.type, Integer) and default_text(column) in quoted
+    return alone and isinstance(column.type, Integer) and _default_text(column) in quoted
 
 
 def foreign_key_options(constraint: ForeignKeyConstraint, shared: Collection[str]) -> Iterator[str]:
@@ -304,7 +304,8 @@ def relationships(
             column, target = key.columns[0], key.elements[0].column
             own = attributes[table.name][column.name]
             stem = re.sub(r"_(id|uuid|key|fk)$", "", own)
-            name = _free(stem if stem != own else f"{own}_{class_snake(parent)}", taken[table.name])
+            name = stem if stem != own else f"{own}_{_class_snake(parent)}"
+            name = _free(name, taken[table.name])
             several = referred[parent] > 1 or parent == table.name
             back = _free(plural(table.name) + (f"_by_{name}" if several else ""), taken[parent])
             foreign_key = f"{classes[table.name]}.{own}"
@@ -334,7 +335,7 @@ def sorted_keys(table: Table) -> list[ForeignKeyConstraint]:
     return sorted(table.foreign_key_constraints, key=lambda each: str(each.name))
 
 
-def class_snake(table: str) -> str:
+def _class_snake(table: str) -> str:
     """Return the singular of a table's name, in snake_case."""
     return singular(snake_case(table))
 

@@ -53,7 +53,7 @@ def scan(root: Path) -> list[Module]:
     return [module for module in found if module]
 
 
-def module_name(root: Path, path: Path) -> str:
+def _module_name(root: Path, path: Path) -> str:
     """Return the name that a file is imported by; a folder `src` is no part of it."""
     parts = list(path.relative_to(root).with_suffix("").parts)
     if parts[0] == "src" and not (root / "src" / "__init__.py").exists():
@@ -98,7 +98,7 @@ def _look(root: Path, path: Path) -> Module | None:
     classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
     inherited = {_name(base) for node in classes for base in node.bases}
     module = Module(
-        module_name(root, path),
+        _module_name(root, path),
         path,
         has_tables="Table" in calls or any(_is_mapped(node) for node in classes),
         has_base=bool(inherited & _BASES or calls & _MAKERS),

@@ -42,13 +42,13 @@ from leadctl.init.project_files import (
 from leadctl.models.values import encrypted_columns
 from leadctl.settings import Settings
 
-Choose = Callable[[str, Sequence[str]], str]
+_Choose = Callable[[str, Sequence[str]], str]
 """Asks a person to choose one of several; there is none where nobody can be asked."""
 
 Ask = Callable[[str], bool]
 """Asks a person a question that is answered by yes or no."""
 
-MODELS_MODULE = "leadctl_models"
+_MODELS_MODULE = "leadctl_models"
 """The module that is written where no single one of the project's imports all tables."""
 
 
@@ -76,7 +76,7 @@ def init_own(
     models: str | None,
     migrations: Path | None,
     alembic: str | None,
-    choose: Choose | None,
+    choose: _Choose | None,
     ask: Ask | None = None,
 ) -> InitResult:
     """Declare a project's own models in leadctl.toml.
@@ -103,7 +103,7 @@ def init_own(
         entries |= _schemas(metadata, settings.schema, alone=app.environment is None)
     entries["migrations"] = _location(folder, root, config)
     if app.alembic:
-        entries["alembic"] = relative(app.alembic, root)
+        entries["alembic"] = _relative(app.alembic, root)
     if app.alembic_section != SECTION:
         entries["alembic_section"] = app.alembic_section
     if app.environment:
@@ -177,7 +177,7 @@ def notes(root: Path) -> list[str]:
     ]
 
 
-def relative(path: Path, root: Path) -> str:
+def _relative(path: Path, root: Path) -> str:
     """Return a path as leadctl.toml has it: relative to its folder where it is below."""
     path = path.resolve()
     base = root.resolve()
@@ -225,7 +225,7 @@ def _environment(
     if migrations is None:
         found = alembic_folders(root)
         if len(found) > 1:
-            names = [relative(each, root) for each in found]
+            names = [_relative(each, root) for each in found]
             raise MigrationsInvalid(
                 f"There are {len(found)} Alembic environments in {root}: {', '.join(names)}.",
                 hint=f"Choose one, e.g.: leadctl init --migrations {names[0]}",
@@ -246,11 +246,11 @@ def _location(folder: Path, root: Path, config: AlembicConfig | None) -> str:
     """Return how leadctl.toml names a folder of revisions, on every machine alike."""
     said = config.option("script_location") if config else None
     outside = not folder.resolve().is_relative_to(root.resolve())
-    return said if said and ":" in said and outside else relative(folder, root)
+    return said if said and ":" in said and outside else _relative(folder, root)
 
 
 def _with_models(
-    app: App, given: str | None, choose: Choose | None, files: Files, said: list[str]
+    app: App, given: str | None, choose: _Choose | None, files: Files, said: list[str]
 ) -> tuple[App, MetaData]:
     """Return the app with its models: as they are given, by its env.py, or as they are found.
 
@@ -279,10 +279,10 @@ def _with_models(
     metadata = joined([load_metadata(replace(app, models=each.models)) for each in chosen])
     if len(chosen) == 1 and not chosen[0].modules:
         return replace(app, models=chosen[0].models), metadata
-    path = app.root / f"{MODELS_MODULE}.py"
+    path = app.root / f"{_MODELS_MODULE}.py"
     files.new(path, joined_lines(imports(chosen)), "imports all models")
     name = ALL_BASES if len(chosen) > 1 else chosen[0].models.partition(":")[2]
-    return replace(app, models=f"{MODELS_MODULE}:{name}"), metadata
+    return replace(app, models=f"{_MODELS_MODULE}:{name}"), metadata
 
 
 def _names(metadata: MetaData) -> tuple[str, ...]:
@@ -301,7 +301,7 @@ def _of_env_py(app: App, candidates: Sequence[FoundModels]) -> list[FoundModels]
     ]
 
 
-def _chosen(app: App, candidates: Sequence[FoundModels], choose: Choose | None) -> FoundModels:
+def _chosen(app: App, candidates: Sequence[FoundModels], choose: _Choose | None) -> FoundModels:
     if len(candidates) == 1:
         return candidates[0]
     described = {f"{each.models} ({len(each.tables)} tables)": each for each in candidates}

@@ -138,7 +138,7 @@ def read_existing_schema(
                 prisma_migrations(connection, schema, prisma) if PRISMA in ignored else ()
             ),
             ciphertext=tuple(
-                ciphertext_columns(connection, schema, list(metadata.tables.values()))
+                _ciphertext_columns(connection, schema, list(metadata.tables.values()))
             ),
             others=tuple(_QUERIES.column(connection, "other_schemas", schema=quoted)),
             elsewhere=tuple(elsewhere),
@@ -250,7 +250,7 @@ _ROWS = 20
 _FORMS = ((re.compile(FORM), "leadctl's ciphertext"), (re.compile(NODE_FORM), "Node's ciphertext"))
 
 
-def ciphertext_columns(
+def _ciphertext_columns(
     connection: Connection, schema: str, tables: Sequence[Table]
 ) -> Iterator[EncryptedGuess]:
     """Yield the columns of text all of whose values, in a few rows, are ciphertext.

@@ -134,8 +134,8 @@ class ModelsFile:
         sequences = [
             f"{names.use('Sequence')}({', '.join([python_literal(plain(name)), *options])}, "
             "metadata=Base.metadata)"
-            for name in needed_sequences(self.tables, self._catalog)
-            for options in [sequence_options(self._catalog.objects[f"sequence {name}"])]
+            for name in _needed_sequences(self.tables, self._catalog)
+            for options in [_sequence_options(self._catalog.objects[f"sequence {name}"])]
         ]
         head = [f'"""The models of {self._app}, read from its database."""\n']
         head += [f"import {module}" for module in sorted(names.modules - {"typing"})]
@@ -310,7 +310,7 @@ class ModelsFile:
         return f"{column.table.name}.{column.name}" in self._encrypt
 
 
-def needed_sequences(tables: Sequence[Table], catalog: Catalog) -> list[str]:
+def _needed_sequences(tables: Sequence[Table], catalog: Catalog) -> list[str]:
     """Return the sequences that no model makes by itself."""
     made = {
         sequence_name(table.name, column.name)
@@ -325,7 +325,7 @@ _SEQUENCE = {"start": "start", "increment": "increment", "cache": "cache", "cycl
 _USUAL = {"start": 1, "increment": 1, "cache": 1, "cycle": False}
 
 
-def sequence_options(facts: Mapping[str, Any]) -> list[str]:
+def _sequence_options(facts: Mapping[str, Any]) -> list[str]:
     """Return the arguments of a sequence that are not those of any."""
     return [
         f"{option}={facts[fact]!r}"

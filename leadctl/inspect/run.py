@@ -41,7 +41,7 @@ OF_FILES = COUNTERS | {"tables", "bloat", "bloat-exact"}
 ELSEWHERE = "the tables are on other nodes of the Citus cluster; sizes and rows: leadctl stats"
 OF_SESSIONS = frozenset({"blocking", "locks", "long-queries", "idle-in-transaction", "connections"})
 """Reports that show little of other roles' sessions to a role that may not see them."""
-READS_TABLES = frozenset({"bloat-exact"})
+_READS_TABLES = frozenset({"bloat-exact"})
 """Reports that read whole tables: they are asked by name only."""
 
 
@@ -92,7 +92,7 @@ def listing() -> ReportList:
 
 def in_all() -> tuple[Diagnostic, ...]:
     """Return the reports that "all" stands for."""
-    return tuple(report for name, report in reports().items() if name not in READS_TABLES)
+    return tuple(report for name, report in reports().items() if name not in _READS_TABLES)
 
 
 def block_of(report: Diagnostic, server_version: int) -> Query:
@@ -114,7 +114,7 @@ def _versions(block: Query) -> str:
     return f"{block.since}-" + (str(block.until) if block.until < OPEN_END else "")
 
 
-STATEMENT_SECONDS = 30.0
+_STATEMENT_SECONDS = 30.0
 _LOCK_SECONDS = 2.0
 _FILE_MODE = 0o600
 _QUERIES = beside(__file__, "role.sql")
@@ -201,7 +201,7 @@ def inspect(
     """
     found: Reading = reading(target, narrate)
     with connect(
-        found.target, "inspect", read_only=True, statement_timeout=STATEMENT_SECONDS
+        found.target, "inspect", read_only=True, statement_timeout=_STATEMENT_SECONDS
     ) as connection:
         set_session(connection, {"lock_timeout": f"{_LOCK_SECONDS}s"})
         facts = server_facts(connection)
@@ -248,7 +248,7 @@ def _why_not(error: psycopg.Error) -> str:
     if isinstance(error, psycopg.errors.LockNotAvailable):
         return f"no lock could be taken within {_LOCK_SECONDS:g} s; see: leadctl inspect blocking"
     if isinstance(error, psycopg.errors.QueryCanceled):
-        return f"it took longer than {STATEMENT_SECONDS:g} s"
+        return f"it took longer than {_STATEMENT_SECONDS:g} s"
     return told(error).partition("\n")[0]
 
 

@@ -115,7 +115,7 @@ def beginning(target: Target, command: str, app: str) -> dict[str, Any]:
     return {**place, "who": whoami(), "summary": Jsonb({"fleet": dict(fleet)}) if fleet else None}
 
 
-def read_journal(connection: Connection, limit: int) -> list[JournaledRun]:
+def _read_journal(connection: Connection, limit: int) -> list[JournaledRun]:
     """Return the newest runs; none where leadctl never wrote here."""
     if not state.is_there(connection):
         return []
@@ -141,4 +141,4 @@ class RunHistory:
 def history(target: Target, limit: int) -> RunHistory:
     """Read the journal; changes nothing.  Raises what connecting raises."""
     with connect(target, "history", read_only=True) as connection:
-        return RunHistory(target.database, tuple(read_journal(connection, limit)))
+        return RunHistory(target.database, tuple(_read_journal(connection, limit)))

@@ -27,7 +27,7 @@ from leadctl.postgres.target import Target
 from leadctl.progress import Narrate, Progress
 from leadctl.worker_processes import worker_processes
 
-EXAMPLES = 10
+_EXAMPLES = 10
 """How many of the unreadable values are told one by one."""
 _WORTH_A_PROCESS = 20_000
 """Rows that take about as long as it takes to start one."""
@@ -60,12 +60,12 @@ class BatchDone:
     examples: tuple[UnreadableValue, ...]
 
 
-Pass = Callable[[], Iterator[BatchDone]]
+_Pass = Callable[[], Iterator[BatchDone]]
 """Goes over the table once, from its first row that is due to the last."""
 
 
 @contextmanager
-def passes(rotation: TableRotation, due: int) -> Iterator[Pass]:
+def passes(rotation: TableRotation, due: int) -> Iterator[_Pass]:
     """Provide what passes over a table with about `due` rows to re-encrypt.
 
     A pass raises what connecting and writing raise, and RotationFailed where a process dies.
@@ -98,7 +98,7 @@ class _Worker:
         unreadable: list[UnreadableValue] = []
         changes = self._recrypt.rows(self._table, self._rows, unreadable)
         written = self._due.replace(changes)
-        return BatchDone(len(changes), written, len(unreadable), tuple(unreadable[:EXAMPLES]))
+        return BatchDone(len(changes), written, len(unreadable), tuple(unreadable[:_EXAMPLES]))
 
 
 def _alone(worker: _Worker) -> Iterator[BatchDone]:
@@ -231,7 +231,7 @@ def rotate(
         entry.note(rows=rows, unreadable=unreadable, primary=primary)
     status = keys_status(target, app, keyring)
     return RotateResult(
-        app.name, primary, False, rows, unreadable, tuple(examples[:EXAMPLES]), status
+        app.name, primary, False, rows, unreadable, tuple(examples[:_EXAMPLES]), status
     )
 
 

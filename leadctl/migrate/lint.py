@@ -25,7 +25,7 @@ SMALL_BYTES = 10 * 10**6
 """A table of this size, indexes included, is read or rewritten in some tens of milliseconds."""
 
 LOSES_DATA = "loses-data"
-OVERWRITES = "overwrites-values"
+_OVERWRITES = "overwrites-values"
 UNPLANNABLE = "unplannable"
 MIXED = "mixed-transaction"
 OF_BIG_TABLES = ("blocking-rewrite", "blocking-scan", "unbatched-write")
@@ -196,7 +196,7 @@ def _rows(loss: Loss) -> str:
 
 def _overwrites(effect: TableEffect, values: Loss) -> LintFinding:
     return LintFinding(
-        OVERWRITES,
+        _OVERWRITES,
         f"It overwrites {values.what} of {effect.table} in {_rows(values)}: the old values "
         f"cannot be computed from the new ones.",
         "Keep the old values in a column of their own, or a backup, as long as needed.",
@@ -278,7 +278,7 @@ def _not_null_says_it(statements: Sequence[PlannedStatement], number: int) -> bo
 
     Version 0.1 wrote both as one statement.
     """
-    if drops_its_proof(statements[number - 1].sql):
+    if _drops_its_proof(statements[number - 1].sql):
         return True
     before, this = (
         Reader(each.sql) for each in (statements[max(number - 2, 0)], statements[number - 1])
@@ -303,7 +303,7 @@ _AT_ONCE = re.compile(
 )
 
 
-def drops_its_proof(sql: str) -> bool:
+def _drops_its_proof(sql: str) -> bool:
     """Whether a statement drops the CHECK that proves its own NOT NULL: then all rows are read."""
     return _AT_ONCE.match(" ".join(sql.split())) is not None
 

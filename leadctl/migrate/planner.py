@@ -47,7 +47,7 @@ _PLAIN = "written for small tables; only a database tells how big they are"
 
 _COPY_TIMEOUT = "60s"
 """How long reading may take what a trial copies: half a thousand tables, on a busy server."""
-LOOK_SECONDS = 5.0
+_LOOK_SECONDS = 5.0
 """How long a look at the catalog, or a count of what is lost, may take."""
 
 
@@ -57,7 +57,7 @@ def looking(target: Target) -> Connection:
     Conditions and expressions of revisions are asked of the rows, and may call what writes.  Raises
     what connecting raises.
     """
-    return connect(target, "plan", rows=True, read_only=True, statement_timeout=LOOK_SECONDS)
+    return connect(target, "plan", rows=True, read_only=True, statement_timeout=_LOOK_SECONDS)
 
 
 class Planner:
@@ -121,7 +121,7 @@ class Planner:
                 why = f"the server refused it: {told(error)}"
             finally:
                 with suppress(psycopg.Error):  # it is lost, which the next statement says
-                    set_session(self._connection, {"statement_timeout": f"{LOOK_SECONDS}s"})
+                    set_session(self._connection, {"statement_timeout": f"{_LOOK_SECONDS}s"})
             yield why
             self._trial = None
 

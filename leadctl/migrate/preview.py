@@ -19,7 +19,7 @@ from leadctl.postgres.connect import Connection, Timeouts, connect
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
 
-NOT_ASKED = "--plan-read was given"
+_NOT_ASKED = "--plan-read was given"
 
 
 def plan(
@@ -48,7 +48,7 @@ def plan(
         pending = history.pending(current, history.goal(to, current))[:steps]
         if connection:
             refuse_missing_extensions(connection, pending)
-        with planner.trying(target, pending) if tried else nullcontext(NOT_ASKED) as not_tried:
+        with planner.trying(target, pending) if tried else nullcontext(_NOT_ASKED) as not_tried:
             revisions = tuple(planner.revision(each) for each in pending)
         return MigrationPlan(
             app.name,

@@ -252,7 +252,7 @@ class Recorder:
     ) -> tuple[str, Any]:
         own = self._own
         if own is None:
-            own = not keeps_record(statement, self._app.version_table)
+            own = not _keeps_record(statement, self._app.version_table)
         if not own:
             if not Reader(statement).accept("SELECT"):
                 self._settle()
@@ -319,7 +319,7 @@ def _only_reads(statement: str) -> bool:
     return reads and _PURE.issuperset(reader.called())
 
 
-def keeps_record(statement: str, version_table: str) -> bool:
+def _keeps_record(statement: str, version_table: str) -> bool:
     """Whether a statement is Alembic's own, about its version table and nothing else."""
     reader = Reader(statement)
     if reader.accept("SELECT"):

@@ -32,7 +32,7 @@ def _fill(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-Missing = Callable[[Connection, str, str, int], str | None]
+_Missing = Callable[[Connection, str, str, int], str | None]
 """What is done where rows of a table have no value for a column: it may give one, or raise."""
 
 
@@ -62,7 +62,7 @@ def filling(target: Target, given: Sequence[str], ask: Ask | None, narrate: Narr
 
 
 def filled(
-    connection: Connection, drafts: Sequence[Draft], given: Sequence[str], missing_value: Missing
+    connection: Connection, drafts: Sequence[Draft], given: Sequence[str], missing_value: _Missing
 ) -> Sequence[Draft]:
     """Add what gives a value to the rows that lack one in a column that becomes required.
 

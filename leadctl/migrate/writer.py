@@ -184,7 +184,7 @@ def compose(
             starts.append(start := end)
         left = without_grants(compare(start, after))
         if not left:
-            drafts = tried_back(made, drafts, starts)
+            drafts = _tried_back(made, drafts, starts)
     if left:
         raise OperationFailed(
             f"The written SQL would not reach the goal. These differences would remain: "
@@ -200,7 +200,7 @@ def _as_set_on(schema: Catalog, made: Catalog) -> Catalog:
     return Catalog({**made.written().without("namespace").objects, **own})
 
 
-def tried_back(made: Scratch, drafts: list[Draft], starts: Sequence[Catalog]) -> list[Draft]:
+def _tried_back(made: Scratch, drafts: list[Draft], starts: Sequence[Catalog]) -> list[Draft]:
     """Return drafts of which each way back leads to its start, or one of which says why not."""
     found = list(drafts)
     for index, draft in reversed(list(enumerate(drafts))):

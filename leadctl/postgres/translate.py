@@ -91,10 +91,10 @@ def connecting(target: "Target") -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
-        raise connection_error(error, target) from None
+        raise _connection_error(error, target) from None
 
 
-def connection_error(error: Exception, target: "Target") -> errors.ConnectionFailed:
+def _connection_error(error: Exception, target: "Target") -> errors.ConnectionFailed:
     """Return the ConnectionFailed that says why the target cannot be reached."""
     text = _one_line(str(error))
     return _by_message(text, target) or errors.ConnectionFailed(

@@ -80,7 +80,7 @@ def scratch_database(
     """
     if drop_database(target, connection, name):
         narrate(f"Removed the database {name}, left by an interrupted run.")
-    with dropped_on_failure(target, name, narrate):
+    with _dropped_on_failure(target, name, narrate):
         create_database(connection, name, properties, narrate)
         _set_for_loading(connection, name, size)
         yield
@@ -98,7 +98,7 @@ def _set_for_loading(connection: Connection, name: str, size: int) -> None:
 
 
 @contextmanager
-def dropped_on_failure(target: Target, name: str, narrate: Narrate) -> Iterator[None]:
+def _dropped_on_failure(target: Target, name: str, narrate: Narrate) -> Iterator[None]:
     """Drop a database if the block fails or is ended; where that cannot be, say what is left.
 
     On a connection of its own, since another may be amidst a statement.  A connection that was

@@ -103,7 +103,7 @@ def restore_dropped(
             if dry_run:
                 tried.cut_off.finish(target.schema, narrate, rows=False)
         if dry_run:
-            return tried.result(rows_in_backup(reader, selection), None)
+            return tried.result(_rows_in_backup(reader, selection), None)
         made = Making(connection, reader, selection, owners=owners)
         keys = ForeignKeys(connection, archive, made.foreign_keys(), selection.names.values())
         with connection.transaction():
@@ -159,7 +159,7 @@ def refuse_what_is_there(connection: Connection, selection: EntrySelection) -> N
             )
 
 
-def rows_in_backup(reader: BackupReader, selection: EntrySelection) -> dict[str, int]:
+def _rows_in_backup(reader: BackupReader, selection: EntrySelection) -> dict[str, int]:
     """Return the tables of a selection that hold rows in the backup, and how many."""
     wanted = set(selection.names.values())
     return {table.name: table.rows for table in reader.manifest.tables if table.parts in wanted}
@@ -231,7 +231,7 @@ class Making:
         """
         path = sql.Identifier(schema).as_string(self._connection)
         set_session(self._connection, {"search_path": path})
-        expected = rows_in_backup(self._reader, self._selection)
+        expected = _rows_in_backup(self._reader, self._selection)
         own, read = set(self._selection.names.values()), dict[str, int]()
         for rows in rows_of(self._reader, list(expected)):
             into = sql.Identifier(*rows.into) if rows.into in own else identifier(rows.table)

@@ -104,7 +104,7 @@ def restore_by_name(
                     f"{relation.qualified} RENAME TO something_else",
                 )
         live = [as_sql[name] for name in names if name in found]
-        gone = [spellings(name, target.schema) for name in names if name not in found]
+        gone = [_spellings(name, target.schema) for name in names if name not in found]
         back = BackAgain((), (), (), (), ())
         if gone:
             back = restore_dropped(
@@ -220,7 +220,7 @@ def _facts(
     for name in names:
         leaves = relations[name].leaves if name in relations else ()
         # What is not there any more is named as it was.
-        asked = [parts_of(leaf.qualified) for leaf in leaves] or spellings(name, schema)
+        asked = [parts_of(leaf.qualified) for leaf in leaves] or _spellings(name, schema)
         tables = [in_backup[each] for each in asked if each in in_backup]
         if not tables:
             raise TableNotInBackup(
@@ -240,7 +240,7 @@ def _as_sql(name: str) -> str:
     return name
 
 
-def spellings(name: str, schema: str) -> list[tuple[str, ...]]:
+def _spellings(name: str, schema: str) -> list[tuple[str, ...]]:
     """Return what a name that somebody typed may stand for: as SQL has it, or as it is."""
     with suppress(ValueError):
         parts = parts_of(name)

@@ -53,7 +53,7 @@ class Models:
 def read(source: Target | Models) -> Schema:
     """Read a schema from a live database or from models."""
     if isinstance(source, Target):
-        return read_database(source)
+        return _read_database(source)
     from leadctl.schema.models import read_models
 
     return read_models(source.app, source.schema)
@@ -73,7 +73,7 @@ def only(schema: Schema, name: str) -> Schema:
     return replace(schema, tables=(table,), enums=enums)
 
 
-def read_database(target: Target) -> Schema:
+def _read_database(target: Target) -> Schema:
     """Read the target's schema in two queries, whatever its size."""
     with connect(
         target, "schema", read_only=True, statement_timeout=_STATEMENT_SECONDS

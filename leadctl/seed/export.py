@@ -29,9 +29,9 @@ from leadctl.postgres.translate import translate
 from leadctl.seed.upsert import ModelRows, natural_key
 from leadctl.text import inert
 
-MASK = "masked"
+_MASK = "masked"
 FORMATS = ("yaml", "json", "csv")
-ROWS_MAX = 10_000
+_ROWS_MAX = 10_000
 """Seed files are read whole, so that more rows are no seed."""
 
 
@@ -123,7 +123,7 @@ def _read(
         func.nullif(column.is_(None), True).label(column.name) if column.name in masked else column
         for column in columns
     ]
-    query = select(*selected).order_by(*table.primary_key.columns).limit(ROWS_MAX + 1)
+    query = select(*selected).order_by(*table.primary_key.columns).limit(_ROWS_MAX + 1)
     if where:
         query = query.where(text(where.replace(":", r"\:")))
     try:
@@ -136,13 +136,13 @@ def _read(
             f"--where {where}: {known.message if known else error.orig}",
             hint="It is an SQL condition on the table's columns.",
         ) from None
-    if len(found) > ROWS_MAX:
+    if len(found) > _ROWS_MAX:
         raise UsageError(
-            f"{table.name} has more than {ROWS_MAX} such rows.", hint="Choose with --where."
+            f"{table.name} has more than {_ROWS_MAX} such rows.", hint="Choose with --where."
         )
     return [
         {
-            name: (f"{MASK}-{number}" if value is not None else None) if name in masked else value
+            name: (f"{_MASK}-{number}" if value is not None else None) if name in masked else value
             for name, value in row.items()
         }
         for number, row in enumerate(found, 1)

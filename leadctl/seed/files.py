@@ -16,7 +16,7 @@ from leadctl.errors import SeedFailed
 
 _ROWS = {".yaml", ".yml", ".json", ".csv"}
 _SQL = ".sql"
-NAME_COLUMN = "_name"
+_NAME_COLUMN = "_name"
 """The column of a row's own name, by which other rows refer to it as `@name`."""
 
 
@@ -77,8 +77,8 @@ class SeedFile:
                         hint="Quote a value that has a comma.",
                     )
                 # An empty field is NULL, as with COPY.
-                values = {key: _field(value) for key, value in row.items() if key != NAME_COLUMN}
-                named = row.get(NAME_COLUMN) or None
+                values = {key: _field(value) for key, value in row.items() if key != _NAME_COLUMN}
+                named = row.get(_NAME_COLUMN) or None
                 yield SeedRow(self.name, self.path.stem, named, values, number)
         except csv.Error as error:
             raise SeedFailed(
@@ -96,8 +96,8 @@ class SeedFile:
                         f"values: {row}.",
                         hint="Write it as {column: value}.",
                     )
-                label = row.get(NAME_COLUMN, name)
-                values = {str(key): value for key, value in row.items() if key != NAME_COLUMN}
+                label = row.get(_NAME_COLUMN, name)
+                values = {str(key): value for key, value in row.items() if key != _NAME_COLUMN}
                 named_so = None if label is None else str(label)
                 yield SeedRow(self.name, str(table), named_so, values, number)
 

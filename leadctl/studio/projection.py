@@ -24,7 +24,7 @@ from leadctl.postgres.connect import Connection
 from leadctl.redact import HIDDEN
 from leadctl.studio.shape import ColumnShape, Fragment, TableShape, build, value
 
-Decode = Callable[[str], str]
+_Decode = Callable[[str], str]
 _UTC = '+00:00"'
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _SECRET = re.compile(
@@ -187,7 +187,7 @@ class Projection:
     """The expression that is selected for a column, and how what it gives becomes what shows."""
 
     expression: Fragment
-    decode: Decode
+    decode: _Decode
 
 
 def as_text(column: ColumnShape, secrets: Secrets, limit: int | None = None) -> Projection:
@@ -232,7 +232,7 @@ def _hexadecimal(column: ColumnShape, limit: int | None) -> Fragment:
     return build("'\\x' OPERATOR(pg_catalog.||) pg_catalog.encode({}, 'hex')", part)
 
 
-def _concealed(secrets: Secrets) -> Decode:
+def _concealed(secrets: Secrets) -> _Decode:
     return str if secrets.revealed else secrets.masking.conceal
 
 

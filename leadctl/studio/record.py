@@ -149,7 +149,7 @@ def _find(session: Session, shape: TableShape, wanted: str) -> tuple[Fragment, s
         hint=f"Look for it with: leadctl studio {shape.name} --where …",
     )
     try:
-        here = at_key(session, shape, wanted)
+        here = _at_key(session, shape, wanted)
         key = _key_of(session.connection, shape, here)
         if key is not None:
             return here, key
@@ -164,7 +164,7 @@ def _find(session: Session, shape: TableShape, wanted: str) -> tuple[Fragment, s
             f"{', …' if len(keys) == _FITTING else ''}.",
             hint="Give more characters of the id.",
         )
-    return at_key(session, shape, keys[0]), keys[0]
+    return _at_key(session, shape, keys[0]), keys[0]
 
 
 def _keys_beginning(session: Session, shape: TableShape, wanted: str) -> list[str]:
@@ -214,7 +214,7 @@ def _followed(
                 )
             key = found
             if other.key:  # its own key leads there, and nobody else's table
-                read, shape, here = [other], other, at_key(session, other, key)
+                read, shape, here = [other], other, _at_key(session, other, key)
         if not names:
             break
     made = Found(session, shape, here, selection)
@@ -222,7 +222,7 @@ def _followed(
     return made
 
 
-def at_key(session: Session, shape: TableShape, key: str) -> Fragment:
+def _at_key(session: Session, shape: TableShape, key: str) -> Fragment:
     """Compose the condition that a key makes.  Raises as `read_record` does."""
     if not shape.key:
         raise NoPrimaryKey(
@@ -393,7 +393,7 @@ def _count(
 
 
 def _key_of(connection: Connection, shape: TableShape, condition: Fragment) -> str | None:
-    """Return the key of the row that a condition finds, as `at_key` reads it."""
+    """Return the key of the row that a condition finds, as `_at_key` reads it."""
     columns = [build("{}::pg_catalog.text", name(column)) for column in shape.key]
     row = _select(connection, shape, columns or [build("''")], condition)
     return None if row is None else join_list([each or "" for each in row])

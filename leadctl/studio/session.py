@@ -24,7 +24,7 @@ from leadctl.progress import Narrate
 from leadctl.studio.projection import Secrets, masking_of, recorded_contexts
 from leadctl.studio.shape import QUERIES, TableShape, build, name, read_shape
 
-DEFAULT_TIMEOUT = 30.0
+_DEFAULT_TIMEOUT = 30.0
 """Seconds that a statement may take."""
 _REVEAL = "studio --reveal"
 _COUNTED_BYTES = 128 * 1024
@@ -45,7 +45,7 @@ class Access:
     target: Target
     app: App
     keyring: Keyring
-    timeout: float = DEFAULT_TIMEOUT
+    timeout: float = _DEFAULT_TIMEOUT
     consent: Consent | None = None
     narrate: Narrate = lambda _: None
 

@@ -170,7 +170,7 @@ def _set_privileges(tenant: Target, owner: str | None, like: str | None, *, whol
             if whole:
                 database = sql.Identifier(tenant.database)
                 connection.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(database, role))
-            return set_grants(connection, tenant.schema, like) if like else 0
+            return _set_grants(connection, tenant.schema, like) if like else 0
         except psycopg.errors.InsufficientPrivilege as error:
             raise InsufficientPrivilege(
                 f"{name} was created, but its privileges are not set: {told(error)}.",
@@ -178,7 +178,7 @@ def _set_privileges(tenant: Target, owner: str | None, like: str | None, *, whol
             ) from None
 
 
-def set_grants(connection: Connection, schema: str, like: str) -> int:
+def _set_grants(connection: Connection, schema: str, like: str) -> int:
     """Grant on a schema, and on what is in it, what is granted on another; return how many.
 
     Raises what psycopg does.

@@ -94,7 +94,7 @@ def rename_tenant(
             set_timeouts(connection, timeouts)
             with connection.transaction():
                 permit(connection, tenant, f"{RENAME} {name}", granted)
-                paths = rename_schema(connection, name, new)
+                paths = _rename_schema(connection, name, new)
                 entry.commit_with(connection, previous=name, paths=len(paths))
         mentions = QUERIES.column(connection, "mentions", name=name)
         if QUERIES.value(connection, "role_of_the_name", name=name):
@@ -106,7 +106,7 @@ def rename_tenant(
     return RenamedTenant(new, name, target.database, tuple(paths), tuple(mentions))
 
 
-def rename_schema(connection: Connection, name: str, new: str) -> list[str]:
+def _rename_schema(connection: Connection, name: str, new: str) -> list[str]:
     """Rename a schema in the caller's transaction, with records and search paths.
 
     Returns whose search paths were changed.  Raises InsufficientPrivilege and SchemaExists.
@@ -142,7 +142,7 @@ def _paths(connection: Connection, name: str, new: str) -> list[_Path]:
     rows = QUERIES.rows(connection, "search_paths")
     of_here = {role for role, here, _ in rows if here}
     for role, here, text in rows:
-        path = parse_path(text)
+        path = _parse_path(text)
         # What is set for every database is another one's, too: so it is set for this one.
         if name not in path or (not here and role in of_here):
             continue
@@ -153,14 +153,14 @@ def _paths(connection: Connection, name: str, new: str) -> list[_Path]:
             whose, what = alter.format(sql.Identifier(role), database), f"role {role}"
         found.append(_Path(what, whose, _written(path, name, new)))
     for routine, text in QUERIES.rows(connection, "paths_of_routines"):
-        path = parse_path(text)
+        path = _parse_path(text)
         if name in path:
             whose = sql.SQL("ROUTINE {}").format(written_by_server(routine))
             found.append(_Path(routine, whose, _written(path, name, new)))
     return found
 
 
-def parse_path(text: str) -> list[str]:
+def _parse_path(text: str) -> list[str]:
     """Return the schemas of a search path as it is written in a setting."""
     return [
         (match["quoted"].replace('""', '"') if match["plain"] is None else match["plain"].lower())

@@ -1,5 +1,6 @@
 """The documents are true: references are what the code says, examples do what they show."""
 
+import ast
 import os
 import re
 import subprocess
@@ -149,6 +150,25 @@ def test_the_drawn_layers_are_the_enforced_ones() -> None:
 
 
 MAPS = ("architecture", "decisions")
+
+
+def test_what_is_public_is_used_by_another_file() -> None:
+    """A function that only its own file calls is private; products and models are a user's, too."""
+    words = {path: set(re.findall(r"\w+", path.read_text()))
+             for folder in ("leadctl", "tests", "migrations", "benchmarks")
+             for path in (ROOT / folder).rglob("*.py")}  # fmt: skip
+    alone = [
+        f"{path}: {node.name}"
+        for path in (ROOT / "leadctl").rglob("*.py")
+        if not path.match("leadctl/products/*/*.py") and "models" not in path.parts
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.FunctionDef)
+        and not node.name.startswith("_")
+        and not any("leaf" in text or "check" in text or "callback" in text
+                    for text in map(ast.unparse, node.decorator_list))
+        and not any(node.name in found for other, found in words.items() if other != path)
+    ]  # fmt: skip
+    assert not alone
 
 
 def test_the_maps_name_files_that_exist() -> None:

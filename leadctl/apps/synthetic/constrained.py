@@ -41,7 +41,7 @@ class PatternPart:
 
 
 @cache
-def parts_of_pattern(pattern: str) -> tuple[PatternPart, ...]:
+def _parts_of_pattern(pattern: str) -> tuple[PatternPart, ...]:
     """Return the parts of a regular expression.  Raises ValueError where it has others."""
     reader = _Reader(pattern)
     alternatives = reader.alternatives()
@@ -136,7 +136,7 @@ class _Reader:
 def pattern_texts(pattern: str, number: int, rng: random.Random) -> list[str]:
     """Return texts that a regular expression describes; none where it cannot be read."""
     try:
-        parts = parts_of_pattern(pattern)
+        parts = _parts_of_pattern(pattern)
     except ValueError:
         return []
     return [_text(parts, rng) for _ in range(number)]
@@ -179,7 +179,7 @@ class Pattern:
 def _alphabets(pattern: str, wanted: int) -> tuple[str, ...]:
     """Return the letters that each place of a text may have, with as many places as are wanted."""
     for more in range(_MORE + 1):
-        places = tuple(_places(parts_of_pattern(pattern), more))
+        places = tuple(_places(_parts_of_pattern(pattern), more))
         if math.prod(map(len, places)) >= wanted:
             break
     return places

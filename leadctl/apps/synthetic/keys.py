@@ -68,7 +68,7 @@ def cuids(rows: Collection[int], by: Scramble, _series: int) -> list[str]:
     ]
 
 
-def uuids(rows: Collection[int], by: Scramble, _series: int) -> list[str]:
+def _uuids(rows: Collection[int], by: Scramble, _series: int) -> list[str]:
     """Return UUIDs of version 4; hyphens are optional, and left out."""
     text = by.blocks(rows, 1).hex()
     return [
@@ -78,13 +78,13 @@ def uuids(rows: Collection[int], by: Scramble, _series: int) -> list[str]:
     ]  # fmt: skip
 
 
-def hexes(rows: Collection[int], by: Scramble, _series: int) -> list[str]:
+def _hexes(rows: Collection[int], by: Scramble, _series: int) -> list[str]:
     """Return 64 hexadecimal digits, as a SHA-256 has."""
     text = by.blocks(rows, 2).hex()
     return [text[start : start + 64] for start in range(0, len(text), 64)]
 
 
-def short_tokens(rows: Collection[int], by: Scramble, series: int) -> list[str]:
+def _short_tokens(rows: Collection[int], by: Scramble, series: int) -> list[str]:
     """Return short texts of ten letters and digits, different in every row and series."""
     high, low = _token_parts()
     mask, shifted, salt = (1 << _TOKEN_BITS) - 1, series << _SERIES_SHIFT, by.salt
@@ -123,9 +123,9 @@ def base36(number: int, length: int) -> str:
 
 FORMS: Mapping[str, Callable[[Collection[int], Scramble, int], list[str]]] = {
     "cuid": cuids,
-    "uuid": uuids,
-    "hex": hexes,
-    "token": short_tokens,
+    "uuid": _uuids,
+    "hex": _hexes,
+    "token": _short_tokens,
     "digits": digits,
     "phone": phones,
 }

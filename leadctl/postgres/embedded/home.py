@@ -16,7 +16,7 @@ from leadctl.files import make_file, trusted, write_whole
 from leadctl.postgres.binaries import Binaries
 
 FOLDER = ".leadctl"
-KEY_FILE = "encryption.key"
+_KEY_FILE = "encryption.key"
 _POINTER = "home"
 _SYSTEM_ROOT = Path("/var/lib/leadctl")
 _SERVER_USERS = ("postgres", "nobody")
@@ -92,7 +92,7 @@ class Home:
     @property
     def key_file(self) -> Path:
         """The encryption key that comes with the embedded server, for development."""
-        return self.folder / KEY_FILE
+        return self.folder / _KEY_FILE
 
     @property
     def programs(self) -> Path:

@@ -174,7 +174,7 @@ def launch(home: Home, folder: Path, libraries: Path | None = None) -> None:
     """Start a server and wait until it accepts connections.  Raises EmbeddedServerFailed."""
     deadline = time.monotonic() + _START_SECONDS
     while True:
-        remove_stale_files(home)
+        _remove_stale_files(home)
         size_before = home.log.stat().st_size if home.log.exists() else 0
         pid = spawn(home, folder, libraries)
         while program(pid) and time.monotonic() < deadline:
@@ -245,7 +245,7 @@ def program(pid: int) -> str:
     return "" if rest.split()[0] == "Z" else name
 
 
-def remove_stale_files(home: Home) -> None:
+def _remove_stale_files(home: Home) -> None:
     """Remove what a killed server left; the caller holds the lock, so nobody else starts one.
 
     PostgreSQL does so itself, unless a process has got the dead server's number.  It still refuses

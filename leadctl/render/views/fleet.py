@@ -55,11 +55,11 @@ def _row(result: FleetReport[Any], each: TargetReport[Any]) -> tuple[Cell | str,
     if each.hint:
         what += f"\n{each.hint}"
     # Alone, so that the command is in one line, from which it can be copied.
-    command = next_command(result, each) if each.state is not TargetState.DONE else ""
+    command = _next_command(result, each) if each.state is not TargetState.DONE else ""
     return each.target, Cell(each.state.value, _STYLES[each.state]), what, command
 
 
-def next_command(result: FleetReport[Any], each: TargetReport[Any]) -> str:
+def _next_command(result: FleetReport[Any], each: TargetReport[Any]) -> str:
     """Return the command to type next for a target that failed, or whose answer is "no"."""
     pattern = "".join(f"[{letter}]" if letter in "*?[" else letter for letter in each.target)
     verb = _NEXT.get(result.verb, result.verb) if each.failure is None else result.verb

@@ -46,9 +46,9 @@ class Condition:
     def asked(self) -> sql.Composed:
         """The condition on columns of a row."""
         if self.base is None:
-            return sql.SQL("({})").format(with_parameters(self.expression))
+            return sql.SQL("({})").format(_with_parameters(self.expression))
         return sql.SQL("(SELECT {} FROM (SELECT {}::{} AS value) AS domain)").format(
-            with_parameters(self.expression),
+            _with_parameters(self.expression),
             escaped(self.columns[0]),
             written_by_server(self.base),
         )
@@ -132,7 +132,7 @@ def _named_in(relation: Relation, expression: str) -> list[str]:
     return [column.name for column in relation.columns if column.name in words]
 
 
-def with_parameters(expression: str) -> sql.SQL:
+def _with_parameters(expression: str) -> sql.SQL:
     """Return SQL that the server wrote as a part of a statement that has parameters."""
     return written_by_server(expression.replace("%", "%%"))
 
@@ -209,7 +209,7 @@ class RowsAsked:
     def solved(self, columns: Sequence[str], rows: list[Row], column: str, value: str) -> list[Row]:
         """Return rows with a column set to what an expression of the others is."""
         query = sql.SQL('SELECT ({})::{}::pg_catalog.text FROM {} ORDER BY "#"').format(
-            with_parameters(value), written_by_server(self._types[column]), self._source(columns)
+            _with_parameters(value), written_by_server(self._types[column]), self._source(columns)
         )
         found = self._try(query, columns, rows)
         if found is None:
@@ -285,7 +285,7 @@ class Exclusion:
     """By column that is a part of the span: how it is written."""
 
 
-def read_exclusion(definition: str, types: Mapping[str, str]) -> Exclusion | None:
+def _read_exclusion(definition: str, types: Mapping[str, str]) -> Exclusion | None:
     """Read an EXCLUDE constraint, as `pg_get_constraintdef` writes it; None where it says more.
 
     `types` are the columns' types.
@@ -347,7 +347,7 @@ def spans_apart(
             *declared
         }:
             continue
-        exclusion = read_exclusion(definition, types)
+        exclusion = _read_exclusion(definition, types)
         if exclusion is None:
             raise CannotInfer(
                 f"The constraint {constraint.name} of {relation.name} cannot be read: "

@@ -110,7 +110,7 @@ def make_plan(connection: Connection, app: App, schema: str, options: BulkOption
         conditions,
         partial(spans_apart, connection, options.calendar),
     )
-    counts = allocate(planned, options.rows, options.scale)
+    counts = _allocate(planned, options.rows, options.scale)
     layout = Layout(
         {
             name: Placement(name, counts[name], table.owner, table.shape.event, table.even)
@@ -157,7 +157,7 @@ def _first_numbers(
     return found
 
 
-def allocate(
+def _allocate(
     tables: Mapping[str, PlannedTable], rows: int, scale: Mapping[str, int]
 ) -> dict[str, int]:
     """Divide `rows` among tables by their shares; `scale` gives some of them a number.

@@ -225,7 +225,7 @@ def value_maker(
     return _of_type(column, kind, rules, made, null)
 
 
-def plain_type(kind: TypeEngine[Any]) -> TypeEngine[Any]:
+def _plain_type(kind: TypeEngine[Any]) -> TypeEngine[Any]:
     """Return the type below decorators; Interval is one over a time, which PostgreSQL ignores."""
     while isinstance(kind, TypeDecorator | DOMAIN) and not isinstance(kind, sa.Interval):
         kind = kind.data_type if isinstance(kind, DOMAIN) else kind.impl_instance
@@ -234,7 +234,7 @@ def plain_type(kind: TypeEngine[Any]) -> TypeEngine[Any]:
 
 def column_type(column: sa.Column[Any], relation: Relation) -> TypeEngine[Any]:
     """Return the type below decorators, and below a domain that the models have a name for only."""
-    kind, live = plain_type(column.type), relation.column(column.name)
+    kind, live = _plain_type(column.type), relation.column(column.name)
     if live is None or not isinstance(kind, UserDefinedType | sa.types.NullType):
         return kind
     known = ischema_names.get(live.base.removesuffix("[]"))
@@ -243,7 +243,7 @@ def column_type(column: sa.Column[Any], relation: Relation) -> TypeEngine[Any]:
     return sa.ARRAY(known()) if live.base.endswith("[]") else known()
 
 
-def is_time(kind: TypeEngine[Any]) -> bool:
+def _is_time(kind: TypeEngine[Any]) -> bool:
     """Whether it is a type of times, or of days."""
     return isinstance(kind, sa.DateTime | sa.Date)
 
@@ -261,7 +261,7 @@ def _of_type(
         return Pick({"t": usual, "f": 1 - usual} | ({None: null} if null else {}), name)
     if isinstance(kind, sa.Numeric | sa.Float | sa.Integer):
         return _number(kind, name, rules, null)
-    if is_time(kind):
+    if _is_time(kind):
         return _time(name, rules, made, null)
     if isinstance(kind, sa.String):
         return _text(name, kind, rules, null)
@@ -315,7 +315,7 @@ def _time(name: str, rules: CheckRules, made: str | None, null: float) -> Maker:
 
 
 def _array(kind: sa.ARRAY[Any]) -> Maker | None:
-    item = plain_type(kind.item_type)
+    item = _plain_type(kind.item_type)
     if isinstance(item, sa.Enum):
         return choice(*(f"{{{value}}}" for value in item.enums))
     if isinstance(item, sa.Integer | sa.Numeric | sa.Float):
@@ -349,7 +349,7 @@ _MADE = ("created", "inserted", "made", "placed", "received", "occurred", "publi
 
 def made_column(table: sa.Table, kinds: Mapping[str, TypeEngine[Any]]) -> str | None:
     """Return the column that says when a row was made, as far as names and types tell."""
-    times = [name for name, kind in kinds.items() if is_time(kind)]
+    times = [name for name, kind in kinds.items() if _is_time(kind)]
     required = [name for name in times if not table.columns[name].nullable]
     for word in _MADE:
         for name in required or times:
