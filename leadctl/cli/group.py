@@ -53,7 +53,7 @@ class LightParam:
         return param.get_runtime_param().coerce(value, param=param, ctx=ctx)
 
 
-def lighten(params: list[Any]) -> list[Any]:
+def _lighten(params: list[Any]) -> list[Any]:
     """Give parameters the light way; one that Typer no longer asks for costs time only."""
     for param in params:
         if getattr(param, "_runtime_param", param) is None and hasattr(param, "get_runtime_param"):
@@ -61,7 +61,7 @@ def lighten(params: list[Any]) -> list[Any]:
     return params
 
 
-def format_parameters(command: Any, ctx: Any, formatter: Any) -> None:
+def _format_parameters(command: Any, ctx: Any, formatter: Any) -> None:
     """Write arguments and options as users know them: without Typer's names of types."""
     for title, kind in (("Arguments", "argument"), ("Options", "option")):
         params = [param for param in command.get_params(ctx) if param.param_type_name == kind]
@@ -80,11 +80,11 @@ class LeadctlCommand(TyperCommand):
 
     def get_params(self, ctx: Any) -> Any:
         """Return the parameters, `--help` among them."""
-        return lighten(super().get_params(ctx))
+        return _lighten(super().get_params(ctx))
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write arguments and options."""
-        format_parameters(self, ctx, formatter)
+        _format_parameters(self, ctx, formatter)
 
 
 class Tree(typer.Typer):
@@ -109,11 +109,11 @@ class LeadctlGroup(TyperGroup):
 
     def get_params(self, ctx: Any) -> Any:
         """Return the parameters, `--help` among them, as light ones."""
-        return lighten(super().get_params(ctx))
+        return _lighten(super().get_params(ctx))
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write arguments, options and subcommands."""
-        format_parameters(self, ctx, formatter)
+        _format_parameters(self, ctx, formatter)
         self.format_commands(ctx, formatter)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
