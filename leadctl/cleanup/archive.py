@@ -32,7 +32,7 @@ from leadctl.cleanup.rules import RuleTable
 from leadctl.cleanup.statements import Statements, deleting
 from leadctl.errors import ArchiveFailed, BackupFolderUnusable
 from leadctl.postgres import exact
-from leadctl.postgres.connect import Connection
+from leadctl.postgres.connect import Connection, as_timeout, set_session
 from leadctl.postgres.queries import identifier
 
 
@@ -55,12 +55,13 @@ class RowArchive:
         self.folder: ArchiveFolder | None = None
 
     def archive_and_delete(
-        self, statements: Statements, values: Mapping[str, Any]
+        self, statements: Statements, values: Mapping[str, Any], seconds: float | None
     ) -> tuple[int, Mapping[int, int]]:
         """Archive and delete, in the caller's transaction, what of the rows is due now.
 
-        Returns how many rows went, and by cascades per table's oid.  `commit` is called after the
-        transaction has committed.  Raises RowsKept where not all of them went.
+        The deletion may take so many seconds; None for no limit.  Returns how many rows went, and
+        by cascades per table's oid.  `commit` is called after the transaction has committed.
+        Raises RowsKept where not all of them went.
         """
         count = sql.SQL("SELECT pg_catalog.count(*) FROM ({}) AS due").format(statements.still_due)
         with exact.as_owner(self._connection, statements.reads_as):
@@ -73,7 +74,10 @@ class RowArchive:
             selects = [self._select(tab, name, tids) for tab, name, tids in rows]
             counted = self._write(statements.cutoff, selects)
         with deleting(self._connection, statements):
+            limit = {"statement_timeout": as_timeout(seconds)}
+            set_session(self._connection, limit, transaction=True)
             deleted = self._connection.execute(statements.delete_rows, values).rowcount
+            set_session(self._connection, {"statement_timeout": "0"}, transaction=True)
         if deleted != expected:
             raise RowsKept
         if self._keeps_below:

@@ -44,6 +44,7 @@ from leadctl.cleanup.statements import Statements, deleting
 from leadctl.postgres import exact
 from leadctl.postgres.connect import (
     Connection,
+    as_timeout,
     pipeline,
     pipelined_transaction,
     set_session,
@@ -53,6 +54,8 @@ from leadctl.postgres.queries import version_of
 LOCK_TIMEOUT = "200ms"
 """Below deadlock_timeout, which is a second: in a deadlock it is we who yield."""
 LOCKED = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
+_LONGEST, _LONGEST_SHARE = 5.0, 0.25
+"""Seconds, and the share of a run's time, that a batch may take if it could be smaller."""
 _TRIES = 20
 _RETRY_SECONDS = 0.2
 _PASSES = 5
@@ -94,24 +97,25 @@ class Deleter:
         self._deleted = QUERIES.get("deleted", version_of(connection))
 
     def send(
-        self, statement: sql.Composed | str, values: Mapping[str, Any]
+        self, statement: sql.Composed | str, values: Mapping[str, Any], seconds: float | None
     ) -> Callable[[], Deleted]:
         """Send a DELETE through the connection's pipeline, in the pipeline's transaction.
 
-        What is returned says what it deleted, once the pipeline has ended.
+        It may take so many seconds; None for no limit.  What is returned says what it deleted, once
+        the pipeline has ended.
         """
         looked = {"oids": list(self._table_of)}
-        before = self._connection.execute(self._deleted, looked)
+        before = self._connection.execute(self._deleted, looked | {"timeout": as_timeout(seconds)})
         own = self._connection.execute(statement, values)
-        after = self._connection.execute(self._deleted, looked)
+        after = self._connection.execute(self._deleted, looked | {"timeout": as_timeout(None)})
         return lambda: self._between(before.fetchall(), own.rowcount, after.fetchall())
 
     def _between(self, before: list[Any], own: int, after: list[Any]) -> Deleted:
         """Return what was deleted between two looks at what the session has deleted."""
         cascaded = Counter[int]()
-        for holder, rows, _, _ in after:
+        for holder, rows, *_ in after:
             cascaded[self._table_of[holder]] += rows
-        for holder, rows, _, _ in before:
+        for holder, rows, *_ in before:
             cascaded[self._table_of[holder]] -= rows
         cascaded[self._table.oid] -= own
         seconds = (after[0][2] - before[0][2]).total_seconds()
@@ -147,6 +151,8 @@ class Batches:
         self._backoff = backoff
         self._done = done
         self._size = BatchSize(WORK if archive is None else ARCHIVE_WORK)
+        self._longest = run.bounds.share_of(_LONGEST_SHARE, _LONGEST)
+        """Seconds after which a batch's deletion is taken back, to be tried with fewer rows."""
         self._waits_for_wal: bool | None = None
         self._has_skipped = False
         self._failures = 0
@@ -229,8 +235,22 @@ class Batches:
         """Delete one batch; return whether it was the last one of the pass.
 
         Where another session holds a lock that is needed, a smaller batch may do without it; where
-        a row is refused, it is known by its ctid then.
+        a row is refused, it is known by its ctid then.  What takes too long is taken back,
+        and tried with fewer rows.
         """
+        began = time.monotonic()
+        try:
+            return self._delete_range_or_locked()
+        except psycopg.errors.QueryCanceled:
+            if self._run.bounds.reached is not None:
+                self._done.stopped = self._run.bounds.reached
+            elif time.monotonic() - began < self._longest:
+                raise  # somebody else cancelled it
+            self._longest *= 2  # what takes long may not be the rows
+            self._size.cut()
+            return False
+
+    def _delete_range_or_locked(self) -> bool:
         if self._order.by_range and not self._holds_rows and not self._keeps_below:
             try:
                 is_last = self._timed(self._delete_range)
@@ -281,7 +301,7 @@ class Batches:
         with pipelined_transaction(self._connection):
             if self._statements.deletes_as is not None:
                 exact.set_role(self._connection, self._statements.deletes_as)
-            deleted_by = self._deleter.send(found.delete, found.values)
+            deleted_by = self._deleter.send(found.delete, found.values, self._seconds(found.size))
             self._order.ask_next(size)
         is_last, deleted = self._order.pass_range(), deleted_by()
         self._count(deleted)
@@ -327,17 +347,30 @@ class Batches:
         values = {**self._statements.values, "rows": tids}
         if self._archive is not None:
             began = time.monotonic()
-            rows, cascaded = self._archive.archive_and_delete(self._statements, values)
+            rows, cascaded = self._archive.archive_and_delete(
+                self._statements, values, self._seconds(len(tids))
+            )
             return Deleted(rows, cascaded, time.monotonic() - began), []
         along = list[tuple[int, str, str]]()
         if self._keeps_below:
             with exact.as_owner(self._connection, self._statements.reads_as):
                 along = lock_all(self._connection, self._statements, values)
         with pipeline(self._connection), deleting(self._connection, self._statements):
-            deleted_by = self._deleter.send(self._statements.delete_rows, values)
+            seconds = self._seconds(len(tids))
+            deleted_by = self._deleter.send(self._statements.delete_rows, values, seconds)
         deleted = deleted_by()
         require_gone(self._connection, along)
         return deleted, [] if deleted.rows == len(tids) else self._still_due(tids)
+
+    def _seconds(self, rows: int) -> float | None:
+        """Return how long the deletion of so many rows may take; None for no limit.
+
+        What cannot be smaller, and is the first of a rule, may take longer: else it never went.
+        """
+        left = self._run.bounds.seconds_left
+        if rows > 1 and not self._sorts:
+            return self._longest if left is None else min(self._longest, left)
+        return left if self._done.rows else None
 
     def _still_due(self, tids: list[str]) -> list[str]:
         return [tid for (tid,) in self._read(self._statements.still_due, rows=tids)]

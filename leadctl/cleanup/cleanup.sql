@@ -100,10 +100,11 @@ SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = ANY (%(oids)s::bigint[]::o
 -- name: deleted
 -- what: How many rows of each relation has this session deleted, its transaction too; when, and by
 --       which transaction?  What cascades and triggers delete is in it.  The server forgets between
---       transactions.
+--       transactions.  Bounds how long each further statement of the transaction may take.
 -- versions: 15-
 SELECT oid, pg_catalog.pg_stat_get_xact_tuples_deleted(oid::oid), pg_catalog.clock_timestamp(),
-       pg_catalog.pg_current_xact_id_if_assigned()::text::bigint
+       pg_catalog.pg_current_xact_id_if_assigned()::text::bigint,
+       pg_catalog.set_config('statement_timeout', %(timeout)s::text, true)
 FROM pg_catalog.unnest(%(oids)s::bigint[]) AS t (oid)
 
 -- name: flush

@@ -48,8 +48,7 @@ class Bounds:
     def request(self, reason: Reason) -> None:
         """Ask the run to stop; a long statement that may be cancelled is."""
         self._requested = reason
-        if self._running is not None:
-            self._running.cancel_safe()
+        self._cancel_running()
 
     @property
     def requested(self) -> Reason | None:
@@ -77,6 +76,12 @@ class Bounds:
             return None
         return max(0.0, self._deadline - time.monotonic())
 
+    def share_of(self, share: float, longest: float) -> float:
+        """Return so many seconds, but no more than a share of the run's time."""
+        if self._deadline is None:
+            return longest
+        return min(longest, share * (self._deadline - self.began))
+
     def at_most(self, rows: int) -> int:
         """Return how many of `rows` the run may still take."""
         return rows if self._rows_left is None else min(rows, self._rows_left)
@@ -90,18 +95,27 @@ class Bounds:
     def enforcing(self, connection: Connection) -> Iterator[None]:
         """Hold the run's time also where a batch, or the server, does not come to an end.
 
-        What runs ten seconds past it is cancelled, and half a minute later the connection is cut.
-        A batch on a slow table is not: a run that cancels its first one never gets on.
+        What only reads is cancelled at once, anything ten seconds past it, and half a minute later
+        the connection is cut.  The first row of a run may take that long: one that is cancelled
+        never gets on.
         """
         left = self.seconds_left
         with ExitStack() as stack:
             if left is not None:
                 stack.enter_context(cut_after(connection, left + _CUT_AFTER))
-                timer = threading.Timer(left + _CANCEL_AFTER, connection.cancel_safe)
-                timer.daemon = True
-                timer.start()
-                stack.callback(timer.cancel)
+                for seconds, cancel in (
+                    (left, self._cancel_running),
+                    (left + _CANCEL_AFTER, connection.cancel_safe),
+                ):
+                    timer = threading.Timer(seconds, cancel)
+                    timer.daemon = True
+                    timer.start()
+                    stack.callback(timer.cancel)
             yield
+
+    def _cancel_running(self) -> None:
+        if self._running is not None:
+            self._running.cancel_safe()
 
     @contextmanager
     def cancelling(self, connection: Connection) -> Iterator[None]:

@@ -95,7 +95,7 @@ class ByAge:
         """Return the next range; None where so many rows have one age, which cannot part them."""
         with exact.as_owner(self._connection, self._reads_as):
             first = self._following or (self._end_of(self._end(self._since, size)), size)
-        until, asked = first
+        (until, asked), self._following = first, None
         if until == self._since:
             return None
         self._until = until
@@ -170,8 +170,10 @@ class ByHeap:
         """Where the next run is to begin; None where this one went through all of the table."""
         return self._since if self._stretches else None
 
-    def next_range(self, size: int) -> Range:
-        """Return the next range, of about so many rows."""
+    def next_range(self, size: int) -> Range | None:
+        """Return the next range, of about so many rows; None where a block has too many."""
+        if size < min(_FEWEST, self._rows_a_block):
+            return None
         return Range(self._delete, self._bounds(size), size)
 
     def ask_next(self, _size: int) -> None:
@@ -285,6 +287,8 @@ _FIRST, _FEWEST, _MOST = 200, 50, 50_000
 """Rows of a batch."""
 _CHANGE = 2.0
 """How many times as large as the one before a batch may be."""
+_CHEAPER = 0.75
+"""Of what a row cost in the batch before, where more rows are worth a longer batch."""
 _QUIET = 0.5
 """Seconds after which nobody is taken to write any more."""
 
@@ -322,6 +326,7 @@ class BatchSize:
         self._way = aim.longest
         self._transaction: int | None = None
         self._quiet = _QUIET  # others are seen while batches grow from the first, which is small
+        self._fewest, self._a_row = _FEWEST, math.inf
         self.rows = _FIRST
         """What the next batch takes."""
 
@@ -338,7 +343,17 @@ class BatchSize:
         # One batch that was slow by chance does not make the next ones small.
         fewest = 0 if was_alone and not self.is_alone else round(self.rows / _CHANGE)
         wanted = max(fewest, min(round(self.rows * _CHANGE), wanted))
-        self.rows = max(_FEWEST, min(_MOST, wanted))
+        if self._fewest < _FEWEST and transaction is not None:
+            before, self._a_row = self._a_row, worked / rows
+            # What takes long may not be the rows: then more of them cost little more.
+            if self._a_row < _CHEAPER * before:
+                self._fewest = min(_FEWEST, 2 * self._fewest)
+        self.rows = max(self._fewest, min(_MOST, wanted))
+
+    def cut(self) -> None:
+        """Begin anew with a row, where a batch took far too long."""
+        self.rows = self._fewest = 1
+        self._a_row = math.inf
 
     @property
     def is_alone(self) -> bool:

@@ -160,8 +160,12 @@ class PastRuns:
     rules: Mapping[str, tuple[PastRun, ...]]
 
     def usual_rows(self, rule: str) -> float | None:
-        """Return how many rows a rule takes usually: the median; None where too few runs say."""
-        rows = [int(run.noted["rows"]) for run in self.rules.get(rule, ()) if run.succeeded]
+        """Return how many rows are due usually: the median; None where too few runs say.
+
+        What a run that was stopped left was due, too.
+        """
+        past = [run.noted for run in self.rules.get(rule, ()) if run.succeeded]
+        rows = [int(noted["rows"]) + int(noted.get("backlog", 0)) for noted in past]
         from statistics import median
 
         return median(rows) if len(rows) >= _ENOUGH else None

@@ -21,7 +21,7 @@ from leadctl.cleanup.statements import statements_of
 from leadctl.errors import ClockSkew, LeadctlError
 from leadctl.journal.guard import Consent, permit
 from leadctl.journal.runs import journaled
-from leadctl.postgres.connect import connect, set_session
+from leadctl.postgres.connect import as_timeout, connect, set_session
 from leadctl.postgres.queries import identifier
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import translate
@@ -164,8 +164,7 @@ def _vacuum_table(run: RunContext, name: str) -> None:
     """Vacuum a table; its file is not truncated, which would need a lock that stops everybody."""
     run.narrate(f"Vacuuming {name}")
     connection = run.connection
-    seconds = run.bounds.seconds_left
-    timeout = "0" if seconds is None else f"{max(1, round(seconds * 1000))}ms"
+    timeout = as_timeout(run.bounds.seconds_left)
     set_session(connection, _VACUUM_PACE | {"statement_timeout": timeout})
     try:
         with run.bounds.cancelling(connection):

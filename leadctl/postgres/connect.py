@@ -252,6 +252,11 @@ def _calls(settings: Mapping[str, str], *, transaction: bool = False) -> sql.Com
     )
 
 
+def as_timeout(seconds: float | None) -> str:
+    """Return a span as a setting has it, a millisecond at least; None is no limit."""
+    return "0" if seconds is None else f"{max(1, round(seconds * 1000))}ms"
+
+
 def set_timeouts(connection: Connection, timeouts: Timeouts) -> None:
     """Bound how long each statement of the session waits for a table's lock, and takes in all."""
     settings = {

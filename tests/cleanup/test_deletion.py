@@ -17,7 +17,7 @@ from tests.leads import due_leads, ids
 def delete(connection: Connection, deleter: Deleter, keys: list[str]) -> Deleted:
     with connection.pipeline():
         deletion = deleter.send(
-            sql.SQL("DELETE FROM leads WHERE id = ANY (%(keys)s)").format(), {"keys": keys}
+            sql.SQL("DELETE FROM leads WHERE id = ANY (%(keys)s)").format(), {"keys": keys}, None
         )
     return deletion()
 

@@ -49,6 +49,21 @@ def test_far_more_than_usual_wants_consent(
     assert float(success[1]) == pytest.approx(float(before))
 
 
+def test_what_runs_that_were_stopped_left_is_usual(filled: Prepared, cli: Cli) -> None:
+    filled.query(
+        "UPDATE leads SET status = 'ARCHIVED' WHERE created_at < now() - interval '140 days'"
+    )
+    filled.query(
+        "INSERT INTO leadctl.run (command, app, schema, run_by, session, session_start, summary)"
+        " SELECT 'cleanup', 'leadconnector', 'public', 'me', 1, now(),"
+        """ '{"rules": {"archived-leads": {"status": "stopped", "rows": 0, "backlog": 1200}}}'"""
+        " FROM generate_series(1, 3)"
+    )
+    due = due_leads(filled)
+    done = cli("cleanup", "--rule", "archived-leads", "-o", "json", url=filled.url)
+    assert (done.code, done.json["rows"]) == (0, len(due)), done.err
+
+
 def test_other_rules_go_on(filled: Prepared, cli: Cli) -> None:
     filled.query("UPDATE leads SET status = 'ARCHIVED', created_at = now() - interval '1 year'")
     outcome = cli("cleanup", "-o", "json", url=filled.url)

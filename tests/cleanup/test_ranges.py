@@ -88,3 +88,16 @@ def test_a_commit_that_grows_with_the_batch_does_not_let_it_grow() -> None:
 def test_rows_have_bounds() -> None:
     assert run(BatchSize(AIM), 1000, others=1, a_row=1.0) == 50
     assert run(BatchSize(AIM), 1, way=0.01, a_row=0.0) == 50_000
+
+
+@pytest.mark.parametrize(("fixed", "a_row", "rows"), [(0.0, 0.05, 2), (2.0, 0.0001, 64)])
+def test_a_batch_that_was_cut_off_is_small_unless_more_rows_cost_little(
+    fixed: float, a_row: float, rows: int
+) -> None:
+    size = BatchSize(AIM)
+    size.cut()
+    assert size.rows == 1
+    for transaction in range(20):
+        worked = fixed + size.rows * a_row
+        size.took(size.rows, worked, worked, transaction)
+    assert min(rows, 50) <= size.rows <= rows

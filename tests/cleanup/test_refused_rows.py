@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from tests.conftest import Cli, Prepared
-from tests.leads import due_leads, ids, scatter
+from tests.leads import due_leads, ids, scatter, slow
 from tests.processes import run
 
 RULE = ("cleanup", "--rule", "archived-leads", "-o", "json")
@@ -334,6 +334,21 @@ def test_the_time_of_a_run_holds_within_a_batch(filled: Prepared) -> None:
     assert done.returncode == 0, done.stderr
     assert time.monotonic() - began < 30
     assert json.loads(done.stdout)["stopped"] == "max_seconds"
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("archived", [False, True])
+def test_a_run_on_slow_rows_keeps_its_time_and_gets_on(
+    filled: Prepared, cli: Cli, tmp_path: Path, *, archived: bool
+) -> None:
+    """A batch as large as the first ones are would take 20 s."""
+    slow(filled, 0.1)
+    due = due_leads(filled)
+    options = ("--archive", str(tmp_path)) if archived else ()
+    done = cli(*RULE, "--max-seconds", "4", *options, url=filled.url)
+    assert done.json["stopped"] == "max_seconds"
+    assert done.json["seconds"] < 10
+    assert done.json["rows"] == len(due) - len(due_leads(filled)) > 0
 
 
 def test_people_and_prometheus_are_told(filled: Prepared, cli: Cli, tmp_path: Path) -> None:
