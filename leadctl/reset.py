@@ -10,7 +10,7 @@ from leadctl.apps.registry import App
 from leadctl.catalog.relations import read_named
 from leadctl.crypto import Keyring
 from leadctl.errors import DependentObjects, UnknownDatabase
-from leadctl.journal import state
+from leadctl.journal import records, state
 from leadctl.journal.guard import Consent, permit, protection
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
@@ -146,13 +146,13 @@ def _drop(connection: Connection, target: Target, app: App, own: list[str]) -> N
     tables = [key.removeprefix("table ") for key in own if key.startswith("table ")]
     # One statement for all tables: those that refer to each other go together.
     drops = [sql.SQL("DROP TABLE IF EXISTS {}").format(_listed(tables))] if tables else []
-    if state.current_revisions(connection, target.schema, app.version_table) is not None:
+    if records.current_revisions(connection, target.schema, app.version_table) is not None:
         versions = app.version_table.within(target.schema)
         drops.append(sql.SQL("DROP TABLE IF EXISTS {}").format(versions))
     drops += [_drop_one(connection, key) for key in own if not key.startswith("table ")]
     _execute_in_any_order(connection, drops)
     if state.is_there(connection):
-        state.forget_app(connection, app=app.name, schema=target.schema)
+        records.forget_app(connection, app=app.name, schema=target.schema)
         forget_files(connection, target, app)
 
 

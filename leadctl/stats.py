@@ -13,7 +13,7 @@ from leadctl.apps.registry import App, load_reports
 from leadctl.apps.reports import AppReports, Chart, Report
 from leadctl.catalog.relations import Relation, read_schema
 from leadctl.errors import LeadctlError, StatementFailed, UnknownReport, UnknownUser
-from leadctl.journal.state import VERSION_TABLE
+from leadctl.journal.records import VERSION_TABLE
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect, set_session
 from leadctl.postgres.exact import Authored, authored

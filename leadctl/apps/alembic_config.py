@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from leadctl.errors import MigrationsInvalid
 from leadctl.files import package_folder, trusted
-from leadctl.journal.state import VersionTable
+from leadctl.journal.records import VersionTable
 
 if TYPE_CHECKING:
     import configparser

@@ -35,7 +35,7 @@ from sqlalchemy.pool import StaticPool
 from leadctl.apps.alembic_config import AlembicConfig, VersionLocations
 from leadctl.apps.loading import make_importable, user_code
 from leadctl.errors import EnvironmentNotRun, LeadctlError
-from leadctl.journal.state import VersionTable
+from leadctl.journal.records import VersionTable
 
 _DRIVER = "postgresql+psycopg"
 _NEUTRAL = ("driver://", "")

@@ -31,7 +31,7 @@ from leadctl.errors import (
     NoProject,
     UnknownApp,
 )
-from leadctl.journal.state import VERSION_TABLE, VersionTable
+from leadctl.journal.records import VERSION_TABLE, VersionTable
 from leadctl.settings import AppConfig, Settings
 from leadctl.settings.load import declared_apps
 from leadctl.settings.model import DEFAULT_APP

@@ -21,7 +21,7 @@ from leadctl.backup.snapshot import LeftOutTables, Snapshot, exported, left_out,
 from leadctl.backup.storage import BackupFolder, NewBackup, new_id
 from leadctl.backup.stream import Label, PackedFile, pack
 from leadctl.errors import BackupFailed, HookFailed, LeadctlError
-from leadctl.journal.state import VERSION_TABLE, VersionTable
+from leadctl.journal.records import VERSION_TABLE, VersionTable
 from leadctl.postgres.binaries import Binaries, dump_programs
 from leadctl.postgres.client import ClientProgram, running
 from leadctl.postgres.target import Target

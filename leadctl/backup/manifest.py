@@ -15,7 +15,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from leadctl.backup.stream import PackedFile
 from leadctl.errors import BackupDamaged
-from leadctl.journal.state import VersionTable
+from leadctl.journal.records import VersionTable
 from leadctl.postgres.queries import parts_of
 
 _T = TypeVar("_T")

@@ -22,8 +22,8 @@ from leadctl.errors import (
     TooManyConnections,
     UnknownTable,
 )
-from leadctl.journal import state
-from leadctl.journal.state import VERSION_TABLE, VersionTable
+from leadctl.journal import records, state
+from leadctl.journal.records import VERSION_TABLE, VersionTable
 from leadctl.keys.encrypted_values import EncryptedTable, count_values
 from leadctl.postgres.connect import Connection, connect, set_session
 from leadctl.postgres.queries import beside, identifier, parts_of, version_of
@@ -88,7 +88,7 @@ class Snapshot:
         """
         connection = self.connection
         excluded = {*left_out.tables, *left_out.data}
-        applied = state.applied_revisions(connection, schema)
+        applied = records.applied_revisions(connection, schema)
         identity = state.read_identity(connection)
         app = applied[-1].app if applied else None
         return {
@@ -273,7 +273,7 @@ def revision(
     connection: Connection, schema: str, version_table: VersionTable = VERSION_TABLE
 ) -> str | None:
     """Return the revision that a schema is at, as Alembic's table has it."""
-    revisions = state.current_revisions(connection, schema, version_table)
+    revisions = records.current_revisions(connection, schema, version_table)
     return ", ".join(revisions) if revisions else None
 
 
@@ -324,7 +324,7 @@ def _keys(
 
     Tables whose rows are left out need none.
     """
-    recorded = state.fingerprint(connection, app, schema) or {}
+    recorded = records.fingerprint(connection, app, schema) or {}
     contexts: dict[str, dict[str, str]] = {}
     for name, context in recorded.get("encrypted", {}).items():
         table, _, column = name.rpartition(".")

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from psycopg import sql
 
-from leadctl.journal.state import VERSION_TABLE
+from leadctl.journal.records import VERSION_TABLE
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import beside, version_of

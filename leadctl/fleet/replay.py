@@ -21,7 +21,7 @@ from leadctl.apps.registry import App
 from leadctl.catalog.definitions import read_names
 from leadctl.fleet.scripts import RevisionScript
 from leadctl.fleet.standings import QUERIES, Standing, standings_on
-from leadctl.journal import state
+from leadctl.journal import records, state
 from leadctl.journal.guard import Consent, protection
 from leadctl.journal.lock import lock_key
 from leadctl.journal.runs import beginning
@@ -380,7 +380,7 @@ class _Going:
         self._current = (self._current - gone) | {revision.id}
         statements = []
         if not self._has_table:
-            room = max(state.ROOM_FOR_IDS, *(len(each.revision.id) for each in self._scripts))
+            room = max(records.ROOM_FOR_IDS, *(len(each.revision.id) for each in self._scripts))
             made = sql.SQL(
                 "CREATE TABLE {} (version_num varchar({}) NOT NULL, CONSTRAINT {} PRIMARY KEY"
                 " (version_num))"

@@ -14,8 +14,8 @@ import psycopg
 
 from leadctl.apps.registry import App
 from leadctl.errors import LeadctlError
-from leadctl.journal import state
-from leadctl.journal.state import AppliedRevision
+from leadctl.journal import records, state
+from leadctl.journal.records import AppliedRevision
 from leadctl.migrate.integrity import missing_revisions
 from leadctl.migrate.revisions import History
 from leadctl.postgres.connect import Connection, connect, set_session
@@ -103,7 +103,7 @@ def standings_on(connection: Connection, schemas: Sequence[str], app: App) -> li
         state.check_version(connection)
         for schema, *values in QUERIES.rows(connection, "recorded", schemas=list(schemas)):
             recorded[schema].append(AppliedRevision(*values))
-    current = state.revisions_of_schemas(connection, schemas, app.version_table)
+    current = records.revisions_of_schemas(connection, schemas, app.version_table)
     return [
         Standing(found.revisions, tuple(recorded[schema]), True, found.reader is None)
         if (found := current.get(schema))

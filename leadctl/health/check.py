@@ -29,7 +29,7 @@ from leadctl.inspect.run import (
     reports,
     server_facts,
 )
-from leadctl.journal import state
+from leadctl.journal import records, state
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import beside, version_of
@@ -239,12 +239,13 @@ class Facts:
     @cached_property
     def current(self) -> list[str] | None:
         """The revisions that the schema is at; None where it was never migrated."""
-        return state.current_revisions(self.connection, self.target.schema, self.app.version_table)
+        version_table = self.app.version_table
+        return records.current_revisions(self.connection, self.target.schema, version_table)
 
     @cached_property
     def fingerprint(self) -> Mapping[str, Any] | None:
         """What the schema should look like, as recorded."""
-        found = state.fingerprint_after(
+        found = records.fingerprint_after(
             self.connection, self.app.name, self.target.schema, self.current or []
         )
         return found.content if found else None

@@ -27,7 +27,7 @@ from leadctl.health.check import (
     tables_of,
     warning,
 )
-from leadctl.journal import state
+from leadctl.journal import records
 from leadctl.migrate.revision import RevisionState
 from leadctl.migrate.revisions import read_history
 from leadctl.migrate.status import status_of
@@ -123,7 +123,7 @@ def migrations(facts: Facts) -> Evidence:
         raise Skip(f"{known}; name an app with --app")
     history = read_history(facts.app.versions, whole=False)
     current = facts.current or []
-    everything = state.applied_revisions(facts.connection, facts.target.schema)
+    everything = records.applied_revisions(facts.connection, facts.target.schema)
     recorded = [entry for entry in everything if entry.app == facts.app.name]
     states: dict[RevisionState, list[str]] = {each: [] for each in RevisionState}
     found = status_of(facts.target, facts.app, history, current, recorded)

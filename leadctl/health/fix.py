@@ -20,7 +20,7 @@ from leadctl.errors import NotConfirmed, OperationFailed
 from leadctl.health.check import QUERIES, FixResult
 from leadctl.health.database import missing_recorded
 from leadctl.inspect.run import ask, find, server_facts
-from leadctl.journal import state
+from leadctl.journal import records, state
 from leadctl.journal.guard import Consent
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
@@ -195,7 +195,7 @@ def _drop_invalid_indexes(connection: Connection, target: Target, app: App) -> I
 
 
 def _build_recorded_indexes(connection: Connection, target: Target, app: App) -> Iterator[Fix]:
-    recorded = state.fingerprint(connection, app.name, target.schema, app.version_table) or {}
+    recorded = records.fingerprint(connection, app.name, target.schema, app.version_table) or {}
     missing = missing_recorded(connection, target.schema, app.schemas, recorded)
     for table, definition in missing:
         concurrently = definition.replace(" INDEX ", " INDEX CONCURRENTLY ", 1)

@@ -32,8 +32,8 @@ from leadctl.init.discovery import (
     prisma_migrations,
 )
 from leadctl.init.project_files import EncryptedGuess, secret_columns
-from leadctl.journal import state
-from leadctl.journal.state import VERSION_TABLE, AppliedRevision
+from leadctl.journal import records
+from leadctl.journal.records import VERSION_TABLE, AppliedRevision
 from leadctl.migrate.ddl.autodetector import changes
 from leadctl.migrate.ddl.steps import Phase, Step, plain
 from leadctl.migrate.schema_sources import desired_schema
@@ -153,10 +153,10 @@ def earlier_baseline(connection: Connection, target: Target) -> AppliedRevision 
     It is a record and nothing else, so that init may begin again.  Raises AlreadyDeclared where
     there is any other history of Alembic's or leadctl's.
     """
-    current = state.current_revisions(connection, target.schema)
+    current = records.current_revisions(connection, target.schema)
     if current is None:
         return None
-    recorded = state.applied_revisions(connection, target.schema)
+    recorded = records.applied_revisions(connection, target.schema)
     if not recorded:
         raise AlreadyDeclared(
             f"The schema {target.schema} of {target.database} has a history of Alembic's: "

@@ -35,7 +35,7 @@ from leadctl.init.project_files import (
     old_rows,
     seed_files_of,
 )
-from leadctl.journal import state
+from leadctl.journal import records
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
 from leadctl.migrate import writer
@@ -274,11 +274,11 @@ def _record(
     ):
         replaced = earlier_baseline(connection, target)
         if replaced:
-            state.forget_app(connection, app=replaced.app, schema=schema)
+            records.forget_app(connection, app=replaced.app, schema=schema)
         made = sorted(read_names(connection, schema, existing.ignored))
-        state.write_current(connection, schema, [revision.id], app.version_table)
-        record = state.RevisionRecord(revision.id, revision.checksum, "", 0, made)
-        state.record_migration(connection, app=app.name, schema=schema, record=record)
+        records.write_current(connection, schema, [revision.id], app.version_table)
+        record = records.RevisionRecord(revision.id, revision.checksum, "", 0, made)
+        records.record_migration(connection, app=app.name, schema=schema, record=record)
         record_fingerprint(connection, app, schema, [revision.id], facts)
         entry.note(baseline=revision.id, objects=len(made))
     return revision.id

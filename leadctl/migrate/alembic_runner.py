@@ -16,7 +16,7 @@ from sqlalchemy import String
 from leadctl.apps.loading import user_code
 from leadctl.apps.metadata import known_metadata
 from leadctl.apps.registry import App, builtin_migrations
-from leadctl.journal.state import ROOM_FOR_IDS, make_room_for_ids
+from leadctl.journal.records import ROOM_FOR_IDS, make_room_for_ids
 from leadctl.migrate.revision import Revision
 from leadctl.migrate.revisions import History
 from leadctl.postgres.connect import Connection

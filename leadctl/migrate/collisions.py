@@ -13,7 +13,7 @@ from pathlib import Path
 from leadctl.apps.registry import App
 from leadctl.errors import CollidingRevisions, ConnectionFailed, UsageError
 from leadctl.files import write_whole
-from leadctl.journal import state
+from leadctl.journal import records
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
 from leadctl.migrate.integrity import read_current, refuse_other_apps
@@ -68,12 +68,12 @@ def settle_collisions(
             current = read_current(session, target, app)
             now = {each.was: each.revision for each in moved}
             heads = [now.get(each, each) for each in current]
-            state.write_current(session, target.schema, heads, app.version_table)
+            records.write_current(session, target.schema, heads, app.version_table)
             checksums = {each.id: each.checksum for each in read_files(app.versions)}
             for each in moved:
                 place = {"app": app.name, "schema": target.schema, "revision": each.was}
                 checksum = checksums[each.revision]
-                state.renumber(session, **place, now=each.revision, checksum=checksum)
+                records.renumber(session, **place, now=each.revision, checksum=checksum)
             entry.note(renumbered={was: new for was, new in now.items() if was != new})
     return tuple(each for each in done if each.was != each.revision)
 

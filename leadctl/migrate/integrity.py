@@ -13,8 +13,8 @@ from leadctl.errors import (
     RevisionMissing,
     SchemaTaken,
 )
-from leadctl.journal import state
-from leadctl.journal.state import AppliedRevision
+from leadctl.journal import records
+from leadctl.journal.records import AppliedRevision
 from leadctl.migrate.revision import Revision
 from leadctl.migrate.revision_files import with_id
 from leadctl.migrate.revisions import History, read_history
@@ -46,7 +46,7 @@ def read_applied(
     Raises SchemaTaken for a schema that another app was migrated into.
     """
     recorded = refuse_other_apps(connection, target, app)
-    return state.current_revisions(connection, target.schema, app.version_table) or [], recorded
+    return records.current_revisions(connection, target.schema, app.version_table) or [], recorded
 
 
 def refuse_other_apps(connection: Connection, target: Target, app: App) -> list[AppliedRevision]:
@@ -54,7 +54,7 @@ def refuse_other_apps(connection: Connection, target: Target, app: App) -> list[
 
     Raises SchemaTaken for a schema that another app was migrated into.
     """
-    recorded = state.applied_revisions(connection, target.schema)
+    recorded = records.applied_revisions(connection, target.schema)
     others = sorted({each.app for each in recorded} - {app.name})
     if others:
         tables = exact.execute(
@@ -286,7 +286,7 @@ def _difference(
     """Say the first statement in which a file differs from what was applied of it."""
     from leadctl.migrate.script import Scripts  # loads Alembic
 
-    applied = state.applied_sql(
+    applied = records.applied_sql(
         connection, app=app.name, schema=target.schema, revision=revision.id
     )
     try:

@@ -8,7 +8,7 @@ from psycopg import sql
 
 from leadctl.apps.registry import App
 from leadctl.errors import ConnectionFailed, UnknownDatabase
-from leadctl.journal import state
+from leadctl.journal import records
 from leadctl.migrate.integrity import open_history, read_verified, refuse_missing_extensions
 from leadctl.migrate.lint import find_squawk
 from leadctl.migrate.plan import LintedRevision, LintResult, MigrationPlan
@@ -93,7 +93,7 @@ def script(
         f"SET lock_timeout TO '{round(timeouts.lock_timeout * 1000)}ms';",
     ]
     longest = max((len(each.id) for each in pending), default=0)
-    if current and longest > state.ROOM_FOR_IDS:
+    if current and longest > records.ROOM_FOR_IDS:
         widen = sql.SQL("ALTER TABLE {} ALTER COLUMN version_num TYPE varchar({});").format(
             app.version_table.within(target.schema), longest
         )
@@ -133,7 +133,7 @@ def lint(
     with connection or nullcontext():
         if connection and target:
             schema, database = target.schema, target.database
-            current = state.current_revisions(connection, schema, app.version_table) or []
+            current = records.current_revisions(connection, schema, app.version_table) or []
             chosen = chosen or history.pending(current)
         else:
             chosen = chosen or history.revisions

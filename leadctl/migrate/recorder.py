@@ -22,7 +22,7 @@ from leadctl.apps.metadata import known_metadata
 from leadctl.apps.registry import App, load_object
 from leadctl.catalog.definitions import READS, read_catalog, read_names
 from leadctl.errors import ConnectionFailed, RevisionFailed, RevisionMixed
-from leadctl.journal import state
+from leadctl.journal import records
 from leadctl.migrate.concurrently import ConcurrentBuild, is_concurrent
 from leadctl.migrate.revision import Revision
 from leadctl.migrate.revisions import History
@@ -200,16 +200,16 @@ class Recorder:
         place = {"app": self._app.name, "schema": self._schema}
         if step.is_upgrade:
             revision = self._history.get(step.up_revision_id)
-            record = state.RevisionRecord(
+            record = records.RevisionRecord(
                 revision=revision.id,
                 checksum=revision.checksum,
                 sql=";\n".join(self._statements),
                 duration_ms=round((time.perf_counter() - self._started) * 1000),
                 made=sorted(self._read_names() - self._names),
             )
-            state.record_migration(self.driver, **place, record=record)
+            records.record_migration(self.driver, **place, record=record)
         else:
-            state.forget_migration(self.driver, **place, revision=step.up_revision_id)
+            records.forget_migration(self.driver, **place, revision=step.up_revision_id)
         if self.is_last:
             self.record_fingerprint(step.destination_revision_ids)
         self.begin()
@@ -232,7 +232,7 @@ class Recorder:
         """Record the fingerprint of where a run stopped: its last revision did not come to it."""
         self._guarded = None
         with suppress(DBAPIError, psycopg.Error):
-            current = state.current_revisions(self.driver, self._schema, self._app.version_table)
+            current = records.current_revisions(self.driver, self._schema, self._app.version_table)
             self.record_fingerprint(current or [])
             self.driver.commit()
 
@@ -349,7 +349,7 @@ def record_fingerprint(
     own = own_objects(connection, app, schema)
     content = {"reads": READS, "objects": objects, "own": own, **facts}
     for revision in revisions:
-        state.record_fingerprint(
+        records.record_fingerprint(
             connection, app=app.name, schema=schema, revision=revision, content=content
         )
 
@@ -360,8 +360,8 @@ def own_objects(connection: Connection, app: App, schema: str) -> list[str]:
     Where nothing was recorded, by an older history or another tool, it is what the models name.
     """
     existing = read_names(connection, schema, [app.version_table], app.schemas)
-    made = state.made_by(connection, app.name, schema)
-    if not made and state.current_revisions(connection, schema, app.version_table):
+    made = records.made_by(connection, app.name, schema)
+    if not made and records.current_revisions(connection, schema, app.version_table):
         made = named_by_models(app)
     return sorted(made & existing)
 

@@ -10,10 +10,10 @@ from enum import Enum
 from leadctl.apps.registry import App
 from leadctl.catalog.definitions import read_names
 from leadctl.errors import OperationFailed
-from leadctl.journal import state
+from leadctl.journal import records
 from leadctl.journal.lock import schema_lock
+from leadctl.journal.records import AppliedRevision
 from leadctl.journal.runs import journaled
-from leadctl.journal.state import AppliedRevision
 from leadctl.migrate.diff import compare_with_record
 from leadctl.migrate.integrity import missing_revisions, open_history, read_current, read_verified
 from leadctl.migrate.recorder import named_by_models, record_fingerprint, recorded_facts
@@ -147,7 +147,7 @@ class _Correction:
 
     @property
     def _recorded(self) -> list[AppliedRevision]:
-        return state.applied_revisions(self.connection, self.target.schema)
+        return records.applied_revisions(self.connection, self.target.schema)
 
     def lacks(self, name: str) -> bool:
         """Whether the database has a revision that the folder does not have."""
@@ -163,7 +163,7 @@ class _Correction:
         recorded = [each for each in self._recorded if each.revision == revision.id]
         if not recorded or revision.is_recorded_as(recorded[0].checksum):
             return []
-        state.accept_edit(self.connection, **place, checksum=revision.checksum)
+        records.accept_edit(self.connection, **place, checksum=revision.checksum)
         return [revision.id]
 
     def apply(self, revision: Revision) -> list[str]:
@@ -184,14 +184,15 @@ class _Correction:
         """
         schema, last = self.target.schema, revisions[-1]
         version_table = self.app.version_table
-        state.write_current(self.connection, schema, [*others, last.id], version_table)
+        records.write_current(self.connection, schema, [*others, last.id], version_table)
         names = read_names(self.connection, schema, [version_table], self.app.schemas)
-        own = names.intersection(made) - state.made_by(self.connection, self.app.name, schema)
+        own = names.intersection(made) - records.made_by(self.connection, self.app.name, schema)
         for each in revisions:
-            record = state.RevisionRecord(
+            record = records.RevisionRecord(
                 each.id, each.checksum, "", 0, sorted(own) if each is last else []
             )
-            state.record_migration(self.connection, app=self.app.name, schema=schema, record=record)
+            place = {"app": self.app.name, "schema": schema}
+            records.record_migration(self.connection, **place, record=record)
         facts = recorded_facts(self.app)
         record_fingerprint(self.connection, self.app, schema, [last.id], facts)
 
@@ -207,8 +208,8 @@ class _Correction:
         others = [each for each in self.current if each != revision.id]
         below = [each for each in revision.down if each not in self.history.ancestors(others)]
         schema = self.target.schema
-        state.write_current(self.connection, schema, [*others, *below], self.app.version_table)
-        state.forget_migration(
+        records.write_current(self.connection, schema, [*others, *below], self.app.version_table)
+        records.forget_migration(
             self.connection, app=self.app.name, schema=schema, revision=revision.id
         )
         return [revision.id]
@@ -230,6 +231,7 @@ class _Correction:
                     f"The revision before {name} is not recorded in {self.target.database}.",
                     hint="Record the current revision with: leadctl migrate resolve --applied REV",
                 )
-            state.write_current(self.connection, schema, [*others, *below], self.app.version_table)
-        state.forget_migration(self.connection, app=self.app.name, schema=schema, revision=name)
+            now = [*others, *below]
+            records.write_current(self.connection, schema, now, self.app.version_table)
+        records.forget_migration(self.connection, app=self.app.name, schema=schema, revision=name)
         return [name]

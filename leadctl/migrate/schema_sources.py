@@ -18,7 +18,7 @@ from leadctl.catalog.definitions import (
     whole,
     with_uses,
 )
-from leadctl.journal import state
+from leadctl.journal import records
 from leadctl.migrate.compare_hooks import as_env_compares
 from leadctl.migrate.ddl.steps import plain
 from leadctl.migrate.include_hooks import left_out_by_hooks, tables_left_out
@@ -103,7 +103,7 @@ def database_schema(connection: Connection, target: Target, app: App) -> Catalog
 
 def recorded_schema(connection: Connection, target: Target, app: App) -> RecordedSchema | None:
     """Return what was recorded after the revision that the database is at, if anything was."""
-    found = state.read_fingerprint(connection, app.name, target.schema, app.version_table)
+    found = records.read_fingerprint(connection, app.name, target.schema, app.version_table)
     if found is None:
         return None
     own = frozenset(found.content.get("own", ()))

@@ -7,9 +7,9 @@ from datetime import datetime
 
 from leadctl.apps.registry import App
 from leadctl.errors import MigrationsInvalid, UnknownDatabase
-from leadctl.journal import state
+from leadctl.journal import records
+from leadctl.journal.records import AppliedRevision
 from leadctl.journal.runs import last_attempt
-from leadctl.journal.state import AppliedRevision
 from leadctl.migrate.integrity import missing_revisions, read_applied
 from leadctl.migrate.revision import RevisionState
 from leadctl.migrate.revisions import History, read_history
@@ -112,18 +112,18 @@ def _merge(
     recorded: Sequence[AppliedRevision],
     stopped_in: str | None,
 ) -> list[RevisionStatus]:
-    records = {record.revision: record for record in recorded}
+    by_id = {record.revision: record for record in recorded}
     known_heads = [revision for revision in current if revision in history]
     applied = history.ancestors(known_heads)
     missing = missing_revisions(history, current, recorded)
     if missing:
-        applied |= records.keys()  # what a missing revision follows cannot be read from the folder
+        applied |= by_id.keys()  # what a missing revision follows cannot be read from the folder
     else:
         history.refuse_gaps()
-    unrecorded = not records.keys() >= set(missing)
+    unrecorded = not by_id.keys() >= set(missing)
     merged = []
     for revision in history.revisions:
-        record = records.get(revision.id)
+        record = by_id.get(revision.id)
         if revision.id not in applied:
             found = RevisionState.PENDING
             if revision.id == stopped_in:
@@ -136,8 +136,8 @@ def _merge(
             found = RevisionState.APPLIED
         merged.append(_status(revision.id, revision.message, found, record))
     for name in missing:
-        found = RevisionState.MISSING if name in records else RevisionState.UNKNOWN
-        merged.append(_status(name, "", found, records.get(name)))
+        found = RevisionState.MISSING if name in by_id else RevisionState.UNKNOWN
+        merged.append(_status(name, "", found, by_id.get(name)))
     return merged
 
 
@@ -162,7 +162,7 @@ def history(target: Target, app: App) -> MigrationHistory:
         folder = read_history(app.versions, whole=False)
         messages = {each.id: each.message for each in folder.revisions}
     with connect(target, "history", read_only=True) as connection:
-        recorded = state.applied_revisions(connection, target.schema)
+        recorded = records.applied_revisions(connection, target.schema)
     return MigrationHistory(
         app=app.name,
         database=target.database,

@@ -12,7 +12,7 @@ nowhere else does text become SQL, and a test looks for every other place.
 
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -210,9 +210,12 @@ def version_of(connection: "Connection") -> int:
     return version
 
 
+_file = cache(Queries)
+
+
 def beside(module: str, name: str) -> Queries:
     """Return the blocks of the file `name` in the folder of a module, which passes `__file__`."""
-    return Queries(Path(module).with_name(name))
+    return _file(Path(module).with_name(name))
 
 
 def _query(header: re.Match[str], text: str) -> Query:

@@ -6,7 +6,7 @@ from graphlib import CycleError, TopologicalSorter
 from psycopg import sql
 
 from leadctl.catalog.relations import read_named
-from leadctl.journal import state
+from leadctl.journal import records
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import parts_of, written_by_server
 from leadctl.progress import Narrate
@@ -14,7 +14,7 @@ from leadctl.progress import Narrate
 
 def recorded_columns(connection: Connection, app: str, schema: str) -> frozenset[tuple[str, ...]]:
     """Return the columns that the app's revisions made, as (schema, table, column)."""
-    recorded = state.fingerprint(connection, app, schema) or {}
+    recorded = records.fingerprint(connection, app, schema) or {}
     names = (key.partition(" ") for key in recorded.get("objects", {}))
     found = (parts_of(name) for kind, _, name in names if kind == "column")
     return frozenset(parts if len(parts) > 2 else (schema, *parts) for parts in found)

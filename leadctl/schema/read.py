@@ -11,7 +11,7 @@ from leadctl.catalog import facets
 from leadctl.catalog.facets import Reference
 from leadctl.catalog.relations import Relation, read_schema
 from leadctl.errors import OperationFailed, UnknownTable
-from leadctl.journal.state import VERSION_TABLE
+from leadctl.journal.records import VERSION_TABLE
 from leadctl.postgres.binaries import client_program
 from leadctl.postgres.client import client_environment
 from leadctl.postgres.connect import connect

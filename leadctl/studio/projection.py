@@ -19,7 +19,7 @@ from leadctl.apps.registry import App
 from leadctl.crypto import Keyring, decrypt
 from leadctl.crypto.cipher import FORM, VERSION
 from leadctl.errors import DecryptionFailed, LeadctlError, ModelsNotImportable, NotEncrypted
-from leadctl.journal import state
+from leadctl.journal import records
 from leadctl.postgres.connect import Connection
 from leadctl.redact import HIDDEN
 from leadctl.studio.shape import ColumnShape, Fragment, TableShape, build, value
@@ -118,7 +118,7 @@ def recorded_contexts(connection: Connection, app: App, schema: str) -> Mapping[
     """
     try:
         with connection.transaction():
-            recorded = state.fingerprint(connection, app.name, schema)
+            recorded = records.fingerprint(connection, app.name, schema)
     except psycopg.errors.InsufficientPrivilege:
         return None
     if recorded is None:

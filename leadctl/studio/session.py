@@ -15,8 +15,8 @@ from leadctl.catalog.relations import Relation, read_schema
 from leadctl.crypto import Keyring
 from leadctl.errors import StatementFailed
 from leadctl.journal.guard import Consent, decide, protection
+from leadctl.journal.records import VERSION_TABLE
 from leadctl.journal.runs import journaled
-from leadctl.journal.state import VERSION_TABLE
 from leadctl.postgres.connect import Connection, connect, set_session
 from leadctl.postgres.replica import reading
 from leadctl.postgres.target import Target

@@ -20,7 +20,7 @@ from leadctl.backup.manifest import RECORDS, SCHEMA
 from leadctl.backup.reader import BackupReader
 from leadctl.backup.snapshot import count_rows
 from leadctl.errors import DependentObjects, InsufficientPrivilege, RestoreFailed
-from leadctl.journal import state
+from leadctl.journal import records, state
 from leadctl.journal.guard import Consent, permit, require_identity
 from leadctl.journal.kept import record_kept
 from leadctl.journal.lock import schema_lock
@@ -117,7 +117,7 @@ def restore_tenant(
                 permit(connection, tenant, f"{RESTORE} {name}", consent)
             kept = _make_way(connection, name) if exists else None
             made, keys, rows = loading.load(timeouts.lock_wait, narrate)
-            revisions = state.current_revisions(connection, name, app.version_table)
+            revisions = records.current_revisions(connection, name, app.version_table)
             made_result = made.result(rows, keys)
         if not how.dry_run:
             narrate("The tenant is back. Validating foreign keys.")

@@ -14,9 +14,9 @@ import psycopg
 from leadctl.apps.registry import App
 from leadctl.catalog.citus import schema_bytes
 from leadctl.errors import InvalidTenantName, UnknownTenant
-from leadctl.journal import state
+from leadctl.journal import records, state
 from leadctl.journal.kept import kept_schemas, kept_since
-from leadctl.journal.state import SchemaRevisions
+from leadctl.journal.records import SchemaRevisions
 from leadctl.migrate.integrity import missing_revisions
 from leadctl.migrate.revisions import read_history
 from leadctl.postgres import LONGEST_NAME
@@ -216,9 +216,9 @@ def _revisions(connection: Connection, app: App, schemas: Sequence[str]) -> dict
     for start in range(0, len(schemas), _AT_ONCE):
         some = schemas[start : start + _AT_ONCE]
         try:
-            found |= state.revisions_of_schemas(connection, some, app.version_table)
+            found |= records.revisions_of_schemas(connection, some, app.version_table)
         except psycopg.errors.UndefinedTable:  # one was dropped meanwhile
             for name in some:
                 with suppress(psycopg.errors.UndefinedTable):
-                    found |= state.revisions_of_schemas(connection, [name], app.version_table)
+                    found |= records.revisions_of_schemas(connection, [name], app.version_table)
     return {name: list(each.revisions) for name, each in found.items()}

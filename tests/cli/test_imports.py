@@ -29,7 +29,7 @@ ROOMS = {
         "cli.command", "cli.commands", "cli.commands.migrate", "cli.commands.migrate_write",
         "cli.console", "cli.exit_codes", "cli.fleet", "cli.group", "cli.options", "cli.run",
         "errors", "files", "progress", "redact", "shell", "text", "version",
-        "journal.guard", "journal.lock", "journal.state",
+        "journal.guard", "journal.lock", "journal.records", "journal.state",
         "migrate.integrity", "migrate.revision", "migrate.revision_files", "migrate.revisions", "migrate.up",
         "postgres.connect", "postgres.exact", "postgres.provision", "postgres.queries",
         "postgres.sessions", "postgres.target", "postgres.translate",
