@@ -107,6 +107,7 @@ _EXACT_BYTES = 10**6
 _STATEMENT_SECONDS = 30.0
 _LOCK_SECONDS = 1.0
 _IS_LOCKED = "another session holds an exclusive lock on it"
+_NO_ANSWER = "a node of the Citus cluster does not answer"
 _COST = 6_000
 """In the planner's unit, of all charts together: less than a tenth of a second."""
 _NO_PARAMETERS = {"user": None, "since": None}
@@ -147,7 +148,7 @@ class TableStats:
 class SkippedPart:
     """What the overview does not show since it could not be read, and why.
 
-    `part` is "database", "tables", "reports", the name of a report, or "rows of TABLE".
+    `part` is "database", "tables", "reports", the name of a report, or "rows" or "size of TABLE".
     """
 
     part: str
@@ -245,6 +246,8 @@ def _table(
     connection: Connection, relation: Relation, skipped: list[SkippedPart], *, count: bool
 ) -> TableStats:
     size, counted = relation.size, None
+    if size.partly:
+        skipped.append(SkippedPart(f"size of {relation.quoted}", _NO_ANSWER))
     if count or size.heap_bytes <= _EXACT_BYTES:
         if size.locked:
             skipped.append(SkippedPart(f"rows of {relation.quoted}", _IS_LOCKED))

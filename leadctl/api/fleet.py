@@ -235,8 +235,14 @@ class Fleet(Project):
 
     @cached_property
     def _has_folders(self) -> bool:
-        """Whether each database has a folder of backups of its own: where there are several."""
-        return len(self.databases) > 1
+        """Whether each database has a folder of backups of its own: where there may be several.
+
+        It is not asked how many were found or are meant now, so that a backup is found again.
+        """
+        from leadctl.fleet.targets import declared
+
+        config = declared(self.settings, self.name)
+        return bool(config.envs or config.databases)
 
     @cached_property
     def databases(self) -> tuple[FleetTarget, ...]:

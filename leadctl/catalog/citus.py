@@ -28,8 +28,11 @@ def clean_up(connection: Connection) -> None:
         connection.execute("CALL pg_catalog.citus_cleanup_orphaned_resources()")
 
 
-def schema_bytes(connection: Connection) -> dict[str, int]:
-    """Return how large the distributed schemas are on all nodes; none where there is no Citus."""
+def schema_bytes(connection: Connection) -> dict[str, int | None]:
+    """Return how large the distributed schemas are on all nodes; none where there is no Citus.
+
+    None is for one of which a node does not answer.
+    """
     return dict(_QUERIES.rows(connection, "schema_bytes")) if has_citus(connection) else {}
 
 
@@ -52,5 +55,6 @@ def with_shards(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> li
             rows_known = size["whole"] and not size["unknown"]
             row |= {name: size[name] or 0 for name in ("heap_bytes", "table_bytes", "index_bytes")}
             row |= {"known_rows": size["rows"] if rows_known else None, "unknown": not rows_known}
+            row |= {"partly": not size["whole"]}
             row |= {"dense_rows": max(size["rows"] or 0, 0), "dead_rows": None, "last_vacuum": None}
     return found

@@ -18,10 +18,10 @@ WHERE p.logicalrelid::oid = ANY (%(oids)s::bigint[]::oid[])
 GROUP BY 1
 
 -- name: schema_bytes
--- what: How large is each distributed schema on all nodes?
+-- what: How large is each distributed schema on all nodes?  NULL where a node does not answer.
 -- versions: 15-
 -- needs: citus for citus_shards
-SELECT n.nspname, sum(s.shard_size)::bigint
+SELECT n.nspname, CASE WHEN bool_and(s.shard_size IS NOT NULL) THEN sum(s.shard_size)::bigint END
 FROM citus_shards s JOIN pg_class c ON c.oid = s.table_name JOIN pg_namespace n ON n.oid = c.relnamespace
 GROUP BY 1
 

@@ -161,6 +161,8 @@ class Size:
     dead_rows: int | None
     """None where the server does not count them."""
     last_vacuum: datetime | None
+    partly: bool = False
+    """Whether a node of Citus that has some of it does not answer: its bytes are not in here."""
 
     @property
     def total_bytes(self) -> int:

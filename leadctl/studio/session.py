@@ -185,7 +185,7 @@ def _entry(relation: Relation) -> TableEntry:
         kind=relation.label,
         rows=relation.size.rows,
         exact=False,
-        bytes=None if relation.kind == "v" else relation.size.heap_bytes,
+        bytes=None if relation.kind == "v" or relation.size.partly else relation.size.heap_bytes,
         refers_to=tuple(sorted({key.parent_table for key in relation.references})),
         referred_by=tuple(sorted({key.child_table for key in relation.referrers})),
         comment=relation.comment,

@@ -47,8 +47,8 @@ class Tenant:
     pending: int | None
     """Revisions that are not applied; None where that is not known."""
     tables: int
-    bytes: int
-    """On disk, with indexes."""
+    bytes: int | None
+    """On disk, with indexes; None where a node of Citus that has some of it does not answer."""
     rows: int | None
     """As the last VACUUM or ANALYZE counted them; None for a schema that Citus distributes."""
 

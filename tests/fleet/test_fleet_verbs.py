@@ -290,6 +290,11 @@ def test_each_database_has_backups_of_its_own(
         assert checked.code == 0
         both = {each["target"]: each["result"]["id"] for each in checked.json["targets"]}
         assert both == {each["target"]: each["result"]["id"] for each in made.json["targets"]}
+        one = ("--fleet", "regions", "--only", "us", "-o", "json")
+        again = cli("backup", "--to", "kept", *one).json["targets"][0]["result"]
+        assert Path(again["path"]).parent == tmp_path / "kept" / "us"
+        checked = cli("backup", "verify", "latest", "--from", "kept", *one)
+        assert checked.json["targets"][0]["result"]["id"] == again["id"]
     finally:
         server.drop(other)
 

@@ -81,6 +81,93 @@ def test_a_node_is_a_clusters(tenants: Tenants) -> None:
     assert [check["status"] for check in health["checks"]] == ["skipped"]
 
 
+STAND_IN = """
+    SET allow_system_table_mods = on;
+    INSERT INTO pg_extension SELECT 99001, 'citus', 10, 'pg_catalog'::regnamespace, false, '13.2-1';
+    CREATE TABLE pg_catalog.pg_dist_node (nodeid int, groupid int, nodename text, nodeport int,
+        noderole text, isactive bool, shouldhaveshards bool, answers bool);
+    INSERT INTO pg_catalog.pg_dist_node VALUES
+        (1, 1, 'one', 5432, 'primary', true, true, true), (2, 2, 'two', 5432, 'primary', true, true, true);
+    CREATE TABLE pg_catalog.pg_dist_partition (logicalrelid regclass, groupid int);
+    CREATE VIEW pg_catalog.pg_dist_placement AS SELECT groupid FROM pg_dist_partition;
+    CREATE VIEW pg_catalog.citus_shards AS SELECT logicalrelid AS table_name, nodename, nodeport,
+        CASE WHEN answers THEN 8192::bigint END AS shard_size
+        FROM pg_dist_partition JOIN pg_dist_node USING (groupid);
+    CREATE FUNCTION pg_catalog.run_command_on_placements(regclass, text)
+        RETURNS TABLE (success bool, result text) LANGUAGE sql AS $$
+        SELECT answers, CASE WHEN answers THEN '[8192, 8192, 0, 5]' ELSE 'connection refused' END
+        FROM pg_catalog.pg_dist_partition JOIN pg_catalog.pg_dist_node USING (groupid) WHERE logicalrelid = $1 $$;
+    CREATE FUNCTION pg_catalog.citus_check_cluster_node_health() RETURNS TABLE (from_nodename text,
+        from_nodeport int, to_nodename text, to_nodeport int, result bool) LANGUAGE sql AS $$
+        SELECT f.nodename, f.nodeport, t.nodename, t.nodeport, CASE WHEN f.answers THEN t.answers END
+        FROM pg_catalog.pg_dist_node f, pg_catalog.pg_dist_node t $$;
+    CREATE PROCEDURE pg_catalog.citus_cleanup_orphaned_resources() LANGUAGE sql AS 'SELECT';
+    CREATE FUNCTION pg_catalog.citus_schema_move(regnamespace, text, int) RETURNS void LANGUAGE plpgsql AS $$
+        BEGIN
+            IF NOT (SELECT answers FROM pg_catalog.pg_dist_node WHERE nodename = $2) THEN
+                RAISE 'connection to the remote node % failed', $2; END IF;
+            UPDATE pg_catalog.pg_dist_partition p SET groupid = n.groupid FROM pg_catalog.pg_dist_node n
+            WHERE n.nodename = $2 AND p.logicalrelid IN (SELECT oid FROM pg_class WHERE relnamespace = $1);
+        END $$"""
+"""What leadctl calls of Citus, as one of its sources has it, on one server: not Citus."""
+
+
+@pytest.fixture
+def stand_in(tenants: Tenants) -> Tenants:
+    """Tenants `acme` on node one and `beta` on node two; node two does not answer."""
+    for name in ("acme", "beta"):
+        tenants.done("tenants", "create", name)
+    tenants.query(STAND_IN)
+    tenants.query(
+        "INSERT INTO pg_dist_partition SELECT c.oid, CASE nspname WHEN 'acme' THEN 1 ELSE 2 END"
+        " FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace"
+        " WHERE nspname IN ('acme', 'beta') AND relkind = 'r'"
+    )
+    tenants.query("UPDATE pg_dist_node SET answers = false WHERE nodename = 'two'")
+    return tenants
+
+
+def test_of_a_node_that_is_down_nothing_is_said_as_if_it_were_empty(stand_in: Tenants) -> None:
+    tenants = stand_in
+    listed = {each["name"]: each for each in tenants.done("tenants", "list")["tenants"]}
+    assert (listed["acme"]["bytes"], listed["beta"]["bytes"]) == (3 * 8192, None)
+    assert {each["rows"] for each in listed.values()} == {None}
+    lines = {line.split()[0]: line for line in tenants.leadctl("tenants", "list").out.splitlines()
+             if line.strip()}  # fmt: skip
+    assert ("unknown" in lines["beta"], "unknown" in lines["acme"]) == (True, False)
+    with (tenants.folder / "leadctl.toml").open("a") as file:
+        file.write('[fleet.all]\nschemas = "*a*"\n')
+    both = tenants.leadctl("tenants", "list", "--fleet", "all", "--only", "*")
+    assert (both.code, "unknown size" in both.out) == (0, True), both.err
+    checked = tenants.leadctl("health-check", "--check", "citus-nodes", "-o", "json")
+    assert (checked.code, "two:5432" in checked.json["checks"][0]["message"]) == (2, True)
+    rows = tenants.done("inspect", "nodes")["reports"][0]["rows"]
+    assert [(row["node"], row["reached_by"]) for row in rows] == [("one:5432", 1), ("two:5432", 0)]
+    for name, known in (("acme", set()), ("beta", {"size of customers", "size of orders"})):
+        found = tenants.done("stats", "--schema", name)
+        assert {each["part"] for each in found["skipped"]} == known
+        sizes = {each["bytes"] for each in tenants.done("studio", "--schema", name)["tables"]}
+        assert sizes - {None} == (set() if known else {8192})
+
+
+def test_what_cannot_be_done_on_a_cluster_is_refused_by_name(stand_in: Tenants) -> None:
+    tenants = stand_in
+    for asked in ("tables", "bloat", "vacuum", "unused-indexes"):
+        outcome = tenants.leadctl("inspect", asked, "--schema", "acme", "-o", "json")
+        found = outcome.json["reports"][0]
+        assert (found["rows"], "other nodes" in found["skipped"]) == ([], True)
+    move = ("tenants", "move", "acme", "--to-node")
+    assert tenants.leadctl(*move, "three:5432").code == 2
+    failed = tenants.leadctl(*move, "two:5432")
+    assert (failed.code, "Citus did not move acme" in failed.err) == (1, True), failed.err
+    tenants.query("UPDATE pg_dist_node SET answers = true")
+    moved = tenants.done(*move, "two:5432")
+    assert (moved["previous"], moved["node"]) == ("one:5432", "two:5432")
+    assert tenants.query("SELECT DISTINCT groupid FROM pg_dist_partition") == [(2,)]
+    tenants.done("tenants", "drop", "acme", "--yes")
+    assert tenants.schemas() == ["beta"]
+
+
 class Cluster:
     """A database of a cluster, in which each test has tenants of its own."""
 

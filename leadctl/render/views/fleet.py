@@ -107,7 +107,8 @@ def _tenants(result: Any) -> str:
     (each,) = result.tenants
     pending = "unknown" if each.pending is None else each.pending
     state = f"{pending} pending" if each.state == "open" else each.state
-    return f"{each.revision or 'nothing applied'}, {state}, {size(each.bytes)}, {each.owner}"
+    large = "unknown size" if each.bytes is None else size(each.bytes)
+    return f"{each.revision or 'nothing applied'}, {state}, {large}, {each.owner}"
 
 
 def _health(result: Any) -> str:

@@ -38,8 +38,9 @@ def _row(tenant: Tenant) -> tuple[Value, ...]:
     else:
         pending = Cell(f"{tenant.pending}", "warn" if tenant.pending else "good")
     revision = tenant.revision or Cell("none", "dim")
+    large = Cell("unknown", "warn") if tenant.bytes is None else size(tenant.bytes)
     return (
-        tenant.name, revision, pending, size(tenant.bytes), tenant.rows, tenant.tables, tenant.owner
+        tenant.name, revision, pending, large, tenant.rows, tenant.tables, tenant.owner
     )  # fmt: skip
 
 
