@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import ContextDecorator, nullcontext
 from typing import Any
 
 from alembic.config import Config
@@ -89,11 +89,17 @@ class AlembicRunner:
                 environment.run_migrations()
 
     def try_out(
-        self, connection: SqlConnection, goal: Collection[str], *, down: bool = False
+        self,
+        connection: SqlConnection,
+        goal: Collection[str],
+        fenced: Callable[[], ContextDecorator],
+        *,
+        down: bool = False,
     ) -> None:
         """Run a history up to some revisions, or undo one, in the connection's own transaction.
 
-        Nothing of Alembic's records outside of the connection's schema is touched.
+        Each is run within `fenced`.  Nothing of Alembic's records outside of the connection's
+        schema is touched.
         """
         driver = driver_connection(connection)
         path = search_path(driver)
@@ -103,10 +109,12 @@ class AlembicRunner:
 
         def steps(context: Any, step: Callable[[str], Any]) -> Iterator[Any]:
             context.autocommit_block = nullcontext  # everything is the one transaction
-            if down:
-                return iter([step(each) for each in goal])
-            heads = context.get_current_heads()
-            return (step(each.id) for each in self._history.pending(heads, goal))
+            heads = () if down else context.get_current_heads()
+            pending = goal if down else [each.id for each in self._history.pending(heads, goal)]
+            for each in pending:
+                made = step(each)
+                made.migration_fn = fenced()(made.migration_fn)
+                yield made
 
         # By name: the path may lead to the schema that it stands for, and to what is applied there.
         (own,) = driver.execute("SELECT current_schema()")

@@ -15,7 +15,7 @@ from leadctl.migrate.plan import Loss
 from leadctl.migrate.planner import Planner, looking
 from leadctl.migrate.revision import AppliedNow, Revision, in_chains
 from leadctl.migrate.revisions import BASE, History
-from leadctl.migrate.scratch_models import model_scratch
+from leadctl.migrate.scratch_models import ModelScratch, in_scratch
 from leadctl.migrate.script import Scripts
 from leadctl.postgres.connect import Connection, Timeouts, connect
 from leadctl.postgres.target import Target
@@ -241,17 +241,17 @@ def _rehearse(target: Target, app: App, history: History, revision: Revision) ->
         return _irreversible(revision, "its downgrade() does nothing")
     if len(revision.down) > 1:
         return _rehearse_join(app, history, revision)
+
+    def there_and_back(made: ModelScratch) -> tuple[Catalog, ...]:
+        def run(goal: str, *, down: bool = False) -> Catalog:
+            made.run(app, history, goal, down=down)
+            return made.read([app.version_table])
+
+        first = run(revision.down[0]) if revision.down else made.read()
+        return first, run(revision.id), run(revision.id, down=True), run(revision.id)
+
     try:
-        with model_scratch(target, "rehearse", app.schemas) as made:
-
-            def run(goal: str, *, down: bool = False) -> Catalog:
-                made.run(app, history, goal, down=down)
-                return made.read([app.version_table])
-
-            first = run(revision.down[0]) if revision.down else made.read()
-            up = run(revision.id)
-            down = run(revision.id, down=True)
-            again = run(revision.id)
+        first, up, down, again = in_scratch(target, "rehearse", app.schemas, there_and_back)
     except LeadctlError as error:
         return _irreversible(revision, error.message)
     left = (*compare(first, down), *compare(up, again))

@@ -22,7 +22,7 @@ from leadctl.migrate.schema_sources import (
     models_schema,
     with_others,
 )
-from leadctl.migrate.scratch import scratch
+from leadctl.migrate.scratch_models import ModelScratch, in_scratch
 from leadctl.migrate.script import RevisionStatement
 from leadctl.migrate.writer import (
     Draft,
@@ -188,14 +188,18 @@ def new_sql(
             "Some statements must run outside a transaction (CONCURRENTLY), and others inside one.",
             hint="Write a revision for each part.",
         )
-    with scratch(target, "new", app.schemas) as made:
+    stage = Stage.INDEX if outside else Stage.MAIN
+    steps = [Step(sql, Phase.DEFINE, stage=stage) for sql in statements]
+
+    def tried(made: ModelScratch) -> tuple[Catalog, Catalog, Sequence[Step], str]:
         made.create(before)
         start = made.read()
-        made.execute(statements)
+        with made.fenced():
+            made.execute(statements)
         end = made.read()
-        stage = Stage.INDEX if outside else Stage.MAIN
-        steps = [Step(sql, Phase.DEFINE, stage=stage) for sql in statements]
-        down, reason = way_back(made, end, start, online=bool(outside))
+        return start, end, *way_back(made, end, start, online=bool(outside))
+
+    start, end, down, reason = in_scratch(target, "new", app.schemas, tried)
     draft = Draft(stage, steps, down, no_way_back=reason)
     lost = [step.loses for step in writable_changes(start, end)[0] if step.loses]
     steps[0] = replace(steps[0], loses="; ".join(lost))

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, replace
 import psycopg
 
 from leadctl.migrate.lost_values import Retyped
-from leadctl.migrate.trial_database import QUERIES, SAID, words_of
+from leadctl.migrate.trial_database import QUERIES, SAID
 from leadctl.postgres.connect import Connection
 from leadctl.sql.assignments import overwritings
-from leadctl.sql.lexer import as_name
+from leadctl.sql.lexer import as_name, words_of
 from leadctl.sql.lock_modes import LOCKS, Lock
 
 _QUERY = re.compile(r"\s*(?:SELECT|WITH|VALUES)\b", re.IGNORECASE)

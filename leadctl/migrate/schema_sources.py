@@ -83,13 +83,19 @@ def models_schema(
 
 def history_schema(target: Target, app: App, revision: str | Sequence[str] | None) -> Catalog:
     """Return what a history makes up to some revisions; it is run in a scratch schema."""
-    from leadctl.migrate.scratch_models import model_scratch  # loads SQLAlchemy and Alembic
+    from leadctl.migrate.scratch_models import (  # loads SQLAlchemy and Alembic
+        ModelScratch,
+        in_scratch,
+    )
 
     if not revision:
         return Catalog({})
-    with model_scratch(target, "read history", app.schemas) as made:
+
+    def made_by_history(made: ModelScratch) -> Catalog:
         made.run(app, read_history(app.versions), revision)
         return made.read([app.version_table])
+
+    return in_scratch(target, "read history", app.schemas, made_by_history)
 
 
 def database_schema(connection: Connection, target: Target, app: App) -> Catalog:

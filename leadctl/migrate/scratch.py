@@ -7,9 +7,12 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from os import getpid
+from typing import Any, ClassVar, Self
 
 import psycopg
 from psycopg import sql
+from psycopg.pq import TransactionStatus
+from psycopg.rows import tuple_row
 
 from leadctl.catalog.definitions import (
     Catalog,
@@ -25,24 +28,194 @@ from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import told, translate
+from leadctl.sql.lexer import Kind, Reader, tokens, words_of
 
 _CONCURRENTLY = re.compile(r"\bCONCURRENTLY\b", re.IGNORECASE)
 _LOCK_TIMEOUT = "3s"
-"""What a revision names with its schema is the real thing: it is waited for no longer."""
+"""What is named with another schema is the real thing: it is waited for no longer."""
+_RELATIONS = {"table", "view", "sequence", "index"}
+_BEFORE_NAME = {"if", "not", "exists", "concurrently"}
+_LOCKED = """
+SELECT c.oid FROM pg_catalog.pg_locks l
+JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) l.relation
+WHERE l.locktype OPERATOR(pg_catalog.=) 'relation'
+  AND l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()
+  AND c.relnamespace OPERATOR(pg_catalog.=) (
+      SELECT n.oid FROM pg_catalog.pg_namespace n WHERE n.nspname OPERATOR(pg_catalog.=) %s)
+  AND NOT EXISTS (
+      SELECT FROM pg_catalog.pg_depend d
+      WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
+        AND d.objid OPERATOR(pg_catalog.=) c.oid AND d.deptype OPERATOR(pg_catalog.=) 'e')
+"""
+_FOUND_THERE = """
+SELECT c.relname FROM pg_catalog.pg_class c
+WHERE c.relnamespace OPERATOR(pg_catalog.=) (
+      SELECT n.oid FROM pg_catalog.pg_namespace n WHERE n.nspname OPERATOR(pg_catalog.=) %s)
+  AND NOT EXISTS (
+      SELECT FROM pg_catalog.pg_depend d
+      WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
+        AND d.objid OPERATOR(pg_catalog.=) c.oid AND d.deptype OPERATOR(pg_catalog.=) 'e')
+  AND c.relname::text OPERATOR(pg_catalog.=) ANY (%s::text[])
+EXCEPT
+SELECT c.relname FROM pg_catalog.pg_class c
+JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+WHERE n.nspname OPERATOR(pg_catalog.=) %s
+"""
+"""What a name without a schema leads to in the target, since the scratch has it not."""
+
+
+class NamesTarget(OperationFailed):
+    """What is tried names the very schema that a scratch stands for: it has another name there."""
+
+    is_certain = True
+    """Else a word of it is the name of something there, and may mean something else."""
+
+
+class _Fence:
+    """Keeps statements of a scratch from the schema that it stands for."""
+
+    def __init__(
+        self, driver: Connection, scratch: str, target: str, *, shares_path: bool, asks_words: bool
+    ) -> None:
+        self.reached = False
+        self._by_word = False
+        self._driver = driver
+        self._scratch = scratch
+        self._target = target
+        self._shares_path = shares_path
+        self._asks_words = asks_words
+        self._locked = self._locks()
+
+    def before(self, statement: object, values: object) -> None:
+        """Refuse a statement that names the target; and all that follow one."""
+        text = _text(statement, self._driver)
+        given = values.values() if isinstance(values, dict) else values
+        self.reached |= names_schema(text, self._target) or any(
+            isinstance(each, str) and _says(each, self._target)
+            for each in (given if isinstance(given, Iterable) else ())
+        )
+        if not self.reached and self._shares_path and self._asks_words:
+            words = words_of(text) - _made(text)
+            found = self._ask(_FOUND_THERE, (self._target, sorted(words), self._scratch))
+            self.reached = self._by_word = bool(found)
+        self.refuse()
+
+    def after(self) -> None:
+        """Refuse what found something of the target by a name without a schema."""
+        self.reached |= not self._locks() <= self._locked
+        self.refuse()
+
+    def refuse(self) -> None:
+        """Raise NamesTarget where something named it."""
+        if self.reached:
+            refused = NamesTarget(
+                f"It names the schema {self._target} itself, so it cannot be tried in a schema of "
+                "another name."
+            )
+            refused.is_certain = not self._by_word
+            raise refused
+
+    def _locks(self) -> set[tuple[int]]:
+        return set(self._ask(_LOCKED, (self._target,))) if self._shares_path else set()
+
+    def _ask(self, query: str, values: tuple[Any, ...]) -> list[Any]:
+        if self._driver.info.transaction_status != TransactionStatus.INTRANS:
+            return []
+        cursor = psycopg.Cursor(self._driver, row_factory=tuple_row)  # the path is anybody's here
+        return cursor.execute(query, values).fetchall()
+
+
+class _FencedCursor(psycopg.Cursor[Any]):
+    """A cursor that a fence stands before."""
+
+    fence: ClassVar[_Fence]
+
+    def execute(self, query: Any, params: Any = None, **options: Any) -> Self:
+        """Execute what the fence lets through."""
+        self.fence.before(query, params)
+        done = super().execute(query, params, **options)
+        self.fence.after()
+        return done
+
+    def executemany(self, query: Any, params_seq: Iterable[Any], **options: Any) -> None:
+        """Execute what the fence lets through."""
+        every = list(params_seq)
+        for params in every or [None]:
+            self.fence.before(query, params)
+        super().executemany(query, every, **options)
+        self.fence.after()
+
+    def copy(self, statement: Any, params: Any = None, **options: Any) -> Any:
+        """Copy what the fence lets through."""
+        self.fence.before(statement, params)
+        return super().copy(statement, params, **options)
+
+
+def names_schema(statement: str, schema: str) -> bool:
+    """Whether a statement names a schema: before a dot, as a schema, or in a text."""
+    found = list(tokens(statement))
+    is_about_path = any(each.name == "search_path" for each in found)
+    for place, each in enumerate(found):
+        if each.kind is Kind.STRING:
+            if _says(each.text, schema):
+                return True
+        elif each.name == schema:
+            behind = found[place + 1].text if place + 1 < len(found) else ""
+            near = {token.word for token in found[max(place - 4, 0) : place]}
+            if behind == "." or is_about_path or "SCHEMA" in near:
+                return True
+    return False
+
+
+def _says(text: str, schema: str) -> bool:
+    """Whether a text in a statement names a schema: it is its name, or has it before a dot."""
+    name = re.escape(schema)
+    if re.search(rf'(?<![\w$])"?{name}"?\s*\.', text, re.IGNORECASE):
+        return True
+    if "search_path" in text or "SCHEMA" in text.upper():
+        return re.search(rf"(?<![\w$]){name}(?![\w$])", text, re.IGNORECASE) is not None
+    return re.search(rf"""(?:^|['"]){name}(?:['"]|$)""", text) is not None
+
+
+def _made(statement: str) -> set[str]:
+    """Return the name of the relation that a statement makes, if it makes one."""
+    reader = Reader(statement)
+    if not reader.accept("CREATE"):
+        return set()
+    words = [token.name for token in tokens(statement)]
+    place = next((n for n, word in enumerate(words) if word in _RELATIONS), len(words))
+    named = [word for word in words[place + 1 :] if word not in _BEFORE_NAME]
+    return {word for word in named[:1] if word}
+
+
+def _text(statement: object, driver: Connection) -> str:
+    if isinstance(statement, bytes):
+        return statement.decode()
+    return statement.as_string(driver) if isinstance(statement, sql.Composable) else str(statement)
 
 
 class Scratch:
     """An empty schema to try things in."""
 
-    def __init__(self, driver: Connection, target: Target, also: Sequence[str]) -> None:
-        """Make it on a connection that is in a transaction; `also` as `scratch` has it."""
+    def __init__(
+        self, driver: Connection, target: Target, also: Sequence[str], *, apart: bool = False
+    ) -> None:
+        """Make it on a connection that is in a transaction; `also` as `scratch` has it.
+
+        In a database of its own (`apart`) it is the target's empty schema.
+        """
         self._driver = driver
-        self._name = f"leadctl_scratch_{getpid()}"
+        self._name = target.schema if apart else f"leadctl_scratch_{getpid()}"
         self._stands_for = target.schema
         self._also = also
+        self._shares_path = False
+        self.asks_words = True
+        if apart:
+            return
         exact.execute(driver, "SELECT set_config('lock_timeout', %s, true)", (_LOCK_TIMEOUT,))
         path: sql.Composable = sql.Identifier(self._name)
         if _holds_what_is_not_written(driver, target.schema):
+            self._shares_path = True
             path = sql.SQL(", ").join([path, sql.Identifier(target.schema)])
         try:
             driver.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(self._name)))
@@ -63,6 +236,30 @@ class Scratch:
         """Read the schema that it stands for, as it is."""
         found = read_catalog(self._driver, self._stands_for)
         return with_uses(self._driver, found, self._stands_for)
+
+    @contextmanager
+    def fenced(self) -> Iterator[None]:
+        """Let no statement of the block reach the schema that this one stands for.
+
+        Raises NamesTarget, at once and again at the end, since a revision may hide it.
+        """
+        if self._name == self._stands_for:
+            yield
+            return
+        fence = _Fence(
+            self._driver,
+            self._name,
+            self._stands_for,
+            shares_path=self._shares_path,
+            asks_words=self.asks_words,
+        )
+        plain = self._driver.cursor_factory
+        self._driver.cursor_factory = type("Fenced", (_FencedCursor, plain), {"fence": fence})
+        try:
+            yield
+        finally:
+            self._driver.cursor_factory = plain
+            fence.refuse()
 
     def execute(self, statements: Iterable[str]) -> None:
         """Execute statements; what says CONCURRENTLY does so without.

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from inspect import signature
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg import sql
@@ -21,7 +21,11 @@ from leadctl.migrate.alembic_runner import AlembicRunner
 from leadctl.migrate.ddl.autodetector import changes
 from leadctl.migrate.ddl.steps import identifier, plain
 from leadctl.migrate.revisions import History
-from leadctl.migrate.scratch import Scratch, in_transaction
+from leadctl.migrate.scratch import NamesTarget, Scratch, in_transaction
+from leadctl.migrate.trial import scratch_database
+from leadctl.migrate.trial_database import NotTried, create_extensions
+from leadctl.postgres import exact
+from leadctl.postgres.connect import connect
 from leadctl.postgres.engine import driver_connection, run_engine
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import translate
@@ -36,15 +40,29 @@ _SAYS_MORE = {"ASC", "COLLATE", "DESC", "INCLUDE", "NULLS", "UNIQUE", "WHERE", "
 """Words of an index's definition that are no operator class."""
 
 
+_EXTENSIONS = (
+    "SELECT e.extname, n.nspname, e.extversion FROM pg_extension e"
+    " JOIN pg_namespace n ON n.oid = e.extnamespace WHERE n.nspname <> 'pg_catalog' ORDER BY e.oid"
+)
 _LOOKED_FOR = ("has_table", "has_type", "has_sequence", "get_table_names", "get_view_names")
 """What a revision asks before it makes something: whether the schema has it."""
+
+
+Result = TypeVar("Result")
 
 
 class ModelScratch(Scratch):
     """An empty schema that SQLAlchemy and Alembic can work in."""
 
-    def __init__(self, connection: SqlConnection, target: Target, also: Sequence[str]) -> None:
-        super().__init__(driver_connection(connection), target, also)
+    def __init__(
+        self,
+        connection: SqlConnection,
+        target: Target,
+        also: Sequence[str],
+        *,
+        apart: bool = False,
+    ) -> None:
+        super().__init__(driver_connection(connection), target, also, apart=apart)
         self._connection = connection
         for name in _LOOKED_FOR:
             found = getattr(connection.dialect, name)
@@ -133,7 +151,7 @@ class ModelScratch(Scratch):
         goal = (revision,) if isinstance(revision, str) else tuple(revision)
         event.listen(self._connection, "before_cursor_execute", _without_concurrently, retval=True)
         try:
-            AlembicRunner(app, history).try_out(self._connection, goal, down=down)
+            AlembicRunner(app, history).try_out(self._connection, goal, self.fenced, down=down)
         except Exception as error:
             if isinstance(error, LeadctlError):
                 raise
@@ -149,13 +167,58 @@ class ModelScratch(Scratch):
 
 
 @contextmanager
-def model_scratch(target: Target, purpose: str, also: Sequence[str] = ()) -> Iterator[ModelScratch]:
-    """Make a scratch schema as `scratch` does, which it raises as, for models and histories."""
+def model_scratch(
+    target: Target, purpose: str, also: Sequence[str] = (), *, apart: bool = False
+) -> Iterator[ModelScratch]:
+    """Make a scratch schema as `scratch` does, which it raises as, for models and histories.
+
+    In a database of its own (`apart`) it is the target's schema, which is empty there.
+    """
     with run_engine(target, purpose).connect() as connection, connection.begin() as transaction:
         try:
-            yield ModelScratch(connection, target, also)
+            yield ModelScratch(connection, target, also, apart=apart)
         finally:
             transaction.rollback()
+
+
+def in_scratch(
+    target: Target, purpose: str, also: Sequence[str], work: Callable[[ModelScratch], Result]
+) -> Result:
+    """Return what `work` makes of a scratch schema.
+
+    Where that names the target's schema, it is done once more in a scratch database, where the
+    schema has its name and is nobody's.  Raises what `work` and `scratch` raise.
+    """
+    try:
+        with model_scratch(target, purpose, also) as made:
+            return work(made)
+    except NamesTarget as error:
+        named = error
+    with connect(target, purpose, read_only=True) as source:
+        extensions = exact.execute(source, _EXTENSIONS).fetchall()
+        try:
+            with scratch_database(target, source, [name for name, _, _ in extensions]) as elsewhere:
+                _prepare(elsewhere, extensions)
+                with model_scratch(elsewhere, purpose, also, apart=True) as made:
+                    return work(made)
+        except NotTried as error:
+            if not named.is_certain:
+                with model_scratch(target, purpose, also) as made:
+                    made.asks_words = False
+                    return work(made)
+            raise OperationFailed(
+                f"{named.message} There is no database to try it in, either: {error}.",
+                hint="Let the role make databases (CREATEDB), or install leadctl[embedded].",
+            ) from None
+
+
+def _prepare(scratch: Target, extensions: Sequence[tuple[str, str, str]]) -> None:
+    with connect(scratch, "prepare", rows=True) as connection:
+        for schema in sorted({scratch.schema, *(place for _, place, _ in extensions)}):
+            connection.execute(
+                sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema))
+            )
+        create_extensions(connection, extensions)
 
 
 def _within(schema: str, asked: Callable[..., Any]) -> Callable[..., Any]:

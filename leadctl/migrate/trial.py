@@ -7,7 +7,7 @@ where there are none.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
@@ -248,18 +248,32 @@ def trial(target: Target, source: Connection, statements: Sequence[str]) -> Iter
     reached = reach(source, statements)
     if not reached.plain:
         raise NotTried("")  # nothing that exists is reached
+    with (
+        scratch_database(target, source, [name for name, _, _ in reached.extensions]) as scratch,
+        copy(source, scratch, reached) as connection,
+    ):
+        yield Trial(connection, target.schema)
+
+
+@contextmanager
+def scratch_database(
+    target: Target, source: Connection, extensions: Collection[str]
+) -> Iterator[Target]:
+    """Yield an empty database beside the target's, or on a server of leadctl's own like it.
+
+    That one has what is needed for some extensions, and the same version.  Raises NotTried.
+    """
     with ExitStack() as stack:
         try:
             scratch = stack.enter_context(trial_database(target, source))
         except NotTried as error:
-            extensions = [name for name, _, _ in reached.extensions]
             major = version_of(source) // 10000
             try:
                 own = stack.enter_context(temporary_target(extensions, major, lambda _: None))
             except LeadctlError as missing:
                 raise NotTried(f"{error}, and {missing.message}") from None
             scratch = replace(own, schema=target.schema)
-        yield Trial(stack.enter_context(copy(source, scratch, reached)), target.schema)
+        yield scratch
 
 
 def _refused(error: psycopg.Error) -> Unseen:

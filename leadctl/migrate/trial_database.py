@@ -4,7 +4,6 @@ The target itself is only asked what is there.  What a killed run left is droppe
 each run holds an advisory lock with the number that its database is named by.
 """
 
-import re
 import secrets
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -21,7 +20,7 @@ from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.queries import beside, written_by_server
 from leadctl.postgres.target import DEFAULT_SCHEMA, Target
 from leadctl.postgres.translate import told
-from leadctl.sql.lexer import Kind, tokens
+from leadctl.sql.lexer import words_of
 from leadctl.sql.reach import drops_definitions, drops_schema, is_about_all
 
 QUERIES = beside(__file__, "trial.sql")
@@ -114,21 +113,6 @@ def reach(connection: Connection, statements: Sequence[str]) -> Reached:
     )
 
 
-_WORD = re.compile(r'"((?:[^"]|"")+)"|([^\W\d][\w$]*)')
-
-
-def words_of(text: str) -> set[str]:
-    """Return every word of a text that may be a name, those in strings and bodies among them."""
-    found: set[str] = set()
-    for token in tokens(text):
-        if token.kind is Kind.STRING:
-            for quoted, bare in _WORD.findall(token.text):
-                found |= {quoted.replace('""', '"')} if quoted else {bare, bare.lower()}
-        elif token.name is not None:
-            found.add(token.name)
-    return found
-
-
 @contextmanager
 def trial_database(target: Target, source: Connection) -> Iterator[Target]:
     """Make a scratch database like the target's, and drop it with the block.
@@ -217,19 +201,24 @@ def copy(source: Connection, trial: Target, reached: Reached) -> Connection:
         raise NotTried(f"the scratch database cannot be used: {error}") from None
     connection.execute("SET check_function_bodies = off")
     connection.execute("SET synchronous_commit = off")
-    for name, schema, version in reached.extensions:
-        with suppress(psycopg.Error):
-            connection.execute(
-                sql.SQL("CREATE EXTENSION IF NOT EXISTS {} SCHEMA {} VERSION {} CASCADE").format(
-                    sql.Identifier(name), sql.Identifier(schema), version
-                )
-            )
+    create_extensions(connection, reached.extensions)
     statements = [step.sql for step in steps] + others
     for start in range(0, len(statements), _CHUNK):
         _execute(connection, statements[start : start + _CHUNK])
     connection.execute("RESET check_function_bodies")
     connection.execute(_TELL)
     return connection
+
+
+def create_extensions(connection: Connection, wanted: Iterable[tuple[str, str, str]]) -> None:
+    """Create extensions, by name, schema and version, as far as the server can; autocommitted."""
+    for name, schema, version in wanted:
+        with suppress(psycopg.Error):
+            connection.execute(
+                sql.SQL("CREATE EXTENSION IF NOT EXISTS {} SCHEMA {} VERSION {} CASCADE").format(
+                    sql.Identifier(name), sql.Identifier(schema), version
+                )
+            )
 
 
 def _execute(connection: Connection, statements: Sequence[str]) -> None:

@@ -122,6 +122,18 @@ def split(text: str) -> Iterator[str]:
         yield text[start:].strip()
 
 
+def words_of(text: str) -> set[str]:
+    """Return every word of a text that may be a name, those in strings and bodies among them."""
+    found: set[str] = set()
+    for token in tokens(text):
+        if token.kind is Kind.STRING:
+            for quoted, bare in _WORD_OR_NAME.findall(token.text):
+                found |= {quoted.replace('""', '"')} if quoted else {bare, bare.lower()}
+        elif token.name is not None:
+            found.add(token.name)
+    return found
+
+
 def parts_of_name(name: str) -> tuple[str, ...]:
     """Return the parts of a name as `Reader.name` writes it, without quotes."""
     return tuple(
@@ -141,6 +153,7 @@ def as_name(*parts: str) -> str:
     return ".".join(_dotless(part) for part in parts)
 
 
+_WORD_OR_NAME = re.compile(r'"((?:[^"]|"")+)"|([^\W\d][\w$]*)')
 _PARTS = re.compile(r'"(?:[^"]|"")*"|[^.]+')
 
 

@@ -657,6 +657,95 @@ def test_what_a_revision_looks_for_is_looked_for_in_the_scratch_schema(
     assert (done.code, "cannot be run" in done.err) == (0, False), done.out + done.err
 
 
+NAMES_PUBLIC = {
+    "an added column": 'op.add_column("animals", sa.Column("legs", sa.Integer), schema="public")',
+    "text": 'op.execute("ALTER TABLE public.animals ADD COLUMN legs integer")',
+    "a block": (
+        'op.execute("DO $$ BEGIN EXECUTE \'ALTER TABLE " + "public.animals"'
+        ' + " ADD COLUMN legs integer\'; END $$")'
+    ),
+    "another path": (
+        'op.execute("SET LOCAL search_path = public")\n'
+        '    op.add_column("animals", sa.Column("legs", sa.Integer))'
+    ),
+    "what the driver sends": (
+        "op.get_bind().connection.cursor().execute("
+        '"ALTER TABLE \\"public\\".animals ADD COLUMN legs integer")'
+    ),
+    "what is looked for": (
+        'there = sa.inspect(op.get_bind()).get_columns("animals", schema="public")\n'
+        '    if "legs" not in [each["name"] for each in there]:\n'
+        '        op.add_column("animals", sa.Column("legs", sa.Integer))'
+    ),
+    "a failure that is hidden": (
+        "try:\n"
+        '        op.execute("ALTER TABLE public.animals ADD COLUMN legs integer")\n'
+        "    except Exception:\n        pass"
+    ),
+    "a sequence": (
+        "op.execute(\"SELECT setval('public.animals_id_seq', 700)\")\n"
+        '    op.add_column("animals", sa.Column("legs", sa.Integer))'
+    ),
+    "a sequence on a path that is shared": (
+        "op.execute(\"SELECT setval('by_hand', 700)\")\n"
+        '    op.add_column("animals", sa.Column("legs", sa.Integer))'
+    ),
+    "a table on a path that is shared": (
+        'op.execute("DROP TABLE IF EXISTS left_over")\n'
+        '    op.add_column("animals", sa.Column("legs", sa.Integer))'
+    ),
+}
+FOUND_BY_PATH = {"a sequence on a path that is shared", "a table on a path that is shared"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name == "text" else [pytest.mark.thorough])
+        for name in NAMES_PUBLIC
+    ],
+)
+def test_a_revision_that_names_the_schema_does_not_reach_it_when_it_is_tried(
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    server: Server,
+    database: str,
+    cli: Cli,
+) -> None:
+    """Its table is held by another session all the while, and its sequence stays where it is."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    legs = Revision("a2", "db/versions/a2_legs.py", NAMES_PUBLIC[name], "pass", down='"a1"')
+    animals = 'sa.Column("name", sa.Text), sa.Column("legs", sa.Integer)'
+    number = 500 + list(NAMES_PUBLIC).index(name)
+    make(Kind(animals=animals, revisions=(ANIMALS, legs)), tmp_path, number)
+    url = server.url(database)
+    with server.connect(database) as held:
+        held.execute("CREATE SEQUENCE by_hand" if name in FOUND_BY_PATH else "SELECT")
+        if name in FOUND_BY_PATH:
+            held.execute("CREATE EXTENSION citext")
+        alembic(tmp_path, url, ("upgrade", "head"), ("check",))
+        held.execute("CREATE TABLE left_over ()" if name in FOUND_BY_PATH else "SELECT")
+        held.execute("INSERT INTO animals (name) VALUES ('cat'), ('dog')")
+        held.execute("SELECT setval('animals_id_seq', 5)")
+        held.execute("BEGIN")
+        held.execute("LOCK TABLE animals IN ACCESS SHARE MODE")
+        if name in FOUND_BY_PATH:
+            held.execute("LOCK TABLE left_over IN ACCESS SHARE MODE")
+        if name == "a sequence on a path that is shared":
+            held.execute("SELECT setval('by_hand', 6)")
+        environment = {"ZOO_URL": "postgresql+psycopg://nobody@127.0.0.1:1/none"}
+        assert cli("init", "--app", "zoo", url=url, env=environment).code == 0
+        done = cli("migrate", "check", url=url, env=environment)
+        assert done.code == (1 if name in FOUND_BY_PATH else 0), done.out + done.err
+        assert "lock" not in done.err
+        rows = held.execute("SELECT count(*), (SELECT last_value FROM animals_id_seq) FROM animals")
+        assert rows.fetchone() == (2, 5)
+        if name == "a sequence on a path that is shared":
+            assert held.execute("SELECT last_value FROM by_hand").fetchone() == (6,)
+
+
 def test_bare_heads_that_are_applied_are_compared(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
