@@ -6,6 +6,7 @@ schema (extensions, settings of the database, large objects) stays as it is.
 """
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
@@ -38,21 +39,21 @@ _QUERIES = beside(__file__, "restore.sql")
 VERB = "restore in place"
 """What the guard calls it."""
 _DROPS = {
-    "TABLE": sql.SQL("DROP TABLE {}"),
-    "FOREIGN TABLE": sql.SQL("DROP FOREIGN TABLE {}"),
-    "VIEW": sql.SQL("DROP VIEW {}"),
-    "MATERIALIZED VIEW": sql.SQL("DROP MATERIALIZED VIEW {}"),
-    "SEQUENCE": sql.SQL("DROP SEQUENCE {}"),
-    "ROUTINE": sql.SQL("DROP ROUTINE {}"),
-    "DOMAIN": sql.SQL("DROP DOMAIN {}"),
-    "TYPE": sql.SQL("DROP TYPE {}"),
-    "COLLATION": sql.SQL("DROP COLLATION {}"),
-    "CONVERSION": sql.SQL("DROP CONVERSION {}"),
-    "TEXT SEARCH CONFIGURATION": sql.SQL("DROP TEXT SEARCH CONFIGURATION {}"),
-    "TEXT SEARCH DICTIONARY": sql.SQL("DROP TEXT SEARCH DICTIONARY {}"),
-    "OPERATOR CLASS": sql.SQL("DROP OPERATOR CLASS {}"),
-    "OPERATOR FAMILY": sql.SQL("DROP OPERATOR FAMILY {}"),
-    "OPERATOR": sql.SQL("DROP OPERATOR {}"),
+    "TABLE": sql.SQL("DROP TABLE IF EXISTS {}"),
+    "FOREIGN TABLE": sql.SQL("DROP FOREIGN TABLE IF EXISTS {}"),
+    "VIEW": sql.SQL("DROP VIEW IF EXISTS {}"),
+    "MATERIALIZED VIEW": sql.SQL("DROP MATERIALIZED VIEW IF EXISTS {}"),
+    "SEQUENCE": sql.SQL("DROP SEQUENCE IF EXISTS {}"),
+    "ROUTINE": sql.SQL("DROP ROUTINE IF EXISTS {}"),
+    "DOMAIN": sql.SQL("DROP DOMAIN IF EXISTS {}"),
+    "TYPE": sql.SQL("DROP TYPE IF EXISTS {}"),
+    "COLLATION": sql.SQL("DROP COLLATION IF EXISTS {}"),
+    "CONVERSION": sql.SQL("DROP CONVERSION IF EXISTS {}"),
+    "TEXT SEARCH CONFIGURATION": sql.SQL("DROP TEXT SEARCH CONFIGURATION IF EXISTS {}"),
+    "TEXT SEARCH DICTIONARY": sql.SQL("DROP TEXT SEARCH DICTIONARY IF EXISTS {}"),
+    "OPERATOR CLASS": sql.SQL("DROP OPERATOR CLASS IF EXISTS {}"),
+    "OPERATOR FAMILY": sql.SQL("DROP OPERATOR FAMILY IF EXISTS {}"),
+    "OPERATOR": sql.SQL("DROP OPERATOR IF EXISTS {}"),
 }
 _NOT_OF_A_SCHEMA = frozenset({"DEFAULT ACL", "EVENT TRIGGER", "SCHEMA"})
 _RECORDS = ("leadctl", "migration")
@@ -149,10 +150,20 @@ def refuse_partly(result: BackAgain) -> None:
         )
 
 
-def own_objects(connection: Connection, schemas: Sequence[str]) -> list[tuple[str, sql.SQL]]:
-    """Return what this role owns in schemas: its kind and its name, as DROP and ALTER take them."""
+@dataclass(frozen=True)
+class OwnObject:
+    """What a role owns: its kind and name, as DROP and ALTER take them, and its catalog entry."""
+
+    kind: str
+    name: sql.SQL
+    catalog: int
+    oid: int
+
+
+def own_objects(connection: Connection, schemas: Sequence[str]) -> list[OwnObject]:
+    """Return what this role owns in schemas."""
     found = _QUERIES.rows(connection, "own_objects", schemas=list(schemas))
-    return [(kind, written_by_server(identity)) for kind, identity in found]
+    return [OwnObject(kind, written_by_server(name), *ids) for kind, name, *ids in found]
 
 
 def drop_schema(connection: Connection, name: str, *, in_use: str, then: str, as_whom: str) -> None:
@@ -175,40 +186,52 @@ def drop_schema(connection: Connection, name: str, *, in_use: str, then: str, as
 
 
 def drop_own(connection: Connection, schemas: Sequence[str]) -> None:
-    """Drop what this role owns in schemas, in the caller's transaction, without CASCADE.
+    """Drop what this role owns in schemas, in the caller's transaction, and nothing else.
 
     Raises DependentObjects where something else needs it, and RestoreFailed where it is locked.
     """
-    by_kind: dict[str, list[sql.SQL]] = {}
-    for kind, name in own_objects(connection, schemas):
-        by_kind.setdefault(kind, []).append(name)
+    own = own_objects(connection, schemas)
     # One statement for all tables: those that refer to each other go together.
-    tables = by_kind.pop("TABLE", [])
-    waiting = [_DROPS["TABLE"].format(sql.SQL(", ").join(tables))] if tables else []
-    waiting += [_DROPS[kind].format(name) for kind, names in by_kind.items() for name in names]
-    while waiting:
-        failed: list[tuple[sql.Composed, psycopg.Error]] = []
-        for drop in waiting:
-            try:
-                with connection.transaction():
-                    connection.execute(drop)
-            except psycopg.errors.DependentObjectsStillExist as error:
-                failed.append((drop, error))
-            except psycopg.errors.UndefinedObject:
-                continue  # it went with what it was a part of
-            except psycopg.errors.LockNotAvailable:
-                raise RestoreFailed(
-                    "A table is locked by another session. Nothing was changed.",
-                    hint="Stop what uses it, or wait longer with --lock-timeout.",
-                ) from None
-        if len(failed) == len(waiting):
-            detail = (failed[0][1].diag.message_detail or "").replace("\n", "; ")
-            raise DependentObjects(
-                f"Objects that this role does not own depend on objects that would be dropped: "
-                f"{detail}.",
-                hint="Drop or change it first; nothing was changed.",
-            )
-        waiting = [drop for drop, _ in failed]
+    tables = sql.SQL(", ").join(each.name for each in own if each.kind == "TABLE")
+    drop_tables = _DROPS["TABLE"].format(tables)
+    waiting = [drop_tables] if tables.as_string() else []
+    waiting += [_DROPS[each.kind].format(each.name) for each in own if each.kind != "TABLE"]
+    try:
+        while waiting:
+            left = [drop for drop in waiting if not _dropped(connection, drop)]
+            if len(left) == len(waiting):
+                # They need each other, such as a policy a function that takes a row of its table.
+                if left[0] is drop_tables:
+                    connection.execute(sql.SQL("LOCK TABLE {}").format(tables))
+                _refuse_outside(connection, own)
+                connection.execute(left.pop(0) + sql.SQL(" CASCADE"))
+            waiting = left
+    except psycopg.errors.LockNotAvailable:
+        raise RestoreFailed(
+            "A table is locked by another session. Nothing was changed.",
+            hint="Stop what uses it, or wait longer with --lock-timeout.",
+        ) from None
+
+
+def _dropped(connection: Connection, drop: sql.Composed) -> bool:
+    """Drop something, unless another object needs it."""
+    try:
+        with connection.transaction():
+            connection.execute(drop)
+    except psycopg.errors.DependentObjectsStillExist:
+        return False
+    return True
+
+
+def _refuse_outside(connection: Connection, own: Sequence[OwnObject]) -> None:
+    """Refuse where something else needs what this role owns.  Raises DependentObjects."""
+    ids = {"classes": [each.catalog for each in own], "oids": [each.oid for each in own]}
+    if outside := _QUERIES.column(connection, "outside", **ids):
+        raise DependentObjects(
+            "Objects of other roles or schemas depend on objects that would be dropped: "
+            f"{'; '.join(outside)}.",
+            hint="Drop or change it first; nothing was changed.",
+        )
 
 
 def copy_records(connection: Connection, reader: BackupReader, schemas: Sequence[str]) -> None:

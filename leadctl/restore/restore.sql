@@ -179,12 +179,30 @@ WITH found (kind, class, oid, owner, schema) AS (
     UNION ALL
     SELECT 'OPERATOR', 'pg_operator'::regclass, oid, oprowner, oprnamespace FROM pg_operator
 )
-SELECT f.kind, (pg_identify_object(f.class, f.oid, 0)).identity
+SELECT f.kind, (pg_identify_object(f.class, f.oid, 0)).identity, f.class::oid::bigint, f.oid::bigint
 FROM found f JOIN pg_namespace n ON n.oid = f.schema
 WHERE n.nspname = ANY (%(schemas)s) AND pg_has_role(f.owner, 'USAGE')
   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = f.class AND d.objid = f.oid
                   AND d.deptype IN ('e', 'i', 'a') AND d.refclassid <> 'pg_namespace'::regclass
                   AND NOT (d.refclassid = f.class AND d.refobjid = f.oid))
+
+-- name: outside
+-- what: What needs these objects, or a part of them, and is itself none?
+-- versions: 15-
+WITH RECURSIVE part (class, oid) AS (
+    SELECT * FROM unnest(%(classes)s::bigint[]::oid[], %(oids)s::bigint[]::oid[])
+    UNION
+    SELECT d.classid, d.objid FROM part p
+    JOIN pg_depend d ON d.refclassid = p.class AND d.refobjid = p.oid AND d.deptype IN ('a', 'i', 'P', 'S')
+)
+SELECT DISTINCT CASE WHEN r.oid IS NULL THEN pg_describe_object(d.classid, d.objid, 0)
+        ELSE pg_describe_object('pg_class'::regclass, r.ev_class, 0) END
+    || ' depends on ' || pg_describe_object(d.refclassid, d.refobjid, 0)
+FROM part p JOIN pg_depend d ON d.refclassid = p.class AND d.refobjid = p.oid
+LEFT JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
+WHERE d.deptype NOT IN ('a', 'i', 'P', 'S')
+  AND NOT EXISTS (SELECT FROM part o WHERE o.class = d.classid AND o.oid = d.objid)
+ORDER BY 1
 
 -- name: left_behind
 -- what: Which databases did restores of this one replace and keep, which schemas did they make or

@@ -162,9 +162,9 @@ def _set_privileges(tenant: Target, owner: str | None, like: str | None, *, whol
     role, schema = sql.Identifier(owner), sql.Identifier(tenant.schema)
     with connect(tenant, "tenants") as connection, connection.transaction():
         try:
-            for kind, identity in own_objects(connection, [tenant.schema]):
+            for each in own_objects(connection, [tenant.schema]):
                 alter = sql.SQL("ALTER {} {} OWNER TO {}")
-                connection.execute(alter.format(written_by_server(kind), identity, role))
+                connection.execute(alter.format(written_by_server(each.kind), each.name, role))
             if tenant.schema != DEFAULT_SCHEMA:
                 connection.execute(sql.SQL("ALTER SCHEMA {} OWNER TO {}").format(schema, role))
             if whole:

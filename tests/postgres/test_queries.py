@@ -51,6 +51,7 @@ PARAMETERS = {
     "table": "leads",
     "oid": 1259,
     "oids": [1259],
+    "classes": [1259],
     "role": None,
     "data": [1259],
     "extensions": ["citext"],

@@ -100,6 +100,33 @@ def test_all_is_as_it_was(place: InPlace) -> None:
     assert place.query("SELECT count(*) FROM leadctl.run WHERE command = 'restore'") == [(1,)]
 
 
+def test_objects_that_need_each_other(place: InPlace, server: Server) -> None:
+    """A policy asks a function for a row of its own table, and a check a function that takes one."""
+    place.query(
+        "CREATE TABLE profiles (id int PRIMARY KEY, of name DEFAULT current_user);"
+        "INSERT INTO profiles VALUES (1);"
+        "CREATE FUNCTION me() RETURNS profiles STABLE RETURN (SELECT p FROM profiles p LIMIT 1);"
+        "CREATE FUNCTION good(p profiles) RETURNS bool IMMUTABLE RETURN p.id > 0;"
+        "CREATE POLICY own ON profiles USING (of = (me()).of);"
+        "ALTER TABLE profiles ADD CHECK (good(profiles));"
+        "CREATE VIEW mine AS SELECT (me()).*"
+    )
+    made = place.leadctl("backup")
+    assert made.code == 0, made.err
+    before = place.dump()
+    place.query("UPDATE profiles SET id = 2; DROP VIEW mine")
+    with server.connect(place.name) as connection:
+        connection.execute("CREATE VIEW others.v AS SELECT public.good(NULL::public.profiles)")
+    stopped = place.leadctl("restore", "latest", "--in-place", "--yes")
+    assert (stopped.code, "view others.v depends on" in stopped.err) == (5, True), stopped.err
+    assert place.query("SELECT id FROM profiles") == [(2,)]
+    with server.connect(place.name) as connection:
+        connection.execute("DROP VIEW others.v")
+    outcome = place.leadctl("restore", "latest", "--in-place", "--yes")
+    assert outcome.code == 0, outcome.err
+    assert place.dump() == before
+
+
 def test_what_others_need_stops_it(place: InPlace, server: Server) -> None:
     with server.connect(place.name) as connection:
         connection.execute("CREATE VIEW others.v AS SELECT * FROM customers")

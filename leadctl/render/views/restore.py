@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from leadctl.render.blocks import Block, Cell, Grid, Line, Pairs, Value, numbers
-from leadctl.text import counted, size
+from leadctl.text import counted, listed, size
 
 if TYPE_CHECKING:
     from leadctl.restore.foreign_keys import Orphans
@@ -94,7 +94,7 @@ def by_name(result: "TableRestore") -> Iterator[Block]:
     rows = [(t.table, t.scratch or "the table itself", t.rows) for t in result.tables]
     yield Grid(["Table", "Its rows are in", *numbers("Rows")], rows)
     if result.made:
-        yield Line(f"Made again: {', '.join(result.made)}.")
+        yield Line(f"Made again: {listed(result.made, 40)}.")
     for each in result.orphans:
         yield Line(_orphans(each), "warn")
     yield from left_out(result.left_out)
