@@ -4,9 +4,9 @@ The command line calls the same methods, with the same results and the same erro
 printed and nothing exits.  What a method needs is imported when it is called.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property, partial
 from pathlib import Path
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from leadctl.api.tenants import Tenants
     from leadctl.apps.registry import App
     from leadctl.apps.retention import Rule
-    from leadctl.backup.create import BackupOptions, CreatedBackup
+    from leadctl.backup.create import BackupOptions, CreatedBackup, Hooks
     from leadctl.backup.reader import Rehearse, VerifyResult
-    from leadctl.backup.storage import DatabaseId
+    from leadctl.backup.storage import BackupFolder, DatabaseId
     from leadctl.cleanup.context import ArchivePlace, Bounds
     from leadctl.cleanup.preview import Preview, RuleList
     from leadctl.cleanup.results import CleanupResult, PastRuns
@@ -94,15 +94,31 @@ class Database(Project):
 
     may_create: bool = False
     """Whether the embedded server is made where there is none."""
+    chosen: "Target | None" = field(default=None, kw_only=True)
+    """The database, if it is not the one that settings name."""
+    recovered: "tuple[BackupFolder, Sequence[Any]] | None" = field(default=None, kw_only=True)
+    """The only backup, and its private keys, if it is a recovered server's."""
 
     @cached_property
     def target(self) -> "Target":
         """The database; an embedded server that exists is started.  Raises ConfigurationError."""
         from leadctl.postgres.target import resolve
 
+        if self.chosen is not None:
+            return self.chosen
         app = self.app_if_named.name or self.settings.app
         found = resolve(self.settings, app=app, may_create=self.may_create, narrate=self.narrate)
         return replace(found, schema=self.tenant) if self.tenant else found
+
+    @cached_property
+    def backup_folder(self) -> "BackupFolder":
+        """The folder of backups, whether it is there or not."""
+        return self.recovered[0] if self.recovered else super().backup_folder
+
+    @cached_property
+    def identities(self) -> Sequence[Any]:
+        """The private keys that read backups, if a file is set.  Raises InvalidIdentity."""
+        return self.recovered[1] if self.recovered else super().identities
 
     def foresee(self, verb: str, confirm: Confirm) -> None:
         """Raise now what the guard of a verb would raise later; ask no question.
@@ -663,17 +679,25 @@ class Database(Project):
         out, `exclude_data` those whose rows are.
         Raises MissingClient, InvalidRecipient, BackupFolderUnusable and BackupFailed.
         """
-        from leadctl.backup.create import BackupOptions, Hooks, create
+        from leadctl.backup.create import create
 
-        settings, table = self.settings, self.app_if_named.version_table
-        hooks = Hooks(settings.backup_on_success, settings.backup_on_failure, settings.project)
-        given = self._recipients, settings.lock_wait, table, role_passwords
-        options = BackupOptions(*given, names(exclude), names(exclude_data), self.tenant)
-        with hooks.failure(self.target.database, self.narrate):
+        options = replace(
+            self._copying, role_passwords=role_passwords, tenant=self.tenant,
+            recipients=self._recipients, exclude=names(exclude), exclude_data=names(exclude_data),
+        )  # fmt: skip
+        with self._hooks.failure(self.target.database, self.narrate):
             made = create(self.target, self.backup_folder, options, self.narrate, self.progress)
             self._copy_elsewhere(made.id)
-        hooks.success(made)
+        self._hooks.success(made)
         return made
+
+    @property
+    def _hooks(self) -> "Hooks":
+        """The commands that are run after a backup."""
+        from leadctl.backup.create import Hooks
+
+        settings = self.settings
+        return Hooks(settings.backup_on_success, settings.backup_on_failure, settings.project)
 
     def _copy_elsewhere(self, backup: str) -> None:
         """Copy a new backup to BACKUP_COPY_TO, if it is set.  Raises BackupFailed."""
@@ -796,9 +820,7 @@ class Database(Project):
 
     def on(self, name: str) -> "Database":
         """Return the same app on another database of the server."""
-        other = replace(self)
-        vars(other)["target"] = self.target.on(name)
-        return other
+        return replace(self, chosen=self.target.on(name))
 
     def _restorable(self, backup: str | Path, *, trusted: bool = False) -> "Restorable":
         """Return what is to be restored: a file or folder where there is one, else a backup."""
@@ -834,7 +856,7 @@ class Database(Project):
         """What tells this database's backups from others'; None where each will do."""
         from leadctl.backup.snapshot import id_of
 
-        return id_of(self.target)
+        return None if self.recovered else id_of(self.target)
 
     def restore_tables(
         self, tables: Names, backup: str = "latest", *, owners: bool = True, dry_run: bool = False
@@ -956,10 +978,7 @@ class Database(Project):
             moment = moment_before_run(self.target, before_run)
         given = (self.pitr_archive, moment, self.target, self._copying)
         with backup_as_of(*given, **self._told) as (backups, identity):
-            then = replace(self)
-            vars(then).update(target=self.target, backup_folder=backups, identities=(identity,))
-            vars(then)["_id"] = None
-            yield then
+            yield replace(self, chosen=self.target, recovered=(backups, (identity,)))
 
     # --- looking ----------------------------------------------------------------------------
 

@@ -229,9 +229,7 @@ class Fleet(Project):
         if self._has_folders:
             place = quote(target.env or str(target.database), safe=" ").replace(".", "%2E")
             settings = replace(settings, backup_dir=settings.backup_dir / place)
-        made = FleetMember(settings, fleet=self, seen=target.seen)
-        vars(made)["target"] = target.target
-        return made
+        return FleetMember(settings, fleet=self, seen=target.seen, chosen=target.target)
 
     @cached_property
     def _has_folders(self) -> bool:
