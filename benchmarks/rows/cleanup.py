@@ -49,7 +49,8 @@ def _without_vacuum(bench: Bench, name: str, deletion: Deletion) -> Sample:
     sample = deletion(name)
     with bench.connect(name) as connection:
         ((took,),) = connection.execute(
-            "SELECT summary ->> 'vacuum_seconds' FROM leadctl.run ORDER BY id DESC LIMIT 1"
+            "SELECT coalesce(summary ->> 'vacuum_seconds', '0')"
+            " FROM leadctl.run ORDER BY id DESC LIMIT 1"
         ).fetchall()
     return replace(sample, seconds=sample.seconds - float(took))
 

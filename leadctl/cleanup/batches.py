@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import psycopg
@@ -159,18 +160,29 @@ class Batches:
         """How often a lock was in the way since a row went."""
         self._busy: list[str] = []
         self._refused: dict[str, None] = {}
-        self._refused_rows = RefusedRows(run.connection, statements)
         self._tried = 0
         """How many of the refused rows the server was asked for."""
-        self._references = References(run.connection, statements)
-        oids = [statements.heap, *statements.table.tables]
-        self._runs_triggers = QUERIES.value(run.connection, "deletion_runs_code", oids=oids)
         self._sorts = self._holds_rows = self._is_not_whole = self._has_turned = False
         """Whether rows are sorted by their references; whether some stay or go with others; whether
         too many go along with some; whether the newest go first."""
         self._deleter = Deleter(run.connection, statements.table)
         self._keepers = keepers_of(run.connection, statements)
         self._keeps_below = keeps_below(run.connection, statements.table)
+
+    # What only rows that may not go need.
+
+    @cached_property
+    def _refused_rows(self) -> RefusedRows:
+        return RefusedRows(self._connection, self._statements)
+
+    @cached_property
+    def _references(self) -> References:
+        return References(self._connection, self._statements)
+
+    @cached_property
+    def _runs_triggers(self) -> bool:
+        oids = [self._statements.heap, *self._statements.table.tables]
+        return bool(QUERIES.value(self._connection, "deletion_runs_code", oids=oids))
 
     def delete(self) -> None:
         """Delete until nothing is due or a bound is reached; the rule's progress has what happened.

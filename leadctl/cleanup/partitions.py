@@ -18,6 +18,7 @@ from leadctl.cleanup.archive import RowArchive
 from leadctl.cleanup.batches import LOCK_TIMEOUT, LOCKED
 from leadctl.cleanup.context import RuleProgress, RunContext
 from leadctl.cleanup.results import Reason
+from leadctl.cleanup.rules import server_time
 from leadctl.cleanup.statements import Statements
 from leadctl.errors import InvalidFlag
 from leadctl.postgres.connect import set_session
@@ -156,7 +157,7 @@ class RulePartitions:
                 return
             bounds.took(bounds.at_most(partition.rows))
 
-    def make_ahead(self, now: datetime) -> None:
+    def make_ahead(self) -> None:
         """Make the partitions of the next periods, of the length that the newest one has."""
         if not self._table.by_age:
             return
@@ -168,7 +169,7 @@ class RulePartitions:
         period = _period_of(begin, end)
         if period is None:
             return
-        wanted = now
+        wanted = server_time(self._connection)
         for _ in range(period.ahead):
             wanted = period.after(wanted)
         # One in which every row would be due is not made.

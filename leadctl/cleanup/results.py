@@ -192,11 +192,19 @@ def past_runs(target: Target, app: str, rules: Iterable[str]) -> PastRuns:
 
 def read_past_runs(connection: Connection, app: str, schema: str, rules: Iterable[str]) -> PastRuns:
     """Read the last runs of rules by their names; none where leadctl never wrote here."""
+    if not state.is_there(connection):
+        return PastRuns({})
+    return runs_in_journal(connection, app, schema, rules)
+
+
+def runs_in_journal(
+    connection: Connection, app: str, schema: str, rules: Iterable[str]
+) -> PastRuns:
+    """Read the last runs of rules, where it is known whose the journal is."""
     found: dict[str, list[PastRun]] = {}
-    if state.is_there(connection):
-        values = {"rules": list(rules), "limit": _RUNS, "success": sorted(SUCCESS)}
-        for rule, at, noted in QUERIES.rows(connection, "runs", app=app, schema=schema, **values):
-            found.setdefault(rule, []).append(PastRun(at, noted))
+    values = {"rules": list(rules), "limit": _RUNS, "success": sorted(SUCCESS)}
+    for rule, at, noted in QUERIES.rows(connection, "runs", app=app, schema=schema, **values):
+        found.setdefault(rule, []).append(PastRun(at, noted))
     return PastRuns({rule: tuple(runs) for rule, runs in found.items()})
 
 

@@ -17,7 +17,6 @@ from leadctl.cleanup.partitions import Partition, RulePartitions
 from leadctl.cleanup.preview import blown_fuse, measure_due
 from leadctl.cleanup.ranges import order_of
 from leadctl.cleanup.results import Reason, RuleResult, RuleStatus
-from leadctl.cleanup.rules import server_time
 from leadctl.cleanup.statements import Statements, warnings
 from leadctl.errors import (
     BackupFolderUnusable,
@@ -83,7 +82,7 @@ class RuleRun:
             self._archive = RowArchive(run, table)
         partitions = RulePartitions(run, self._statements, self._archive, done)
         partitions.finish_killed_runs()
-        partitions.make_ahead(server_time(self._connection))
+        partitions.make_ahead()
         if run.bounds.reached is not None:
             done.stopped = run.bounds.reached
             return

@@ -3,7 +3,7 @@
 Rules are the app's own and those of leadctl.toml, which overrides both.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 
@@ -195,9 +195,9 @@ def rule_table(connection: Connection, schema: str, rule: Rule) -> RuleTable:
             hint=f"Apply the migrations with: leadctl migrate, or correct the rule's table. A "
             f"dropped table can be restored with: {restore_command([rule.table])}",
         )
-    referring = tuple(_referring_keys(connection, relation, rule))
-    reached = {key.child for key in referring if key.on_delete == _CASCADE}
-    others = read_numbered(connection, reached | {leaf.oid for leaf in relation.leaves})
+    referring, touched = _read_referring(connection, relation, rule)
+    partitions = {leaf.oid for leaf in relation.leaves} - {relation.oid}
+    touched |= read_numbered(connection, partitions)
     return RuleTable(
         rule=rule,
         oid=relation.oid,
@@ -205,13 +205,12 @@ def rule_table(connection: Connection, schema: str, rule: Rule) -> RuleTable:
         schema=relation.schema,
         age_type=_age_type(relation, rule),
         leaves=relation.leaves,
-        referring=referring,
+        referring=tuple(referring),
         by_age=relation.strategy == _RANGE and relation.partition_key == (rule.age_column,),
         partitioned=relation.kind == "p",
         estimate=relation.size.dense_rows,
         pages=relation.size.pages,
-        roles={relation.oid: relation.touched_as}
-        | {oid: each.touched_as for oid, each in others.items()},
+        roles={oid: each.touched_as for oid, each in touched.items()},
     )
 
 
@@ -253,19 +252,25 @@ def _age_type(relation: Relation, rule: Rule) -> str:
     return column.base
 
 
-def _referring_keys(connection: Connection, table: Relation, rule: Rule) -> Iterator[Reference]:
-    """Follow the foreign keys that refer to a table, and on from where a delete cascades to."""
-    waiting, seen = [table], {table.oid}
+def _read_referring(
+    connection: Connection, table: Relation, rule: Rule
+) -> tuple[list[Reference], dict[int, Relation]]:
+    """Follow the foreign keys that refer to a table, and on from where a delete cascades to.
+
+    Returns them, and the table with those that lose rows along with it, by oid.
+    """
+    waiting, found, touched = [table], list[Reference](), {table.oid: table}
     while waiting:
         keys = [key for each in waiting for key in each.referrers if key.enforced]
         children = read_numbered(connection, {key.child for key in keys}, "indexes", "references")
         for key in keys:
             if not children[key.child].is_served(key.columns):
                 raise _unindexed(table, key, rule)
-            yield key
-        reached = {key.child for key in keys if key.on_delete == _CASCADE} - seen
+        found += keys
+        reached = {key.child for key in keys if key.on_delete == _CASCADE} - touched.keys()
         waiting = [each for oid, each in children.items() if oid in reached]
-        seen |= reached
+        touched |= {each.oid: each for each in waiting}
+    return found, touched
 
 
 def _unindexed(table: Relation, key: Reference, rule: Rule) -> UnindexedForeignKey:

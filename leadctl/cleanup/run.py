@@ -14,7 +14,7 @@ from leadctl.catalog.relations import read_numbered
 from leadctl.cleanup import QUERIES
 from leadctl.cleanup.batches import LOCK_TIMEOUT
 from leadctl.cleanup.context import ArchivePlace, Bounds, RunContext
-from leadctl.cleanup.results import CleanupResult, RuleResult, RuleStatus, read_past_runs
+from leadctl.cleanup.results import CleanupResult, RuleResult, RuleStatus, runs_in_journal
 from leadctl.cleanup.rule_run import RuleRun
 from leadctl.cleanup.rules import require_keys, rule_table, server_time
 from leadctl.cleanup.statements import statements_of
@@ -29,17 +29,6 @@ from leadctl.progress import Narrate, Progress
 from leadctl.text import utc
 
 _SKEW_SECONDS = 300.0
-_SESSION = {
-    "lock_timeout": LOCK_TIMEOUT,
-    "idle_session_timeout": "0",
-    "statement_timeout": "0",
-    "jit": "off",
-    # The texts of archived values.
-    "DateStyle": "ISO, YMD",
-    "IntervalStyle": "postgres",
-    "bytea_output": "hex",
-    "extra_float_digits": "1",
-}
 _VACUUM_FROM_ROWS = 10_000
 """Fewer deletions of a table are not worth a VACUUM."""
 _VACUUM_PACE = {"vacuum_cost_delay": "0.2ms", "vacuum_cost_limit": "100"}
@@ -69,7 +58,7 @@ def cleanup(
     NoPrimaryKey and ClockSkew, and Protected where another database's name was given as consent.
     """
     with connect(target, "cleanup", rows=True) as connection:
-        set_session(connection, _SESSION)
+        set_session(connection, {"lock_timeout": LOCK_TIMEOUT})
         if consent.confirm is not None:
             permit(connection, target, "cleanup past its fuse", consent)
         now = server_time(connection)
@@ -87,7 +76,7 @@ def cleanup(
                 bounds=bounds,
                 consented=consent.confirm is not None,
                 archive=archive,
-                past=read_past_runs(
+                past=runs_in_journal(
                     connection, app.name, target.schema, [rule.name for rule in rules]
                 ),
                 entry=entry,
@@ -105,7 +94,8 @@ def cleanup(
             except psycopg.Error as error:
                 errors.append(translate(error))
             vacuum_seconds = round(time.monotonic() - began, 3)
-            entry.note(vacuum_seconds=vacuum_seconds)
+            if vacuum_seconds:
+                entry.note(vacuum_seconds=vacuum_seconds)
         return _result(run, results, vacuum_seconds, next(filter(None, errors), None))
 
 

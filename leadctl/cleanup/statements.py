@@ -325,17 +325,18 @@ def statements_of(connection: Connection, table: RuleTable, now: datetime) -> St
         connection, "cutoff", now=now, months=age.months, days=age.days, seconds=age.seconds
     )
     found = Statements(table, cutoff)
-    if rule.condition:
-        written = authored(connection, table.schema, rule.condition, [rule.table])
-        found = replace(found, authored=written)
+    if not rule.condition:
+        return replace(found, runs_code=False)
+    written = authored(connection, table.schema, rule.condition, [rule.table])
+    found = replace(found, authored=written)
     try:
-        if found.authored and found.exactly:
+        if found.exactly:
             try:
                 _explain(connection, found)
             except psycopg.ProgrammingError as error:
                 if isinstance(error, psycopg.errors.InsufficientPrivilege):
                     raise
-                found = replace(found, authored=replace(found.authored, exactly=False))
+                found = replace(found, authored=replace(written, exactly=False))
         if not found.exactly:
             _explain(connection, found)
     except (psycopg.errors.LockNotAvailable, psycopg.errors.InsufficientPrivilege):

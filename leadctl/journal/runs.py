@@ -79,7 +79,6 @@ def journaled(target: Target, command: str, app: str, *, adopts: bool = False) -
     Raises what `state.ensure` raises where the journal cannot be kept.
     """
     with connect(target, command) as session:
-        session.execute("SET idle_session_timeout = 0")
         state.ensure(session, target, adopts=adopts)
         run = _QUERIES.value(session, "run_begin", **beginning(target, command, app))
         entry, outcome = Entry(session, run), "terminated"

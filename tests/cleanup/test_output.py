@@ -119,3 +119,15 @@ def test_undelete(prepared: Prepare, cli: Cli) -> None:
     assert again.code == 1
     assert cli("cleanup", "undelete", "nothing", key, *flags, url=database.url).code == 1
     assert cli("cleanup", "undelete", "users", key, *flags, url=database.url).code == 1
+
+
+def test_a_run_with_nothing_due_asks_nothing_twice(filled: Prepared) -> None:
+    filled.query("UPDATE leads SET created_at = now()")
+    done = run("cleanup", "--rule", "archived-leads", "-vv", env={"DATABASE_URL": filled.url})
+    assert done.returncode == 0, done.stderr
+    asked = [
+        line.partition(" ms ")[2].strip() for line in done.stderr.splitlines() if " ms " in line
+    ]
+    assert sum("trusted AS" in each for each in asked) == 1  # whose the schema leadctl is
+    assert sum("AS selected" in each or "WITH selected" in each for each in asked) <= 2
+    assert len(asked) < 35
