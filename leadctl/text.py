@@ -27,6 +27,16 @@ def inert(text: str) -> str:
     return text if _NUMBER.fullmatch(text) else _FORMULA.sub(r"\1'", text)
 
 
+def quoted(text: str) -> str:
+    """Return a text in double quotes, those in it doubled."""
+    return '"' + text.replace('"', '""') + '"'
+
+
+def unquoted(text: str) -> str:
+    """Return what stands between double quotes; a text without them as it is."""
+    return text[1:-1].replace('""', '"') if text.startswith('"') else text
+
+
 def ago(moment: datetime, now: datetime | None = None) -> str:
     """Return how long ago a moment was, or in how long it will be; a date where it is far away.
 

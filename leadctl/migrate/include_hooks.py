@@ -14,6 +14,7 @@ from leadctl.catalog.definitions import (
     split_name,
     whole,
 )
+from leadctl.text import quoted, unquoted
 
 if TYPE_CHECKING:
     from sqlalchemy import Table
@@ -41,8 +42,8 @@ def left_out_by_hooks(app: App, models: Catalog, found: Catalog) -> set[str]:
         kind = _kind(key, attributes)
         if kind is None:
             return False
-        name = _plain(split_name(key.partition(" ")[2])[-1])
-        table = _plain(owner(key, attributes) or name)
+        name = unquoted(split_name(key.partition(" ")[2])[-1])
+        table = unquoted(owner(key, attributes) or name)
         parents = {"schema_name": None, "table_name": table, "schema_qualified_table_name": table}
         if reflected and by_name:
             within = {"schema_name": None} if kind == "table" else parents
@@ -63,10 +64,10 @@ def left_out_by_hooks(app: App, models: Catalog, found: Catalog) -> set[str]:
 
 def tables_left_out(app: App, names: Collection[str]) -> set[str]:
     """Return which tables, of models and database both, an app leaves to somebody else."""
-    keys = {'table "{}"'.format(name.replace('"', '""')): name for name in names}
+    keys = {f"table {quoted(name)}": name for name in names}
     tables = Catalog({key: {} for key in keys})
     left = left_out_by_hooks(app, tables, tables) if app.environment is not None else set()
-    unmanaged = {_plain(each.removeprefix("table ")) for each in app.unmanaged}
+    unmanaged = {unquoted(each.removeprefix("table ")) for each in app.unmanaged}
     return {name for key, name in keys.items() if key in left or name in unmanaged}
 
 
@@ -135,7 +136,7 @@ class _Item(NamedTuple):
             if self.name not in copied.columns:
                 copied.append_column(Column(self.name, NullType()))
             return copied.columns[self.name]
-        named = dict.fromkeys(_plain(each) for each in _NAME.findall(self.definition))
+        named = dict.fromkeys(unquoted(each) for each in _NAME.findall(self.definition))
         within = [each for each in named if each in copied.columns]
         if self.kind == "index":
             index = Index(self.name, *(copied.columns[each] for each in within))
@@ -146,13 +147,11 @@ class _Item(NamedTuple):
             copied.append_constraint(unique)
             return unique
         said = key_reference(self.definition)
-        own = [_plain(each.strip()) for each in said.columns.split(",")]
-        referred = [f"{_plain(said.table)}.{_plain(e.strip())}" for e in said.referred.split(",")]
+        own = [unquoted(each.strip()) for each in said.columns.split(",")]
+        referred = [
+            f"{unquoted(said.table)}.{unquoted(e.strip())}" for e in said.referred.split(",")
+        ]
         key = ForeignKeyConstraint(own, referred, name=self.name)
         if set(own) <= set(copied.columns.keys()):
             copied.append_constraint(key)
         return key
-
-
-def _plain(name: str) -> str:
-    return name[1:-1].replace('""', '"') if name.startswith('"') else name

@@ -29,7 +29,7 @@ from leadctl.pitr.setup import programs_for
 from leadctl.pitr.slot import QUERIES, problem_of, require_archived, slot_state
 from leadctl.postgres.barman import SERVER
 from leadctl.postgres.binaries import Binaries
-from leadctl.postgres.connect import connect
+from leadctl.postgres.connect import MAINTENANCE, connect
 from leadctl.postgres.embedded import Home
 from leadctl.postgres.embedded.scratch import free_bytes, recover, scratch
 from leadctl.postgres.target import Target
@@ -334,7 +334,7 @@ def _superuser(target: Target, archive: WalArchive) -> Target:
         as_role = replace(
             target, url=replace(target.url, params={**target.url.params, "user": name})
         )
-        for database in ("postgres", "template1"):
+        for database in MAINTENANCE:
             with (
                 suppress(ConnectionFailed),
                 connect(as_role.on(database), "restore", read_only=True) as c,

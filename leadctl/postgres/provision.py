@@ -28,7 +28,14 @@ def connect_or_create(
 def _create_database(target: Target, narrate: Narrate) -> None:
     """Create the target's database.  Safe where another run creates it at the same time."""
     name = target.database
-    with _maintenance(target) as connection:
+    try:
+        maintenance = connect_to_maintenance(target, "create database")
+    except ConnectionFailed as error:
+        raise UnknownDatabase(
+            f"The database {name} does not exist, and it cannot be created: {error.message}",
+            hint=f"Create the database {name} by hand.",
+        ) from None
+    with maintenance as connection:
         try:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         except (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
@@ -67,14 +74,15 @@ def has_schema(connection: Connection, name: str) -> bool:
     return found.fetchone() == (True,)
 
 
-def _maintenance(target: Target) -> Connection:
-    failures = []
-    for name in MAINTENANCE:
+def connect_to_maintenance(
+    target: Target, purpose: str, *, like_pg_dump: bool = False
+) -> Connection:
+    """Connect to a database of the server that is not the target's.  Raises ConnectionFailed."""
+    failure: ConnectionFailed | None = None
+    for name in (each for each in MAINTENANCE if each != target.database):
         try:
-            return connect(target.on(name), "create database")
+            return connect(target.on(name), purpose, like_pg_dump=like_pg_dump)
         except ConnectionFailed as error:
-            failures.append(error.message)
-    raise UnknownDatabase(
-        f"The database {target.database} does not exist, and it cannot be created: {failures[0]}",
-        hint=f"Create the database {target.database} by hand.",
-    )
+            failure = failure or error
+    assert failure is not None
+    raise failure

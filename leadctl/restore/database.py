@@ -15,7 +15,6 @@ from psycopg import sql
 
 from leadctl.catalog.relations import read_named
 from leadctl.errors import (
-    ConnectionFailed,
     DatabaseInUse,
     InsufficientPrivilege,
     LeadctlError,
@@ -25,6 +24,7 @@ from leadctl.errors import (
 from leadctl.journal import state
 from leadctl.journal.kept import kept_database
 from leadctl.postgres.connect import Connection, connect, set_session
+from leadctl.postgres.provision import connect_to_maintenance
 from leadctl.postgres.queries import beside, identifier
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import told
@@ -37,7 +37,6 @@ _DROP_SUBSCRIPTION = (
     sql.SQL("ALTER SUBSCRIPTION {} SET (slot_name = NONE)"),
     sql.SQL("DROP SUBSCRIPTION {}"),
 )
-_MAINTENANCE = ("postgres", "template1")
 _PATIENCE = "5s"
 _LOADED_WITH = {"synchronous_commit": "off"}
 """No statement waits for the disk.  The one that renames the database does, for all of the WAL
@@ -47,21 +46,9 @@ _LITTLE_LOADED_WITH = {"max_parallel_maintenance_workers": "0"}
 """Sorting so little takes less than starting more processes."""
 
 
-@contextmanager
-def maintenance(target: Target) -> Iterator[Connection]:
+def maintenance(target: Target) -> Connection:
     """Connect to a database of the server that is not the target's.  Raises ConnectionFailed."""
-    failure: ConnectionFailed | None = None
-    for name in (each for each in _MAINTENANCE if each != target.database):
-        try:
-            connection = connect(target.on(name), "restore", like_pg_dump=True)
-            break
-        except ConnectionFailed as error:
-            failure = failure or error
-    else:
-        assert failure is not None
-        raise failure
-    with connection:
-        yield connection
+    return connect_to_maintenance(target, "restore", like_pg_dump=True)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from leadctl.sql.lexer import Kind, Reader, Token, parts_of_name, tokens
+from leadctl.text import quoted
 
 _CONSTANTS = {"TRUE", "FALSE"}
 _QUERIES = {"SELECT", "VALUES", "WITH"}
@@ -168,8 +169,8 @@ def _update(reader: Reader, before: str) -> Iterator[Overwriting]:
 
 def _upsert(reader: Reader) -> Iterator[Overwriting]:
     table = reader.name()
-    alias = _quoted(reader.name()) if reader.accept("AS") else ""
-    qualifier = alias or _quoted(parts_of_name(table)[-1])
+    alias = quoted(reader.name()) if reader.accept("AS") else ""
+    qualifier = alias or quoted(parts_of_name(table)[-1])
     columns = reader.parenthesised() if reader.peek(1).word not in _QUERIES else None
     while reader.peek().word in {"OVERRIDING", "SYSTEM", "USER", "VALUE"}:
         reader.take()
@@ -238,7 +239,7 @@ def _target(reader: Reader, *until: str) -> tuple[str, str, str]:
     if reader.accept("AS") or reader.peek().word not in until:
         alias = reader.take().text
     source = reader.text[start : reader.peek().start].strip()
-    return table, source, alias or _quoted(parts_of_name(table)[-1])
+    return table, source, alias or quoted(parts_of_name(table)[-1])
 
 
 def _assignments(text: str, qualifier: str) -> Iterator[Assignment]:
@@ -334,12 +335,8 @@ def _is_null(value: str) -> bool:
     return bool(found) and found[0].word == "NULL" and cast
 
 
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
 def _quoted_name(name: str) -> str:
-    return ".".join(_quoted(part) for part in parts_of_name(name))
+    return ".".join(quoted(part) for part in parts_of_name(name))
 
 
 def _unquoted(qualifier: str) -> str | None:

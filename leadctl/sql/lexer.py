@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
+from leadctl.text import quoted, unquoted
+
 
 class Kind(Enum):
     """What a token is."""
@@ -39,7 +41,7 @@ class Token:
         if self.kind is Kind.WORD:
             return self.text.lower()
         if self.kind is Kind.QUOTED:
-            return self.text[1:-1].replace('""', '"')
+            return unquoted(self.text)
         return None
 
     @property
@@ -136,10 +138,7 @@ def words_of(text: str) -> set[str]:
 
 def parts_of_name(name: str) -> tuple[str, ...]:
     """Return the parts of a name as `Reader.name` writes it, without quotes."""
-    return tuple(
-        part[1:-1].replace('""', '"') if part.startswith('"') else part
-        for part in _PARTS.findall(name)
-    )
+    return tuple(unquoted(part) for part in _PARTS.findall(name))
 
 
 def place_of_name(name: str, schema: str) -> tuple[str, str]:
@@ -158,7 +157,7 @@ _PARTS = re.compile(r'"(?:[^"]|"")*"|[^.]+')
 
 
 def _dotless(part: str) -> str:
-    return '"' + part.replace('"', '""') + '"' if "." in part or part.startswith('"') else part
+    return quoted(part) if "." in part or part.startswith('"') else part
 
 
 def _end_of_comment(text: str, position: int) -> int:

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from leadctl.errors import InvalidFilter
+from leadctl.text import quoted, unquoted
 
 _NAME = re.compile(r'"((?:[^"]|"")+)"|([^\W\d][\w$]*)')
 _STEP = re.compile(r'\.(?:"((?:[^"]|"")*)"|([\w$-]+))')
@@ -154,7 +155,7 @@ def join_list(items: Sequence[str]) -> str:
     """Write items as a list that `split_list` reads; one alone as it is."""
     if len(items) == 1:
         return items[0]
-    return ",".join(_quoted(item) if _NEEDS_QUOTES.search(item) else item for item in items)
+    return ",".join(quoted(item) if _NEEDS_QUOTES.search(item) else item for item in items)
 
 
 def check_text(text: str) -> None:
@@ -166,14 +167,10 @@ def check_text(text: str) -> None:
         )
 
 
-def _quoted(text: str) -> str:
-    return '"' + text.replace('"', '""') + '"'
-
-
 def _value(given: str) -> str:
     given = given.strip()
     if len(given) > 1 and given[0] == given[-1] == '"':
-        return given[1:-1].replace('""', '"')
+        return unquoted(given)
     return given
 
 

@@ -12,6 +12,7 @@ from psycopg import sql
 from leadctl.catalog.definitions import split_name
 from leadctl.postgres import LONGEST_NAME
 from leadctl.sql.lexer import Kind, tokens
+from leadctl.text import unquoted
 
 _PART = r'(?:"(?:[^"]|"")*"|[^".(]+)'
 _NAME = re.compile(rf"(?:{_PART}\.)?(?P<own>{_PART})")
@@ -184,8 +185,7 @@ def mentions(text: str) -> set[str]:
 def plain(name: str) -> str:
     """Return the name behind a schema and quotes, and before a parameter list."""
     found = _NAME.match(name)
-    own = found["own"] if found else name
-    return own[1:-1].replace('""', '"') if own.startswith('"') else own
+    return unquoted(found["own"] if found else name)
 
 
 def literal(value: str) -> str:
