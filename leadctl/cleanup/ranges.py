@@ -351,7 +351,7 @@ class BatchSize:
         self.rows = max(self._fewest, min(_MOST, wanted))
 
     def cut(self) -> None:
-        """Begin anew with a row, where a batch took far too long."""
+        """Begin again with one row, where a batch took far too long."""
         self.rows = self._fewest = 1
         self._a_row = math.inf
 

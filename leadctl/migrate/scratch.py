@@ -90,7 +90,7 @@ class _Fence:
         """Refuse a statement that names the target; and all that follow one."""
         text = _text(statement, self._driver)
         given = values.values() if isinstance(values, dict) else values
-        self.reached |= names_schema(text, self._target) or any(
+        self.reached |= _names_schema(text, self._target) or any(
             isinstance(each, str) and _says(each, self._target)
             for each in (given if isinstance(given, Iterable) else ())
         )
@@ -151,7 +151,7 @@ class _FencedCursor(psycopg.Cursor[Any]):
         return super().copy(statement, params, **options)
 
 
-def names_schema(statement: str, schema: str) -> bool:
+def _names_schema(statement: str, schema: str) -> bool:
     """Whether a statement names a schema: before a dot, as a schema, or in a text."""
     found = list(tokens(statement))
     is_about_path = any(each.name == "search_path" for each in found)
