@@ -1,5 +1,6 @@
 """Deleting what is due from one table in batches: short transactions, one after another."""
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -64,6 +65,8 @@ _MOST_REFUSED = 100_000
 """Rows that are refused; with more of them the rule is wrong."""
 _MOST_TRIED = 10_000
 """Those that the server had to refuse one by one, each at the cost of transactions."""
+_LOOKED_AT = 1000
+"""Rows that are looked at at the cost of one that the server refuses."""
 _MOST_TOGETHER, _MOST_IN_CIRCLES = 100_000, 1_000_000
 """Rows that go in one transaction since they refer to each other, if the order of ages may spare
 it, and if it does not."""
@@ -121,6 +124,17 @@ class Deleter:
         cascaded[self._table.oid] -= own
         seconds = (after[0][2] - before[0][2]).total_seconds()
         return Deleted(own, +cascaded, seconds, after[0][3])
+
+
+class _TooManyTogether(RowsKept):
+    """More rows would go with some, since they refer to them, than one transaction may take."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(most)
+        self._most = most
+
+    def __str__(self) -> str:
+        return f"over {self._most:,} rows would have to be deleted with it in one transaction"
 
 
 @dataclass(frozen=True)
@@ -335,11 +349,12 @@ class Batches:
             self._committed(deleted, kept)
             deleted = replace(deleted, seconds=locked.seconds + deleted.seconds)
         except (psycopg.Error, RowsKept) as error:
-            if not rows.going or not is_refusal(error):
+            tids = locked.tids if isinstance(error, _TooManyTogether) else rows.going
+            if not tids or not is_refusal(error):
                 raise
             if self._goes_another_way(error):
                 return _Batch(size, Deleted(), is_last=False)
-            deleted = self._delete_parts(rows.going, error)
+            deleted = self._delete_parts(tids, error)
         self._pass_over_staying(rows.staying)
         self._holds_rows = bool(rows.staying) or (self._sorts and self._references.link_rows)
         if not deleted.rows and len(self._refused) == refused:
@@ -421,7 +436,10 @@ class Batches:
         return is_refusal_of_key(error) and self._references.hold_rows
 
     def _sorted(self, tids: list[str]) -> SortedRows:
-        """Return the rows that go, with those that must go with them, and the rows that stay."""
+        """Return the rows that go, with those that must go with them, and the rows that stay.
+
+        Raises _TooManyTogether where fewer of them may go.
+        """
         if not self._sorts or not tids:
             return SortedRows(tids)
         rows = self._references.sort(tids, list(self._refused), self._most_together)
@@ -429,11 +447,11 @@ class Batches:
         if rows.is_whole:
             return rows
         if self._has_turned:
-            reason = (
-                f"over {self._most_together:,} rows would have to be deleted with it in one "
-                f"transaction"
-            )
-            return SortedRows([], dict.fromkeys(tids, reason))
+            self._tried += math.ceil(self._most_together / _LOOKED_AT)
+            error = _TooManyTogether(self._most_together)
+            if len(tids) > 1:
+                raise error
+            return SortedRows([], {tids[0]: str(error)})
         return SortedRows([tid for tid in tids if tid not in rows.staying], rows.staying)
 
     def _delete_parts(
@@ -445,7 +463,7 @@ class Batches:
         are left to the next pass.  Without an error all are tried together first.
         """
         waiting, sum_deleted, refused = [tids], Deleted(), error
-        while waiting and self._run.bounds.reached is None:
+        while waiting and self._run.bounds.reached is None and self._tried < _MOST_TRIED:
             part = [tid for tid in waiting.pop() if tid not in self._refused]
             rows = SortedRows(part)
             try:

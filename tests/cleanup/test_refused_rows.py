@@ -14,6 +14,10 @@ from tests.leads import due_leads, ids, scatter, slow
 from tests.processes import run
 
 RULE = ("cleanup", "--rule", "archived-leads", "-o", "json")
+DUE_BY_AGE = (
+    "SELECT id FROM leads WHERE status = 'ARCHIVED' AND created_at < now() - interval '90 days'"
+    " ORDER BY created_at DESC"
+)
 TRIGGER = (
     "CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
     " IF EXISTS (SELECT FROM held WHERE lead = old.id) THEN {} END IF; RETURN old; END $$;"
@@ -155,12 +159,15 @@ def test_more_answers_than_a_transaction_takes(
     assert len(ids(filled, "leads")) == count - rule["rows"]
 
 
+@pytest.mark.parametrize("among_others", [False, True])
 def test_a_circle_too_large_for_a_transaction_is_left_and_named(
-    filled: Prepared, cli: Cli, monkeypatch: pytest.MonkeyPatch
+    filled: Prepared, cli: Cli, monkeypatch: pytest.MonkeyPatch, *, among_others: bool
 ) -> None:
     filled.query("ALTER TABLE leads ADD next text REFERENCES leads; CREATE INDEX ON leads (next)")
     due = sorted(due_leads(filled))
-    circle = due[:60]
+    if among_others:
+        due = [lead for (lead,) in filled.query(DUE_BY_AGE)]
+    circle = due[:120:2] if among_others else due[:60]
     for key, follower in zip(circle, [*circle[1:], circle[0]], strict=True):
         filled.query("UPDATE leads SET next = %s WHERE id = %s", follower, key)
     for name in ("_MOST_TOGETHER", "_MOST_IN_CIRCLES"):
