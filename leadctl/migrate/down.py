@@ -1,5 +1,6 @@
 """Down: undoing revisions, with what data goes said first, and rehearsing that."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -239,15 +240,13 @@ def rehearse(
 def _rehearse(target: Target, app: App, history: History, revision: Revision) -> RehearsedRevision:
     if not revision.is_reversible:
         return _irreversible(revision, "its downgrade() does nothing")
-    if len(revision.down) > 1:
-        return _rehearse_join(app, history, revision)
 
     def there_and_back(made: ModelScratch) -> tuple[Catalog, ...]:
-        def run(goal: str, *, down: bool = False) -> Catalog:
+        def run(goal: str | Sequence[str], *, down: bool = False) -> Catalog:
             made.run(app, history, goal, down=down)
             return made.read([app.version_table])
 
-        first = run(revision.down[0]) if revision.down else made.read()
+        first = run(revision.down) if revision.down else made.read()
         return first, run(revision.id), run(revision.id, down=True), run(revision.id)
 
     try:
@@ -261,14 +260,6 @@ def _rehearse(target: Target, app: App, history: History, revision: Revision) ->
     return RehearsedRevision(
         revision.id, Verdict.LOSSY if loses else Verdict.REVERSIBLE, loses, None, ()
     )
-
-
-def _rehearse_join(app: App, history: History, revision: Revision) -> RehearsedRevision:
-    """Judge a revision that joins two branches: nothing is to be undone where it does nothing."""
-    scripts = Scripts(app, history)
-    if any(scripts.statements(revision, down=down) for down in (False, True)):
-        return _irreversible(revision, "it joins two branches and also changes something")
-    return RehearsedRevision(revision.id, Verdict.REVERSIBLE, (), None, ())
 
 
 def _irreversible(

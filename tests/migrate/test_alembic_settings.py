@@ -778,6 +778,41 @@ def test_bare_heads_that_are_applied_are_compared(
     assert (done.code, "2 heads" in done.err) == (3, True)
 
 
+@pytest.mark.thorough
+def test_a_merge_that_also_changes_something_is_rehearsed(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    server: Server,
+    database: str,
+    cli: Cli,
+) -> None:
+    """Alembic applied it, of which leadctl has no record; it is undone as it was rehearsed."""
+    legs = 'op.add_column("plants", sa.Column("legs", sa.Integer))'
+    merge = Revision(
+        "a3", "db/versions/a3.py", legs, 'op.drop_column("plants", "legs")', '["a1", "a2"]'
+    )
+    more = PLANTS.replace('"name", sa.Text)', '"name", sa.Text), sa.Column("legs", sa.Integer)')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    make(Kind(revisions=(ANIMALS, plants(down="None"), merge), models=more), tmp_path, 450)
+    url = server.url(database)
+    environment = {"ZOO_URL": "postgresql+psycopg://nobody@127.0.0.1:1/none"}
+    alembic(tmp_path, url, ("upgrade", "head"), ("check",))
+    assert cli("init", "--app", "zoo", url=url, env=environment).code == 0
+    unknown = cli("migrate", "history", url=url, env=environment)
+    assert (unknown.code, "recorded nothing" in unknown.out) == (0, True), unknown.out
+    back = ("migrate", "down", "--rehearse", "-o", "json")
+    rehearsed = cli(*back, url=url, env=environment)
+    (told,) = rehearsed.json["revisions"]
+    assert (told["revision"], told["verdict"], told["loses"]) == (
+        "a3",
+        "lossy",
+        ["the column legs of plants"],
+    )
+    alembic(tmp_path, url, ("downgrade", "a1"))
+    assert "legs" not in "\n".join(dumped(server, database))
+
+
 CANNOT_BE_MADE = ['"other"', '"address", unique=True', 'sa.text("upper(name)")']
 
 

@@ -127,7 +127,12 @@ def _verdict(result: "MigrationStatus") -> Line:
 def history(result: "MigrationHistory") -> list[Block]:
     """What was applied, in order."""
     if not result.revisions:
-        return [Line(f"Nothing was applied to {result.database}, schema {result.schema}, yet.")]
+        return [
+            Line(
+                f"leadctl recorded nothing in {result.database}, schema {result.schema}, yet. "
+                "What is applied: leadctl migrate status"
+            )
+        ]
     rows = [
         (
             chain[-1].revision,
