@@ -48,6 +48,12 @@ _ON_EMBEDDED = "Rehearse on the embedded server: --embedded; or as a superuser."
 _IN_ITS_DATABASE = "Rehearse it where it belongs: leadctl restore --tenant NAME ID --dry-run"
 """A tenant may need what is in schemas that it shares with others."""
 _ON_ONE_LIKE_IT = "Rehearse on a server like the one that was backed up: --url."
+_MEND = (
+    "Correct this in the database and back up again. Until then, restore --keep-going loads "
+    "everything else."
+)
+_COPY_FAILED = "COPY failed for table"
+"""What pg_restore says where the server rejects rows; it is run with LC_ALL=C."""
 _NOT_HERE = {
     "0A000": f"An extension or collation is not available. {_ON_ONE_LIKE_IT}",
     "22023": f"A locale is not available. {_ON_ONE_LIKE_IT}",
@@ -145,7 +151,7 @@ def rehearse(
     scratch = replace(target.on(name), schema=manifest.schema)
     source = RestorableBackup(reader.backup, reader.identities)
     loading = Loading(narrate, progress, owners=False, subscriptions=False)
-    missing = ""
+    refused: VerifyCheck | None = None
     try:
         found = plan(scratch, source, rehearsal=True)
         check_plan(found, owners=False)
@@ -159,7 +165,7 @@ def rehearse(
             try:
                 load_into(scratch, found.server)
             except RestoreFailed as error:
-                missing = _what_is_missing(scratch, error)
+                refused = _refused(scratch, error)
                 raise
             with connect(scratch, "verify", like_pg_dump=True) as restored:
                 checks = [
@@ -176,9 +182,7 @@ def rehearse(
     except RestoreFailed as error:
         if manifest.tenant:
             return [_not_here(error.message, _IN_ITS_DATABASE)]
-        if missing:
-            return [_not_here(error.message, missing)]
-        return [VerifyCheck(RESTORE, False, error.message)]
+        return [refused or VerifyCheck(RESTORE, False, error.message)]
     except BackupDamaged as error:
         return [VerifyCheck(RESTORE, False, error.message)]
     return checks
@@ -203,14 +207,16 @@ def _not_here(message: str, hint: str) -> VerifyCheck:
     return VerifyCheck(RESTORE, None, told.strip())
 
 
-def _what_is_missing(scratch: Target, failed: RestoreFailed) -> str:
-    """Return what to do where a server lacks what is restored; "" where the backup is at fault.
+def _refused(scratch: Target, failed: RestoreFailed) -> VerifyCheck | None:
+    """Return the check where the server rejects what is loaded; None for a fault of the backup.
 
     pg_restore tells no SQLSTATE, and the words may be in any language: the statement is asked again
     where it failed, and rolled back.  Rows that could not be copied have none.
     """
     if not failed.command:
-        return FOUND_BY_PATH_HINT if FOUND_BY_PATH.search(failed.message) else ""
+        if FOUND_BY_PATH.search(failed.message):
+            return _not_here(failed.message, FOUND_BY_PATH_HINT)
+        return _not_loadable(failed.message) if _COPY_FAILED in failed.message else None
     with connect(scratch, "verify", autocommit=False, like_pg_dump=True) as connection:
         connection.execute("SET check_function_bodies = off")
         try:
@@ -218,11 +224,19 @@ def _what_is_missing(scratch: Target, failed: RestoreFailed) -> str:
         except psycopg.Error as error:
             hint = _NOT_HERE.get(error.sqlstate or "", "")
             by_path = hint == FOUND_BY_PATH_HINT
-            is_damage = by_path and _QUALIFIED.search(error.diag.message_primary or "")
-            return "" if is_damage else hint
+            if by_path and _QUALIFIED.search(error.diag.message_primary or ""):
+                return None
+            if hint:
+                return _not_here(failed.message, hint)
         finally:
             connection.rollback()
-    return ""
+    return _not_loadable(failed.message)
+
+
+def _not_loadable(message: str) -> VerifyCheck:
+    """Every byte was compared and read before: what the database holds does not load again."""
+    told = f"could not be restored, although its files are as they were written: {message}"
+    return VerifyCheck(RESTORE, None, f"{told.rstrip('.')}. {_MEND}")
 
 
 def _compared(

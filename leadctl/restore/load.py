@@ -42,6 +42,7 @@ from leadctl.restore.pg_restore import (
     SHARES_OPEN_FILES,
     PgRestore,
     ProgramPool,
+    hint_for,
 )
 from leadctl.restore.restorable import LeftOutEntry, Loading
 
@@ -289,8 +290,10 @@ def _refresh(connection: Connection, views: Sequence[str], loading: Loading) -> 
             except errors.ObjectNotInPrerequisiteState:
                 again.append(view)
             except errors.Error as error:
-                if not loading.partly or error.sqlstate is None:
+                if (error.sqlstate or "57")[:2] in {"53", "57", "58"}:  # no fault of the view
                     raise
+                if not loading.partly:
+                    raise _not_refreshed(view, told(error), refresh.as_string()) from None
                 left = LeftOutEntry(f"MATERIALIZED VIEW DATA {view}", told(error))
                 loading.left_out.append(left)
         if len(again) == len(waiting):
@@ -300,5 +303,12 @@ def _refresh(connection: Connection, views: Sequence[str], loading: Loading) -> 
                     LeftOutEntry(f"MATERIALIZED VIEW DATA {view}", reason) for view in again
                 )
                 return
-            raise RestoreFailed(f"The materialized view {again[0]} cannot be refreshed.")
+            raise _not_refreshed(again[0], "it reads what has no rows")
         waiting = again
+
+
+def _not_refreshed(view: str, reason: str, command: str = "") -> RestoreFailed:
+    message = f"The materialized view {view} cannot be refreshed: {reason}."
+    failure = RestoreFailed(message, hint=hint_for(message))
+    failure.command = command
+    return failure
