@@ -31,20 +31,25 @@ _FOREIGN = {
     r"|^[A-Za-z0-9+/]{8,}=*--[A-Za-z0-9+/]{8,}=*(--[A-Za-z0-9+/]{8,}=*)?$"
     r"|^[A-Za-z0-9_-]{8,}=*--([0-9a-f]{40}|[0-9a-f]{64}|[A-Za-z0-9_-]{16}--[A-Za-z0-9_-]{22}(==)?)$",
     "Laravel": r"^eyJpdiI6[A-Za-z0-9+/]+=*$",
-    "JSON of ciphertext": r'^\s*\{(?=.*"iv"\s*:)'
-    r'(?=.*"(at|tag|authTag|auth_tag|mac|ct|data|content|value|ciphertext|encrypted|encryptedData)"\s*:)',
+    "JSON of ciphertext": r'^\s*\{(?=.*"(iv|nonce)"\s*:)'
+    r'(?=.*"(at|tag|authTag|auth_tag|mac|ct|data|content|value|payload|cipher_?[tT]ext|encrypted'
+    r'(_?[dD]ata)?)"\s*:)',
     "JWT": r"^eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*(\.[A-Za-z0-9_-]*){0,2}$",
     "PASETO": r"^v[1-4]\.(local|public)\.[A-Za-z0-9_-]{16,}",
     "PEM or PGP": r"^\s*-----BEGIN [A-Z0-9 ]+-----",
-    "PGP": r"^(hQ[EIM]|jA0E|ww0E|wcB|wcF|wV4D|hF4D)[A-Za-z0-9+/]{20,}=*",
+    "PGP": r"^(hQ[EIM]|jA0E|ww0E|wcB|wcF|wV4D|hF4D)[A-Za-z0-9+/]{20,}=*"
+    r"|^(c30d04|c1c0|85[0-9a-f]{4}03)[0-9a-f]{40,}$",
     "binary": r"^\\x([0-9a-fA-F]{2}){12,}$",
     "argon2": r"^(argon2)?\$argon2(id|i|d)\$",
     "bcrypt": r"^(bcrypt(_sha256)?\$)?\$2[abxy]?\$[0-9]{2}\$[./A-Za-z0-9]{53}$",
     "scrypt": r"^(\$scrypt\$|scrypt:|scrypt\$|\$7\$)",
-    "crypt": r"^\$(1|5|6|y|gy|P|H|apr1|pbkdf2[a-z0-9-]*|sha1)\$",
+    "crypt": r"^\$([156HPSy]|gy|apr1|bcrypt-sha256|pbkdf2[a-z0-9-]*|sha1|sha256|sha512)\$",
     "PBKDF2": r"^pbkdf2[_:][a-z0-9]+[$:]",
     "SCRAM": r"^SCRAM-SHA-(1|256)\$[0-9]+:",
     "LDAP": r"^\{(SSHA|SHA|CRYPT|PBKDF2)[0-9A-Z-]*\}",
+    "Spring": r"^\{[A-Za-z][A-Za-z0-9@_.-]*\}[^\s{}\"]{16,}$",
+    "Django": r"^(md5|sha1)\$[A-Za-z0-9]*\$([0-9a-f]{32}|[0-9a-f]{40})$",
+    "Phoenix": r"^(SFMyNTY|SFMzODQ|SFM1MTI|QTEyOEdDTQ|QTE5MkdDTQ|QTI1NkdDTQ)\.[A-Za-z0-9_-]+\.",
     "Vault": r"^vault:v[0-9]+:",
     "Ansible Vault": r"^\$ANSIBLE_VAULT;",
     "SOPS": r"^ENC\[AES256_GCM,",
@@ -53,6 +58,12 @@ _FOREIGN = {
     "AWS": r"^(AQICAH|AYAD|AgV4|Ci[A-D])[A-Za-z0-9+/]{50,}=*$",
     "Google": r"^CiQA[A-Za-z0-9+/]{40,}=*$",
     "ASP.NET": r"^CfDJ8[A-Za-z0-9_-]{50,}$",
+    "Identity": r"^AQAAAA(EAACcQ|IAAYag)[A-Za-z0-9+/]{60,}=*$",
+    "DPAPI": r"^AQAAANCMnd8B[A-Za-z0-9+/]{20,}=*$",
+    "Nextcloud": r"^[0-9a-f]{2,}\|[0-9a-f]{32}\|[0-9a-f]{64,128}(\|[0-9])?$",
+    "Magento": r"^[0-9]:[0-9]:[A-Za-z0-9+/]{24,}=*$",
+    "Bitwarden": r"^[0-9]\.[A-Za-z0-9+/]{22}==\|[A-Za-z0-9+/]+=*(\|[A-Za-z0-9+/]+=*)?$",
+    "Kubernetes": r"^k8s:enc:[a-z0-9]+:v[0-9]+:",
     "Cloak": r"^AQpBRVMu[A-Za-z0-9+/]{30,}=*$",
     "ENC": r"^ENC(\([A-Za-z0-9+/]{20,}=*\)|\[[A-Z0-9]+,[A-Za-z0-9+/]{20,}=*\])$",
     "Halite": r"^MUI[EF]A[A-Za-z0-9_-]{40,}=*(<ENC>)?$",
@@ -69,6 +80,9 @@ _FOREIGN = {
     "a key's version": r"^(enc|encrypted|secretbox|aes[a-z0-9-]*|v[0-9]+):[A-Za-z0-9+/_=:-]{24,}$",
 }
 """What the ciphertexts and hashes of other tools look like, for PostgreSQL and for Python."""
+
+_AROUND = " \t\r\n"
+"""What may stand around these: most programs that write base64 end it with a line."""
 
 
 @cache
@@ -217,7 +231,9 @@ def _kind(column: sql.Identifier) -> sql.Composed:
         node=NODE_FORM,
         legacy=LEGACY,
         foreign=sql.SQL(" ").join(
-            sql.SQL("WHEN {} OPERATOR(pg_catalog.~) {} THEN {}").format(column, form, tool)
+            sql.SQL("WHEN pg_catalog.btrim({}, {}) OPERATOR(pg_catalog.~) {} THEN {}").format(
+                column, _AROUND, form, tool
+            )
             for tool, form in _FOREIGN.items()
         ),
         plaintext=PLAINTEXT,
@@ -280,7 +296,8 @@ class Recrypt:
         try:
             text = decrypt(value, self._keyring, context)
         except NotEncrypted:
-            is_foreign = any(form.match(value) for form in _foreign_forms())
+            bare = value.strip(_AROUND)
+            is_foreign = any(form.match(bare) for form in _foreign_forms())
             if not (self._foreign if is_foreign else self._plaintext):
                 return value
             text = value

@@ -186,6 +186,16 @@ def foreign_values(database: Prepared) -> dict[str, str]:
         "ASP.NET": "CfDJ8" + base64url(bytes(range(60))),
         "Cloak": base64.b64encode(b"\x01\x0aAES.GCM.V1" + bytes(40)).decode(),
         "ENC": f"ENC({base64.b64encode(bytes(32)).decode()})",
+        "Spring": f"{{cipher}}{'5f7c1e9a' * 8}",
+        "Django": "sha1$a1B2$5baa61e4c9b93f3f0682250b6cf8331b7ee68fd8",
+        "Phoenix": f"QTEyOEdDTQ.{base64url(bytes(range(32)))}.{base64url(bytes(range(12)))}",
+        "Identity": base64.b64encode(b"\x01\0\0\0\x01\0\0\x27\x10\0\0\0\x10" + bytes(48)).decode(),
+        "DPAPI": base64.b64encode(bytes.fromhex("01000000d08c9ddf01") + bytes(40)).decode(),
+        "Nextcloud": f"{'5f7c' * 9}|{'00ff' * 8}|{'0f1e' * 32}|3",
+        "Magento": "0:3:" + base64.b64encode(bytes(range(40))).decode(),
+        "Bitwarden": "2."
+        + "|".join(base64.b64encode(bytes(size)).decode() for size in (16, 32, 32)),
+        "Kubernetes": "k8s:enc:aescbc:v1:key1:" + base64.b64encode(bytes(40)).decode(),
     }
 
 
@@ -194,6 +204,7 @@ def test_what_other_tools_made_is_no_plaintext(leadconnector: Prepared, cli: Cli
     values = foreign_values(leadconnector)
     users(leadconnector, len(values) + 2)
     tokens = ["EAAB plain {token} $2 v2.x -- \\x", f"ya29.a0--{'AfB_byC9x' * 5}--{'kQ7Zp_x' * 4}"]
+    values["Google"] += "\n"
     texts = [*values.values(), *tokens]
     for number, text in enumerate(texts):
         key = f"u{number}"
