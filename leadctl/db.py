@@ -89,7 +89,7 @@ def destroy(project: Path, consent: Consent, narrate: Narrate) -> Destroyed:
             reason: str | None = "it is not known whether a database in it is protected"
         else:
             reason = f"protected: {', '.join(protected)}" if protected else None
-        decide(name, reason, f"destroy of the embedded server in {project}", consent)
+        decide(name, reason, "db destroy", consent)
     embedded.destroy(home)
     return Destroyed(project.resolve(), existed)
 

@@ -120,7 +120,7 @@ def _reasons_of_table(connection: Connection, relation: Relation) -> Iterator[st
         yield "it has row security, whose policies would have to be recreated"
     for why, names in {
         "its triggers would have to be recreated": [each.name for each in relation.triggers],
-        "a sequence of its own would go with its oldest partition": list(relation.sequences),
+        "its sequence would be dropped with its oldest partition": list(relation.sequences),
         "views would keep reading its oldest partition": _QUERIES.column(
             connection, "views", oid=relation.oid
         ),
@@ -131,7 +131,7 @@ def _reasons_of_table(connection: Connection, relation: Relation) -> Iterator[st
 
 def _reasons_of_column(relation: Relation, name: str | None) -> Iterator[str]:
     if name is None:
-        yield "no retention rule says which column tells a row's age, nor does --column"
+        yield "the column of a row's age is not known (name it with --column)"
         return
     column = relation.column(name)
     if column is None:
@@ -164,7 +164,7 @@ def _reasons_of_keys(relation: Relation, column: str) -> Iterator[str]:
 def _refusal(table: str, reasons: str) -> CannotPartition:
     return CannotPartition(
         f"{table} cannot be partitioned: {reasons}.",
-        hint="A retention rule deletes from it row by row: leadctl cleanup --list",
+        hint="Without partitions, a retention rule can delete old rows: leadctl cleanup --list",
     )
 
 

@@ -294,7 +294,7 @@ def _find(settings: Settings, job: str) -> Job:
     if job not in _JOBS:
         raise UsageError(
             f"There is no job {job!r} to schedule.",
-            hint=f"There are: {', '.join(_JOBS)}.",
+            hint=f"Available: {', '.join(_JOBS)}.",
         )
     return _JOBS[job]
 

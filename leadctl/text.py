@@ -129,7 +129,7 @@ def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:
     names = list(known)
     if close := get_close_matches(word, names, n=1):
         return f"Did you mean {close[0]}?"
-    return otherwise or f"There are: {', '.join(names) or 'none'}."
+    return otherwise or f"Available: {', '.join(names) or 'none'}."
 
 
 def restore_command(tables: Iterable[str]) -> str:

@@ -344,7 +344,7 @@ def statements_of(connection: Connection, table: RuleTable, now: datetime) -> St
     except (psycopg.ProgrammingError, psycopg.DataError) as error:
         raise InvalidRule(
             f"The condition of the rule {rule.name} is not valid for {rule.table}: {told(error)}.",
-            hint=f"It is: {rule.condition}",
+            hint=f"The condition: {rule.condition}",
         ) from None
     return replace(found, runs_code=found.exactly and _runs_code(connection, table))
 

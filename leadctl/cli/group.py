@@ -285,7 +285,7 @@ def _elsewhere(ctx: Any, word: str) -> str:
         for name, group in ctx.command.commands.items()
         if word in getattr(group, "commands", {})
     ]
-    return f"It is: {', or '.join(paths)}" if paths else ""
+    return f"Use: {', or '.join(paths)}" if paths else ""
 
 
 _OF_VALUES = ("BadParameter", "MissingParameter")

@@ -218,7 +218,7 @@ def hint_for(arguments: Sequence[str]) -> str | None:
     _, phrase, tool = found
     here = TOOLS[tool][phrase]
     if not tool:
-        return f"It is: {here}"
+        return f"Use: {here}"
     return f"What {tool} calls {phrase!r} is " + (f"here: {here}" if here else "not needed here.")
 
 

@@ -116,7 +116,7 @@ class Keyring:
             known = ", ".join(f"{key.label} ({key.fingerprint})" for key in self.keys)
             raise UnknownKey(
                 f"A value was encrypted with the key {fingerprint}, which is not in the keyring.",
-                hint=f"Add that key to ENCRYPTION_KEYS. There are: {known}.",
+                hint=f"Add that key to ENCRYPTION_KEYS. Available: {known}.",
             ) from None
 
     def _require(self, why: str) -> None:

@@ -93,7 +93,7 @@ def declared(settings: Settings, name: str) -> FleetConfig:
         raise UnknownFleet(
             f"There is no fleet {name!r}.",
             hint=did_you_mean(
-                name, known, f"Declare it as [fleet.{name}] in leadctl.toml; known: "
+                name, known, f"Declare it as [fleet.{name}] in leadctl.toml. Known: "
                 f"{', '.join(known) or 'none'}.",
             ),
         )  # fmt: skip

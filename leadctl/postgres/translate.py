@@ -238,6 +238,7 @@ def told(error: Any, *, detail: bool = False) -> str:
 def _one_line(text: str) -> str:
     """Return a driver's message without its prefixes, line breaks, values and secrets."""
     text = re.sub(r"^(?:connection (?:failed|is bad): )+", "", text.strip())
+    text = re.sub(r"\s+Is the server running [^?]*\?", "", text)  # the hint says it
     text = _INVALID.sub(rf"\1{HIDDEN}", _joined(text))
     return scrub(text)
 

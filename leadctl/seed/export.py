@@ -67,7 +67,7 @@ def export(
     if table is None:
         raise UsageError(
             f"{app.name} has no table {table_name}.",
-            hint=f"There are: {', '.join(sorted(metadata.tables))}.",
+            hint=f"Available: {', '.join(sorted(metadata.tables))}.",
         )
     if path.suffix.removeprefix(".") not in FORMATS:
         raise UsageError(

@@ -222,7 +222,7 @@ def _table(metadata: MetaData, name: str) -> Table:
     except KeyError:
         raise SeedFailed(
             f"A fixture is for the table {name}, which the models do not have.",
-            hint=f"There are: {', '.join(sorted(metadata.tables))}.",
+            hint=f"Available: {', '.join(sorted(metadata.tables))}.",
         ) from None
 
 

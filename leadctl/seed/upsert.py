@@ -253,7 +253,7 @@ class Upsert:
         if column is None:
             raise SeedFailed(
                 f"{row}: {row.table} has no column {name}.",
-                hint=f"There are: {', '.join(table.columns.keys())}.",
+                hint=f"Available: {', '.join(table.columns.keys())}.",
             )
         referred = next((key.column for key in column.foreign_keys), None)
         if referred is not None and isinstance(value, Mapping):
@@ -297,7 +297,7 @@ class Upsert:
         if table is None:
             raise SeedFailed(
                 f"{file} has rows for {name}, a table that the models do not have.",
-                hint=f"There are: {', '.join(sorted(self.metadata.tables))}.",
+                hint=f"Available: {', '.join(sorted(self.metadata.tables))}.",
             )
         return table
 

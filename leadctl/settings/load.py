@@ -344,4 +344,4 @@ def _file_name(project: ProjectFolder) -> str:
 
 def _suggest(word: str, known: Collection[str], otherwise: str) -> str:
     names = ", ".join(sorted(known)) or "none"
-    return did_you_mean(word, known, f"{otherwise}; known: {names}.")
+    return did_you_mean(word, known, f"{otherwise}. Known: {names}.")

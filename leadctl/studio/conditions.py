@@ -135,7 +135,7 @@ class _Composed:
             called = label_column(self._session, other.relation) or other.columns[0].name
             raise InvalidFilter(
                 f"{condition.column} is a relation; a condition needs a column of {table}.",
-                hint=f"As: {condition.column}.{called}~{condition.values[0]}",
+                hint=f"For example: {condition.column}.{called}~{condition.values[0]}",
             )
         plain = self._plain(other, replace(condition, column=rest[0], path=rest[1:]))
         if is_null:

@@ -33,7 +33,7 @@ def relation(shape: TableShape, names: Sequence[str]) -> tuple[Reference, tuple[
         known = ", ".join(shape.relation_names)
         raise UnknownRelation(
             f"{shape.name} has no relation {names[0]!r}.",
-            hint=f"There are: {known}."
+            hint=f"Available: {known}."
             if known
             else "It has no foreign key, and none refers to it.",
         )

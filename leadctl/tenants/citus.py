@@ -82,6 +82,6 @@ def _known_node(connection: Connection, node: str) -> tuple[str, int]:
     if node not in nodes:
         raise UsageError(
             f"The cluster has no node {node} that may hold tables.",
-            hint=f"There are: {', '.join(nodes) or 'none'}.",
+            hint=f"Available: {', '.join(nodes) or 'none'}.",
         )
     return nodes[node]

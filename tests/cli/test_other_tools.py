@@ -18,7 +18,7 @@ def test_each_is_answered(tool: str, phrase: str, here: str, cli: Cli) -> None:
     assert outcome.code == 2
     said = outcome.err
     meant = f"here: {here}" if here else "not needed"
-    hint = f"What {tool} calls '{phrase}' is {meant}" if tool else f"It is: {here}"
+    hint = f"What {tool} calls '{phrase}' is {meant}" if tool else f"Use: {here}"
     assert f"Hint: {hint}" in said
     assert "Did you mean" not in said
 
@@ -56,9 +56,9 @@ def test_the_answer_is_a_command(here: str, cli: Cli) -> None:
         ("heroku pg:backups:capture --app shop", "here: leadctl backup"),
         ("flask db upgrade", "here: leadctl migrate"),
         ("migrate dev --name=init", "here: leadctl migrate dev -m NAME"),
-        ("lint --all", "It is: leadctl migrate lint"),
-        ("rotate", "It is: leadctl keys rotate"),
-        ("help migrate", "It is: leadctl --help"),
+        ("lint --all", "Use: leadctl migrate lint"),
+        ("rotate", "Use: leadctl keys rotate"),
+        ("help migrate", "Use: leadctl --help"),
         ("migrate statsu", "Did you mean 'status'?"),
         ("stauts", "leadctl --help"),
         ("seed --bluk 3", "leadctl seed --help"),

@@ -143,7 +143,7 @@ def test_grants_are_kept_and_the_way_back(events: Prepared, cli: Cli) -> None:
             ["--column", "created_at"],
             ["fk_webhook_events_message_id_messages", "uq_messages"],
         ),
-        ("messages", [], ["every foreign key that refers to it", "nor does --column"]),
+        ("messages", [], ["every foreign key that refers to it", "name it with --column"]),
         ("webhook_events", ["--column", "event_type"], ["not a time"]),
         ("webhook_events", ["--column", "processed_at"], ["NULL"]),
         ("webhook_events", ["--column", "colour"], ["no column colour"]),

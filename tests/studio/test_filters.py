@@ -374,7 +374,7 @@ def test_text_is_compared_as_the_server_compares_it(lab: Lab, stored: str, asked
         ("word NOT ILIKE '%big%'", "word~big"),
         ("id between 1 and 3", "id>=…"),
         ("lower(word)=new", "Functions are not supported"),
-        ("word is 5", "As: status=FAILED"),
+        ("word is 5", "For example: status=FAILED"),
     ],
 )
 def test_a_habit_of_sql_is_told_and_not_taken_for_a_value(text: str, said: str) -> None:

@@ -170,7 +170,7 @@ def _allocate(
         if name not in tables:
             raise InvalidFlag(
                 f"--scale names {name}, which is not a table that is filled.",
-                hint=f"There are: {', '.join(tables)}.",
+                hint=f"Available: {', '.join(tables)}.",
             )
     rest = rows - sum(scale.values())
     free = {name: table for name, table in tables.items() if name not in scale}
