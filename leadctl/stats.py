@@ -120,7 +120,8 @@ class DatabaseStats:
     name: str
     server_version: str
     standby: bool
-    size_bytes: int
+    size_bytes: int | None
+    """None where it has too many files to be asked in passing, unless rows are counted."""
     connections: int
     max_connections: int
     started_at: datetime
@@ -197,7 +198,7 @@ def overview(
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         set_session(connection, {"lock_timeout": f"{_LOCK_SECONDS}s"}, transaction=True)
         with _part(connection, "database", skipped):
-            (database,) = _QUERIES.rows(connection, "database", DatabaseStats)
+            (database,) = _QUERIES.rows(connection, "database", DatabaseStats, whole=count)
         with _part(connection, "tables", skipped):
             relations = read_schema(connection, target.schema, "sizes")
         tables = tuple(

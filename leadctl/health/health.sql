@@ -141,6 +141,11 @@ SELECT name, used, most FROM (
 ) AS limits (name, used, most)
 ORDER BY used / nullif(most, 0)::float8 DESC NULLS FIRST, name LIMIT 1
 
+-- name: oldest_ids
+-- what: How old are the oldest transaction and multixact ids of each database?
+-- versions: 15-
+SELECT datname::text, age(datfrozenxid), mxid_age(datminmxid) FROM pg_database
+
 -- name: synchronous
 -- what: Which standbys does a commit wait for?
 -- versions: 15-

@@ -30,16 +30,16 @@ https://www.postgresql.org/docs/current/runtime-config-replication.html
 """
 
 
-@check("wraparound", warning=1.3e9, critical=1.4e9, unit="transactions")
+@check(warning=1.3e9, critical=1.4e9, unit="transactions")
 def transaction_age(facts: Facts) -> Evidence:
     """No database nears the end of transaction ids, at which the server stops writing."""
-    return _oldest(facts, "transaction_age")
+    return _oldest({name: age for name, age, _ in facts.query_database("oldest_ids")})
 
 
-@check("wraparound", warning=1.3e9, critical=1.4e9, unit="multixacts")
+@check(warning=1.3e9, critical=1.4e9, unit="multixacts")
 def multixact_age(facts: Facts) -> Evidence:
     """No database nears the end of multixact ids, at which the server stops writing."""
-    return _oldest(facts, "multixact_age")
+    return _oldest({name: age for name, _, age in facts.query_database("oldest_ids")})
 
 
 @check("database", warning=1, unit="an hour")
@@ -197,13 +197,11 @@ def archiving(facts: Facts) -> Evidence:
     )
 
 
-def _oldest(facts: Facts, column: str) -> Evidence:
-    databases = [row for row in facts.rows("wraparound") if row["kind"] == "database"]
-    worst = max(databases, key=lambda row: int(row[column]))
-    age = worst[column]
+def _oldest(ages: dict[str, int]) -> Evidence:
+    worst = max(sorted(ages), key=lambda name: ages[name])
     return graded(
-        age,
-        f"{age / _MILLION:,.1f} million in {worst['name']}",
+        ages[worst],
+        f"{ages[worst] / _MILLION:,.1f} million in {worst}",
         "Run VACUUM (FREEZE) on the oldest tables, after ending old transactions and dropping dead "
         "slots. See: leadctl inspect wraparound",
     )

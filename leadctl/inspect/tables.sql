@@ -231,7 +231,13 @@ UNION ALL
         round(100.0 * greatest(age(c.relfrozenxid), age(t.relfrozenxid))
               / current_setting('autovacuum_freeze_max_age')::int, 1)::float8
  FROM pg_class c LEFT JOIN pg_class t ON t.oid = c.reltoastrelid
- WHERE c.relkind IN ('r', 'm') ORDER BY 3 DESC, c.oid LIMIT 20)
+ WHERE c.relkind IN ('r', 'm') AND c.oid = ANY (ARRAY(  -- of the 40 oldest, with TOAST, 20 tables come
+     WITH oldest AS MATERIALIZED (
+         SELECT oid, relkind FROM pg_class WHERE relkind IN ('r', 'm', 't') ORDER BY age(relfrozenxid) DESC, oid LIMIT 40)
+     SELECT oid FROM oldest WHERE relkind <> 't'
+     UNION ALL
+     SELECT o.oid FROM oldest JOIN pg_class o ON o.reltoastrelid = oldest.oid WHERE oldest.relkind = 't'))
+ ORDER BY 3 DESC, c.oid LIMIT 20)
 
 -- name: cache_hit
 -- what: Which share of the blocks that were read of each table and its indexes was in memory?
@@ -268,18 +274,18 @@ ORDER BY n_live_tup DESC, relname
 --       that of their domain; an array is as large as its elements, a text as its digits.  Nothing where
 --       it goes round before that end, or this role may not read it.
 -- versions: 15-
-WITH RECURSIVE here AS MATERIALIZED (
-    SELECT seqrelid AS oid FROM pg_sequence JOIN pg_class c ON c.oid = seqrelid
-    WHERE c.oid = ANY (ARRAY(
-        SELECT d.objid FROM pg_depend d JOIN pg_namespace n ON n.oid = d.refobjid
-        WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_namespace'::regclass AND n.nspname = ANY (%(schemas)s)))
+WITH RECURSIVE own AS MATERIALIZED (
+    SELECT d.objid AS oid FROM pg_depend d JOIN pg_namespace n ON n.oid = d.refobjid
+    WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_namespace'::regclass AND n.nspname = ANY (%(schemas)s)
+), here AS MATERIALIZED (
+    SELECT seqrelid AS oid FROM pg_sequence WHERE seqrelid = ANY (ARRAY(SELECT oid FROM own))
 ), users AS MATERIALIZED (
     SELECT d.classid, d.objid, d.objsubid, d.refobjid AS oid FROM here
     JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = here.oid
     WHERE d.classid IN ('pg_attrdef'::regclass, 'pg_type'::regclass)
 ), unbound AS MATERIALIZED (  -- nextval by a text, as old dumps have it: the server knows no dependency
     SELECT f.adrelid, f.adnum, pg_get_expr(f.adbin, f.adrelid) AS expression FROM pg_attrdef f
-    WHERE f.adbin::text LIKE '%%:funcid 1574 %%'
+    WHERE f.adrelid = ANY (ARRAY(SELECT oid FROM own)) AND f.adbin::text LIKE '%%:funcid 1574 %%'
       AND NOT EXISTS (SELECT FROM pg_depend d JOIN pg_sequence s ON s.seqrelid = d.refobjid
                       WHERE d.classid = 'pg_attrdef'::regclass AND d.objid = f.oid
                         AND d.refclassid = 'pg_class'::regclass)
@@ -291,14 +297,17 @@ WITH RECURSIVE here AS MATERIALIZED (
     SELECT u.oid, f.adrelid, f.adnum FROM users u JOIN pg_attrdef f ON f.oid = u.objid
     WHERE u.classid = 'pg_attrdef'::regclass
     UNION
-    SELECT u.oid, a.attrelid, a.attnum FROM users u JOIN pg_attribute a ON a.atttypid = u.objid
+    SELECT u.oid, a.attrelid, a.attnum FROM users u
+    JOIN pg_depend d ON d.refclassid = u.classid AND d.refobjid = u.objid AND d.classid = 'pg_class'::regclass
+    JOIN pg_attribute a ON a.attrelid = d.objid AND a.attnum = d.objsubid
     WHERE u.classid = 'pg_type'::regclass AND NOT a.atthasdef AND NOT a.attisdropped
     UNION
     SELECT to_regclass(substring(expression FROM 'nextval\(+''([^'']+)''::text'))::oid, adrelid, adnum
     FROM unbound
 ), types AS (
     SELECT f.oid, f.table_oid, f.attnum, a.atttypid AS type, a.atttypmod AS modifier
-    FROM fed f JOIN pg_attribute a ON a.attrelid = f.table_oid AND a.attnum = f.attnum
+    FROM fed f CROSS JOIN LATERAL (  -- OFFSET: by the index, few as they are, and not all of the database
+        SELECT atttypid, atttypmod FROM pg_attribute WHERE attrelid = f.table_oid AND attnum = f.attnum OFFSET 0) a
     UNION ALL  -- a domain holds what its base type does, an array what its elements do
     SELECT y.oid, y.table_oid, y.attnum, CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.typelem END,
            CASE t.typtype WHEN 'd' THEN t.typtypmod ELSE y.modifier END
@@ -335,9 +344,7 @@ WITH RECURSIVE here AS MATERIALIZED (
     FROM pg_sequence s
     JOIN pg_class c ON c.oid = s.seqrelid
     LEFT JOIN smallest m ON m.oid = c.oid
-    WHERE c.oid = ANY (ARRAY(
-        SELECT d.objid FROM pg_depend d JOIN pg_namespace n ON n.oid = d.refobjid
-        WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_namespace'::regclass AND n.nspname = ANY (%(schemas)s)))
+    WHERE c.oid = ANY (ARRAY(SELECT oid FROM here))
 ), called AS MATERIALIZED (
     SELECT l.*, CASE WHEN is_readable THEN pg_sequence_last_value(oid) END AS last_value FROM limits l
 ), used AS (

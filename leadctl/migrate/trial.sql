@@ -5,6 +5,7 @@
 --       what is dropped or changed.  Everything in `schemas`, or in the database where `everything` is true.
 --       Rows go along foreign keys that delete or update others where `writes`, along all where `empties`.
 -- versions: 15-
+-- Few rows are expected everywhere, which the server cannot know: OFFSET has it use the indexes of the catalog.
 WITH RECURSIVE place AS (
     SELECT oid, nspname FROM pg_namespace
     WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'leadctl')
@@ -14,12 +15,19 @@ WITH RECURSIVE place AS (
        OR nspname = ANY (%(words)s) OR nspname = ANY (%(schemas)s)
        OR oid IN (SELECT extnamespace FROM pg_extension)
 ), named (class, oid) AS (
-    SELECT 'pg_class'::regclass::oid, c.oid FROM pg_class c JOIN near n ON n.oid = c.relnamespace
-    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'i', 'I')
-      AND (%(everything)s OR c.relname = ANY (%(words)s) OR n.nspname = ANY (%(schemas)s))
+    SELECT 'pg_class'::regclass::oid, c.oid FROM near n CROSS JOIN LATERAL (
+        SELECT oid FROM pg_class WHERE relnamespace = n.oid AND relname = ANY (%(words)s)
+        AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'i', 'I') OFFSET 0) c
     UNION ALL
-    SELECT 'pg_type'::regclass, t.oid FROM pg_type t JOIN near n ON n.oid = t.typnamespace
-    WHERE t.typname = ANY (%(held)s) OR n.nspname = ANY (%(schemas)s)
+    SELECT 'pg_class'::regclass::oid, c.oid FROM pg_class c JOIN near n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'i', 'I') AND %(everything)s
+    UNION ALL
+    SELECT 'pg_type'::regclass, t.oid FROM near n CROSS JOIN LATERAL (
+        SELECT oid FROM pg_type WHERE typnamespace = n.oid AND typname = ANY (%(held)s) OFFSET 0) t
+    UNION ALL
+    SELECT d.classid, d.objid FROM near n JOIN pg_depend d
+      ON d.refclassid = 'pg_namespace'::regclass AND d.refobjid = n.oid
+    WHERE n.nspname = ANY (%(schemas)s) AND d.classid IN ('pg_class'::regclass, 'pg_type'::regclass)
     UNION ALL
     SELECT 'pg_proc'::regclass, p.oid FROM pg_proc p JOIN near n ON n.oid = p.pronamespace
     WHERE p.proname = ANY (%(held)s) OR n.nspname = ANY (%(schemas)s)
@@ -56,8 +64,8 @@ WITH RECURSIVE place AS (
 ), whole AS (
     SELECT oid FROM resting WHERE class = 'pg_class'::regclass AND part = 0
 ), used (class, oid) AS (
-    SELECT 'pg_type'::regclass::oid, t.oid FROM pg_type t JOIN near n ON n.oid = t.typnamespace
-    WHERE t.typname = ANY (%(words)s)
+    SELECT 'pg_type'::regclass::oid, t.oid FROM near n CROSS JOIN LATERAL (
+        SELECT oid FROM pg_type WHERE typnamespace = n.oid AND typname = ANY (%(words)s) OFFSET 0) t
     UNION ALL
     SELECT 'pg_proc'::regclass, p.oid FROM pg_proc p JOIN near n ON n.oid = p.pronamespace
     WHERE p.proname = ANY (%(words)s)
@@ -85,17 +93,19 @@ WITH RECURSIVE place AS (
 ), own AS (
     SELECT class, oid FROM needed w
     WHERE class = 'pg_extension'::regclass
-       OR NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = w.class AND e.objid = w.oid AND e.deptype = 'e')
+       OR (SELECT true FROM pg_depend e WHERE e.classid = w.class AND e.objid = w.oid AND e.deptype = 'e' LIMIT 1) IS NULL
 )
 SELECT CASE WHEN c.relkind IN ('v', 'm') THEN 'view' WHEN c.relkind = 'S' THEN 'sequence' ELSE 'table' END AS kind,
     n.nspname AS schema, quote_ident(c.relname) AS name, c.relname AS plain, NULL AS source,
     c.relkind IN ('v', 'm') OR c.oid IN (SELECT oid FROM whole) AS whole
-FROM own w JOIN pg_class c ON c.oid = w.oid JOIN place n ON n.oid = c.relnamespace
+FROM own w CROSS JOIN LATERAL (SELECT * FROM pg_class WHERE oid = w.oid OFFSET 0) c
+JOIN place n ON n.oid = c.relnamespace
 WHERE w.class = 'pg_class'::regclass AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
 UNION ALL
 SELECT CASE t.typtype WHEN 'e' THEN 'enum' WHEN 'd' THEN 'domain' ELSE 'type' END, n.nspname, quote_ident(t.typname),
     t.typname, NULL, true
-FROM own w JOIN pg_type t ON t.oid = w.oid JOIN place n ON n.oid = t.typnamespace
+FROM own w CROSS JOIN LATERAL (SELECT * FROM pg_type WHERE oid = w.oid OFFSET 0) t
+JOIN place n ON n.oid = t.typnamespace
 WHERE w.class = 'pg_type'::regclass
 UNION ALL
 SELECT 'function', n.nspname, quote_ident(p.proname) || '(' || oidvectortypes(p.proargtypes) || ')', p.proname,
@@ -112,20 +122,24 @@ FROM own w JOIN pg_extension e ON e.oid = w.oid JOIN pg_namespace n ON n.oid = e
 WHERE w.class = 'pg_extension'::regclass AND e.extname <> 'plpgsql'
 UNION ALL
 SELECT p.kind, n.nspname, quote_ident(c.relname) || '.' || quote_ident(p.name), p.name, NULL, false
-FROM own w
-JOIN (SELECT 'pg_constraint'::regclass AS class, oid, 'constraint' AS kind, conrelid AS relation, conname AS name
-      FROM pg_constraint WHERE conrelid <> 0
-      UNION ALL SELECT 'pg_trigger'::regclass, oid, 'trigger', tgrelid, tgname FROM pg_trigger
-      UNION ALL SELECT 'pg_policy'::regclass, oid, 'policy', polrelid, polname FROM pg_policy
-      UNION ALL SELECT 'pg_rewrite'::regclass, oid, 'rule', ev_class, rulename FROM pg_rewrite
-) AS p ON p.class = w.class AND p.oid = w.oid
+FROM own w CROSS JOIN LATERAL (
+    SELECT 'constraint' AS kind, conrelid AS relation, conname AS name FROM pg_constraint
+    WHERE w.class = 'pg_constraint'::regclass AND oid = w.oid AND conrelid <> 0
+    UNION ALL
+    SELECT 'trigger', tgrelid, tgname FROM pg_trigger WHERE w.class = 'pg_trigger'::regclass AND oid = w.oid
+    UNION ALL
+    SELECT 'policy', polrelid, polname FROM pg_policy WHERE w.class = 'pg_policy'::regclass AND oid = w.oid
+    UNION ALL
+    SELECT 'rule', ev_class, rulename FROM pg_rewrite WHERE w.class = 'pg_rewrite'::regclass AND oid = w.oid
+    OFFSET 0) AS p
 JOIN pg_class c ON c.oid = p.relation JOIN place n ON n.oid = c.relnamespace
 WHERE c.oid NOT IN (SELECT oid FROM whole)
 UNION ALL
 SELECT 'index', n.nspname, quote_ident(c.relname), c.relname, NULL, false
-FROM own w JOIN pg_class c ON c.oid = w.oid JOIN place n ON n.oid = c.relnamespace
-JOIN pg_index x ON x.indexrelid = c.oid
-WHERE w.class = 'pg_class'::regclass AND c.relkind IN ('i', 'I') AND x.indrelid NOT IN (SELECT oid FROM whole)
+FROM own w CROSS JOIN LATERAL (
+    SELECT i.*, x.indrelid FROM pg_class i JOIN pg_index x ON x.indexrelid = i.oid WHERE i.oid = w.oid OFFSET 0) c
+JOIN place n ON n.oid = c.relnamespace
+WHERE w.class = 'pg_class'::regclass AND c.relkind IN ('i', 'I') AND c.indrelid NOT IN (SELECT oid FROM whole)
 
 -- name: schemas
 -- what: Which schemas have one of these names?

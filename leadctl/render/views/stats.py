@@ -24,6 +24,7 @@ _WIDEST = 60
 """Columns of a sparkline; a longer series is summed up in as many parts."""
 _TABLES = 40
 """So many tables are listed on the first screen."""
+_UNREAD = "not read: too many files; leadctl stats --exact reads it"
 _SKIPPED = 5
 """So many reasons are shown why something was skipped, and so many parts for each."""
 _BARS = 10
@@ -92,7 +93,7 @@ def _database(result: Overview) -> Block:
         ("Database", f"{database.name}, schema {result.schema}"),
         ("Server", f"PostgreSQL {database.server_version}{kind}"),
         ("Started", database.started_at),
-        ("Size", size(database.size_bytes)),
+        ("Size", _UNREAD if database.size_bytes is None else size(database.size_bytes)),
         ("Connections", f"{database.connections} of {database.max_connections}"),
         ("Cache hit", hit),
     ]
