@@ -35,7 +35,10 @@ _ITEM = re.compile(r'\s*(?:"((?:[^"]|"")*)"|([^",][^,]*|))\s*(,|\Z)')
 _NEEDS_QUOTES = re.compile(r'[,"]|^\s|\s\Z')
 _LIST_MAX = 1000
 _LIKE = "'\"%_"
-_EXAMPLES = "For example: status=FAILED, created_at>=2026-01-01, email~@example.com, tags has vip, x is null"
+_EXAMPLES = (
+    "For example: status=FAILED, created_at>=2026-01-01, email~@example.com, tags has vip, "
+    "x is null"
+)
 
 
 @dataclass(frozen=True)
