@@ -6,8 +6,12 @@
 SELECT pg_export_snapshot() AS name, now() AS taken_at,
     (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
           ELSE pg_current_wal_lsn() END)::text AS lsn,
-    pg_is_in_recovery() AS standby,
-    pg_database_size(current_database()) AS database_bytes
+    pg_is_in_recovery() AS standby
+
+-- name: database_bytes
+-- what: How large is the database?
+-- versions: 15-
+SELECT pg_database_size(current_database())
 
 -- name: system_identifier
 -- what: Which cluster is this?

@@ -72,7 +72,6 @@ class Snapshot:
     taken_at: datetime
     lsn: str | None
     standby: bool
-    database_bytes: int
 
     @property
     def server_major(self) -> int:
@@ -105,21 +104,26 @@ class Snapshot:
             "snapshot_at": self.taken_at,
             "lsn": self.lsn,
             "tenant": tenant,
-            "database_bytes": self.database_bytes,
             "tables": count_tables(connection, excluded, tenant),
             "excluded": left_out.tables,
             "excluded_data": left_out.data,
             "materialized_views": self._column("materialized_views", tenant=tenant),
-            "large_objects": _QUERIES.value(connection, "large_objects"),
             "not_valid": not_valid(connection, tenant),
             "extensions": tuple(_QUERIES.rows(connection, "extensions", ExtensionFacts)),
+            "keys": _keys(connection, app, schema, excluded) if app else (),
+            "settings": _read_database(connection),
+            **(self._of_tenant(tenant) if tenant else self._of_database()),
+        }
+
+    def _of_database(self) -> dict[str, Any]:
+        """Return what is asked of the whole database where the whole is in the backup."""
+        return {
+            "database_bytes": _QUERIES.value(self.connection, "database_bytes"),
+            "large_objects": _QUERIES.value(self.connection, "large_objects"),
             "roles": self._column("roles"),
             "event_triggers": self._column("event_triggers"),
             "subscriptions": self._column("subscriptions"),
             "tablespaces": self._column("tablespaces"),
-            "keys": _keys(connection, app, schema, excluded) if app else (),
-            "settings": _read_database(connection),
-            **(self._of_tenant(tenant) if tenant else {}),
         }
 
     def _of_tenant(self, tenant: str) -> dict[str, Any]:
