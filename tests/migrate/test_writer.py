@@ -354,6 +354,23 @@ def test_not_null_of_new_rows(pair: Pair, before: str, after: str, online: bool)
     assert_both_ways(pair, REQUIRED[before], REQUIRED[after], online=online)
 
 
+def test_a_check_on_the_way_takes_no_name_of_a_not_null(pair: Pair) -> None:
+    """The server names both alike: a column renamed keeps its own, and a new one is its name's."""
+    if pair.version < 180_000:
+        pytest.skip("NOT NULL has a name since PostgreSQL 18")
+    old = (
+        "ALTER TABLE people ALTER age SET NOT NULL; ALTER TABLE people RENAME age TO years;"
+        " ALTER TABLE people ADD age int DEFAULT 1"
+    )
+    before = pair.make("a", BASE, old)
+    after = pair.make("b", BASE, old, "ALTER TABLE people ALTER age SET NOT NULL")
+    pair.apply("a", before, after, online=True)
+    before, after = pair.make("c", BASE), pair.make("d", BASE, KINDS["not null"])
+    pair.apply("c", before, after, online=True)
+    named = "SELECT conname FROM pg_constraint WHERE contype = 'n' AND conrelid = 'pets'::regclass"
+    assert sorted(pair.execute("c", named)) == sorted(pair.execute("d", named))
+
+
 @pytest.mark.few(15)
 @pytest.mark.parametrize("kind", KINDS)
 def test_from_nothing(pair: Pair, kind: str) -> None:

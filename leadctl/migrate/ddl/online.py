@@ -71,6 +71,9 @@ def add_constraint(name: str, statement: str, stage: Stage) -> Iterator[Step]:
     )
 
 
+_CHECK = "_is_not_null"
+
+
 def set_not_null(table: str, own: str, stage: Stage = Stage.MAIN) -> Iterator[Step]:
     """Yield NOT NULL by a CHECK that is validated while others write."""
     check = _check_name(table, own)
@@ -96,12 +99,15 @@ def set_not_null(table: str, own: str, stage: Stage = Stage.MAIN) -> Iterator[St
 
 
 def _check_name(table: str, own: str) -> str:
-    """Return the name of the CHECK of one column: another for each, however long names are."""
-    name = f"{plain(table)}_{plain(own)}_not_null"
+    """Return the name of the CHECK of one column: another for each, however long names are.
+
+    It is not the name that the server gives to the column's NOT NULL.
+    """
+    name = f"{plain(table)}_{plain(own)}{_CHECK}"
     if len(name.encode()) > LONGEST_NAME:
         digest = sha256(name.encode()).hexdigest()[:8]
-        short = name.encode()[: LONGEST_NAME - len("_not_null_") - len(digest)]
-        name = f"{short.decode(errors='ignore')}_not_null_{digest}"
+        short = name.encode()[: LONGEST_NAME - len(f"{_CHECK}_{digest}")]
+        name = f"{short.decode(errors='ignore')}{_CHECK}_{digest}"
     return identifier(name)
 
 
