@@ -270,13 +270,15 @@ class _Fitting:
         lengths = {
             int(float(text)) for each in conditions for text in each.numbers if len(text) < 4
         }
-        tried: list[_Unique] = [
-            Pattern(pattern) for each in conditions for pattern in each.patterns
-        ]
+        patterns = [pattern for each in conditions for pattern in each.patterns]
+        tried: list[_Unique] = [Pattern(each) for each in (*patterns, *_beginnings(conditions))]
         tried += [
             Unique(form, name=plan.name) for form in ("token", "digits", "uuid", "cuid", "hex")
         ]
-        tried += [Unique("token", "X{}", name=plan.name)]
+        tried += [
+            Unique("token", form, name=plan.name)
+            for form in ("X{}", "{}@example.com", "https://www.example.com/{}")
+        ]
         tried += [Short(length) for length in sorted(lengths, reverse=True) if 0 < length < 30]
         tried += [
             Short(length, upper=True) for length in sorted(lengths, reverse=True) if 0 < length < 30
@@ -342,7 +344,8 @@ def _possible_values(
         yield from (
             form.format(text) for text in texts for form in ("{}", "ab{}cd", "{}cd", "ab{}")
         )
-        for pattern in (pattern for each in conditions for pattern in each.patterns):
+        patterns = [pattern for each in conditions for pattern in each.patterns]
+        for pattern in (*patterns, *_beginnings(conditions)):
             yield from pattern_texts(pattern, _EACH, rng)
         yield from _possible_texts([int(number) for number in numbers if 0 <= number <= _LONGEST])
     elif base.endswith("[]"):
@@ -356,6 +359,16 @@ def _possible_values(
         yield from ("{}", "[]", '["new"]', '"new"', "1", "null")
     else:
         yield from (*texts, *_OTHERS.get(base.partition(" ")[0], ()))
+
+
+def _beginnings(conditions: Sequence[Condition]) -> Iterator[str]:
+    """Yield patterns of texts that begin as one condition says, and are as long as another does."""
+    numbers = {float(text) for each in conditions for text in each.numbers}
+    stems = {text.rstrip("%") for each in conditions for text in each.texts}
+    for stem, length in itertools.product(sorted(stems), sorted(numbers)):
+        if length.is_integer() and len(stem) < length <= _LONGEST:
+            for letters in ("0-9", "a-z", "A-Z"):
+                yield f"^{re.escape(stem)}[{letters}]{{{length - len(stem):.0f}}}$"
 
 
 _DAYS = tuple(f"{year}-{year % 12 + 1:02d}-{year % 28 + 1:02d}" for year in range(1930, 2050, 2))
