@@ -73,6 +73,8 @@ PARAMETERS = {
     "session": 1,
     "words": ["leads"],
     "held": ["citext"],
+    "timeout": "5s",
+    "whole": False,
     "everything": False,
     "writes": True,
     "empties": False,
