@@ -354,6 +354,22 @@ def test_not_null_of_new_rows(pair: Pair, before: str, after: str, online: bool)
     assert_both_ways(pair, REQUIRED[before], REQUIRED[after], online=online)
 
 
+NOT_ENFORCED = {
+    "foreign key": "ALTER TABLE pets ADD CONSTRAINT k FOREIGN KEY (owner) REFERENCES people",
+    "check": "ALTER TABLE pets ADD CONSTRAINT k CHECK (owner > 0)",
+}
+
+
+@pytest.mark.parametrize("online", [False, True], ids=["at once", "online"])
+@pytest.mark.parametrize("kind", NOT_ENFORCED)
+def test_what_is_not_enforced_is_not_validated(pair: Pair, kind: str, online: bool) -> None:
+    if pair.version < 180_000:
+        pytest.skip("PostgreSQL 18 brought it")
+    enforced = NOT_ENFORCED[kind]
+    for old in ("", enforced):
+        assert_both_ways(pair, old, f"{enforced} NOT ENFORCED", online=online)
+
+
 def test_a_check_on_the_way_takes_no_name_of_a_not_null(pair: Pair) -> None:
     """The server names both alike: a column renamed keeps its own, and a new one is its name's."""
     if pair.version < 180_000:

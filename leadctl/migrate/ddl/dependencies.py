@@ -150,7 +150,8 @@ def narrowed(seeds: Collection[str], *catalogs: Catalog) -> list[Catalog]:
         return list(catalogs)
     above = {name for seed in seeds for name in _above(seed, catalogs)}
     within = {key for key, each in known.objects.items() if owner(key, each) in above}
-    kept = _Reach(known, [uses_of(each) for each in catalogs]).of({*seeds, *within})
+    uses = [*map(uses_of, catalogs), *map(_owning_columns, catalogs)]
+    kept = _Reach(known, uses).of({*seeds, *within})
     kept &= known.objects.keys()  # not what comes with others, as a range's functions do
     functions = (str(known.objects[key].get("definition")) for key in kept if _is_function(key))
     if any(map(_EXECUTES.search, functions)):
@@ -158,6 +159,15 @@ def narrowed(seeds: Collection[str], *catalogs: Catalog) -> list[Catalog]:
     return [
         Catalog({key: each for key, each in one.objects.items() if key in kept}) for one in catalogs
     ]
+
+
+def _owning_columns(catalog: Catalog) -> Uses:
+    """Return the column that each sequence belongs to, which either side may say."""
+    return {
+        key: {f"column {each['owned_by']}"}
+        for key, each in catalog.objects.items()
+        if "owned_by" in each
+    }
 
 
 def _above(key: str, catalogs: Sequence[Catalog]) -> Iterator[str]:
@@ -226,7 +236,6 @@ class _Reach:
         for one in self._uses:
             yield from one.get(key, ())
         kind, _, name = key.partition(" ")
-        attributes = self._known.objects.get(key, {})
         if kind in {"column", "default"}:
             yield f"table {split_name(name)[0]}"
             yield f"default {name}" if kind == "column" else f"column {name}"
@@ -236,10 +245,9 @@ class _Reach:
             for part in self._parts.get(name, ()):
                 if inherits or self._makes_a_table(part):
                     yield part
-        elif "owned_by" in attributes:
-            yield f"column {attributes['owned_by']}"
         elif _is_function(key):
-            for quoted, bare in _WORD.findall(str(attributes.get("definition", ""))):
+            text = str(self._known.objects.get(key, {}).get("definition", ""))
+            for quoted, bare in _WORD.findall(text):
                 yield from self._by_name.get(quoted.replace('""', '"') or bare, ())
 
     def _makes_a_table(self, part: str) -> bool:

@@ -61,7 +61,7 @@ def add_key(name: str, definition: str) -> Iterator[Step]:
 
 def add_constraint(name: str, statement: str, stage: Stage) -> Iterator[Step]:
     """Yield a constraint that is NOT VALID at first, and its validation."""
-    if statement.endswith("NOT VALID"):
+    if statement.endswith(("NOT VALID", "NOT ENFORCED")):
         yield Step(statement, Phase.CONSTRAINT, stage=stage)
         return
     yield Step(f"{statement} NOT VALID", Phase.CONSTRAINT, why=_NOT_VALID, stage=stage)

@@ -1,0 +1,8 @@
+-- FROM
+CREATE TABLE t (a int);
+CREATE SEQUENCE s OWNED BY t.a;
+-- ROWS
+SELECT setval('s', 500);
+-- TO
+CREATE TABLE t (a int);
+CREATE SEQUENCE s;
