@@ -38,7 +38,7 @@ SELECT extname FROM pg_extension ORDER BY 1
 SELECT s.active,
        s.wal_status,
        pg_wal_lsn_diff(w.now, s.restart_lsn)::bigint AS retained_bytes,
-       greatest(0, pg_wal_lsn_diff(w.now, r.write_lsn))::bigint AS lag_bytes,
+       CASE WHEN r.pid IS NOT NULL THEN greatest(0, pg_wal_lsn_diff(w.now, r.write_lsn))::bigint END AS lag_bytes,
        extract(epoch FROM clock_timestamp() - r.reply_time)::float AS silent_seconds
 FROM pg_replication_slots s
 CROSS JOIN (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()

@@ -58,6 +58,7 @@ def test_into_another_database_and_the_last_moment(archived: Archived) -> None:
         archived.barman("receive-wal", "--stop", "leadctl")
         status = json.loads(archived.leadctl("pitr", "status", "-o", "json", code=1).stdout)
         assert "does not run" in status["problem"]
+        assert status["slot_state"]["lag_bytes"] is None  # nobody is there who could be behind
         archived.query("CREATE TABLE later ()")  # which the archive does not get
         dry = archived.leadctl(
             "restore", "--at", status["ends_at"], "--into", "then", "--dry-run", "-o", "json"
