@@ -120,16 +120,20 @@ class Tenants:
 
         foresee(target or self.target, verb, consent)
 
-    def rename_tenant(self, name: str, new: str, *, confirm: Confirm = None) -> "RenamedTenant":
+    def rename_tenant(
+        self, name: str, new: str, *, database: bool = False, confirm: Confirm = None
+    ) -> "RenamedTenant":
         """Rename a tenant, with its records and the search paths to it: `leadctl tenants rename`.
 
-        Raises Protected, NotConfirmed, UnknownTenant and SchemaExists; then nothing is changed.
+        It is a schema, or a `database` of its own, which nobody may be connected to.  Raises
+        Protected, NotConfirmed, UnknownTenant, SchemaExists, DatabaseExists and DatabaseInUse; then
+        nothing is changed.
         """
-        from leadctl.tenants.rename import RENAME, rename_tenant
+        from leadctl.tenants.rename import RENAME, rename_database, rename_tenant
 
-        consent = consent_of(confirm)
-        self._foresee(f"{RENAME} {name}", consent)
-        return rename_tenant(*self._place, name, new, consent, **self._running)
+        consent, rename = consent_of(confirm), rename_database if database else rename_tenant
+        self._foresee(f"{RENAME} {name}", consent, self.target.on(name) if database else None)
+        return rename(*self._place, name, new, consent, **self._running)
 
     def restore_tenant(
         self,

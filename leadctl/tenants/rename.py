@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 
 from leadctl.apps.registry import App
-from leadctl.errors import InsufficientPrivilege, SchemaExists
+from leadctl.errors import DatabaseExists, DatabaseInUse, InsufficientPrivilege, SchemaExists
 from leadctl.journal.guard import Consent, permit
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
@@ -22,6 +22,7 @@ from leadctl.postgres.queries import written_by_server
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
+from leadctl.restore.database import maintenance
 from leadctl.tenants.records import move_records
 from leadctl.tenants.schemas import QUERIES, check_name, find_tenant
 
@@ -104,6 +105,53 @@ def rename_tenant(
             )
         narrate("Sessions that are open keep the path that they have: let applications reconnect.")
     return RenamedTenant(new, name, target.database, tuple(paths), tuple(mentions))
+
+
+def rename_database(
+    target: Target,
+    app: App,
+    name: str,
+    new: str,
+    consent: Consent,
+    *,
+    timeouts: Timeouts,  # noqa: ARG001 - nothing is waited for
+    narrate: Narrate,
+) -> RenamedTenant:
+    """Rename a tenant that is a database, as `rename_tenant`; its sessions are not ended.
+
+    Raises DatabaseExists and DatabaseInUse, too.
+    """
+    tenant, renamed = target.on(name), target.on(new)
+    with connect(tenant, "tenants") as connection:
+        permit(connection, tenant, f"{RENAME} {name}", consent)
+        check_name(new, whole=True)
+        find_tenant(connection, app, tenant.schema, shared=False)
+    with maintenance(tenant) as other:
+        _alter_database(other, name, new)
+    with journaled(renamed, RENAME, app.name) as entry:
+        entry.note(previous=name)
+    narrate(f"Backups that a fleet made of it are still in the folder {name}.")
+    return RenamedTenant(new, name, new, (), ())
+
+
+def _alter_database(connection: Connection, name: str, new: str) -> None:
+    alter = sql.SQL("ALTER DATABASE {} RENAME TO {}")
+    try:
+        connection.execute(alter.format(sql.Identifier(name), sql.Identifier(new)))
+    except psycopg.errors.DuplicateDatabase:
+        raise DatabaseExists(
+            f"There is a database {new} already.", hint="Choose another name. Nothing was changed."
+        ) from None
+    except psycopg.errors.ObjectInUse as error:
+        raise DatabaseInUse(
+            f"{name} was not renamed: {told(error, detail=True)}",
+            hint="Stop what uses it, and try again.",
+        ) from None
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise InsufficientPrivilege(
+            f"{name} was not renamed: {told(error)}.",
+            hint="Connect as its owner, who has CREATEDB. Nothing was changed.",
+        ) from None
 
 
 def _rename_schema(connection: Connection, name: str, new: str) -> list[str]:

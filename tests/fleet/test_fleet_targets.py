@@ -199,6 +199,24 @@ def test_tenants_of_a_fleet_are_listed_as_the_server_has_them(
             assert connection.execute(owners).fetchall() == [(role,)]
             refused = cli("tenants", "drop", one, "--database", "--yes", url=url)
             assert (refused.code, "other session" in refused.err) == (1, True), refused.err
+            rename = ("tenants", "rename", one, f"{database}_two", "--database", "--yes")
+            refused = cli(*rename, url=url)
+            assert (refused.code, "other session" in refused.err) == (1, True), refused.err
+        for new, code in (
+            ("postgres", 2),
+            (database, 5),
+            (f"{database}_before_20260101T000000Z", 2),
+        ):
+            assert cli(*rename[:3], new, *rename[4:], url=url).code == code
+        assert cli(*rename[:-1], url=url).code == 5  # nobody said yes
+        assert cli("tenants", "rename", "postgres", "x", "--database", "--yes", url=url).code == 1
+        assert cli(*rename, url=url).code == 0
+        with server.connect(rename[3]) as connection:
+            noted = "SELECT summary->>'previous' FROM leadctl.run WHERE command = 'tenants rename'"
+            assert connection.execute(noted).fetchall() == [(one,)]
+            owners = "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'"
+            assert connection.execute(owners).fetchall() == [(role,)]
+        assert cli("tenants", "rename", rename[3], one, "--database", "--yes", url=url).code == 0
         assert cli("tenants", "drop", one, "--database", url=url).code == 5
         assert cli("tenants", "drop", "postgres", "--database", "--yes", url=url).code == 1
         assert cli("tenants", "drop", one, "--database", "--yes", url=url).code == 0
@@ -207,6 +225,7 @@ def test_tenants_of_a_fleet_are_listed_as_the_server_has_them(
             assert connection.execute(left, (f"{database}_",)).fetchone() == (0,)
     finally:
         server.drop(one)
+        server.drop(f"{database}_two")
         server.drop(database)
         with server.connect() as connection:
             connection.execute(f"DROP ROLE {role}")

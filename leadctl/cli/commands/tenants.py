@@ -113,12 +113,20 @@ def drop(
 
 @group.leaf("rename")
 @command(Effect.DESTROYS, LOCK_WAIT, LOCK_TIMEOUT)
-def rename(run: Run, *, name: Name, new: New, yes: Yes = False, confirm: Confirm = None) -> None:
+def rename(
+    run: Run,
+    *,
+    name: Name,
+    new: New,
+    database: Whole = False,
+    yes: Yes = False,
+    confirm: Confirm = None,
+) -> None:
     """Rename a tenant, and change search paths that name it."""
     from leadctl.render.views.tenants import renamed as view
 
-    consent = run.consent(yes=yes, confirm=confirm)
-    run.emit(run.database().tenants.rename_tenant(name, new, confirm=consent), view)
+    consent, tenants = run.consent(yes=yes, confirm=confirm), run.database().tenants
+    run.emit(tenants.rename_tenant(name, new, database=database, confirm=consent), view)
 
 
 @group.leaf("move")
