@@ -32,7 +32,7 @@ class OperationFailed(LeadctlError):
 
 
 class UsageError(LeadctlError):
-    """The command line makes no sense; exit 2."""
+    """The command line is not valid; exit 2."""
 
 
 class ConfigurationError(LeadctlError):
@@ -40,7 +40,7 @@ class ConfigurationError(LeadctlError):
 
 
 class ConnectionFailed(LeadctlError):
-    """The server cannot be reached, or does not let us do this; exit 4."""
+    """The server cannot be reached, or rejected the connection; exit 4."""
 
 
 class Refused(LeadctlError):
@@ -52,12 +52,12 @@ class LockHeld(LeadctlError):
 
 
 class InvalidFlag(UsageError):
-    """A flag has a value that it cannot have."""
+    """The value of a flag is not valid."""
 
 
 # --- Configuration --------------------------------------------------------------------------
 class InvalidSetting(ConfigurationError):
-    """A setting has a value that it cannot have."""
+    """The value of a setting is not valid."""
 
 
 class UnknownSetting(ConfigurationError):
@@ -69,11 +69,11 @@ class UnreadableFile(ConfigurationError):
 
 
 class UntrustedFile(ConfigurationError):
-    """A file or folder that settings come from belongs to somebody else, or others may write it."""
+    """A settings file or folder belongs to another user, or others may write to it."""
 
 
 class InvalidUrl(ConfigurationError):
-    """A database URL cannot be understood."""
+    """A database URL is not valid."""
 
 
 class InvalidSchema(ConfigurationError):
@@ -105,7 +105,7 @@ class NoTarget(ConfigurationError):
 
 
 class CommandOfUrlFailed(ConfigurationError):
-    """The `url_command` of an environment failed or printed nothing usable."""
+    """The `url_command` of an environment failed, or did not print a URL or password."""
 
 
 class ModelsNotImportable(ConfigurationError):
@@ -121,7 +121,7 @@ class ModelsNotFound(ConfigurationError):
 
 
 class UndeclaredSchema(ConfigurationError):
-    """Models name a schema that is neither the target's nor among the app's."""
+    """Models name a schema that is neither the target's nor declared in the app's `schemas`."""
 
 
 class AlreadyDeclared(Refused):
@@ -133,11 +133,11 @@ class MissingExtra(ConfigurationError):
 
 
 class MissingKey(ConfigurationError):
-    """An encrypted column is used and there is no key for it."""
+    """An encrypted column is used, but no encryption key is set."""
 
 
 class InvalidKey(ConfigurationError):
-    """An encryption key is malformed, or its file cannot be read or is open to others."""
+    """An encryption key is malformed, or its file cannot be read or is readable by others."""
 
 
 class KeyCommandFailed(ConfigurationError):
@@ -153,19 +153,19 @@ class PoolerInTransactionMode(ConfigurationError):
 
 
 class MigrationsInvalid(ConfigurationError):
-    """The folder of revisions is missing, unreadable or not a history."""
+    """The migrations folder is missing or unreadable, or its revisions do not join."""
 
 
 class CollidingRevisions(ConfigurationError):
-    """Two files of a history have one id, and nothing tells which of them keeps it."""
+    """Two revision files have the same id, and it is not known which one was applied."""
 
 
 class NotAReplica(ConfigurationError):
-    """The replica that leadctl.toml names is no standby."""
+    """The replica that leadctl.toml names is not a standby."""
 
 
 class InvalidRule(ConfigurationError):
-    """A retention rule does not fit itself or the database."""
+    """A retention rule contradicts itself, or does not fit the database."""
 
 
 class InvalidRecipient(ConfigurationError):
@@ -173,7 +173,7 @@ class InvalidRecipient(ConfigurationError):
 
 
 class InvalidIdentity(ConfigurationError):
-    """The identity file is malformed, open to others, or not the one that is needed."""
+    """The private key file is malformed, readable by others, or not the one that is needed."""
 
 
 class MissingClient(ConfigurationError):
@@ -181,15 +181,15 @@ class MissingClient(ConfigurationError):
 
 
 class MissingProgram(ConfigurationError):
-    """A program of others is not installed here."""
+    """An external program is not installed on this machine."""
 
 
 class PitrNotSetUp(ConfigurationError):
-    """There is no archive for point in time in the folder, or one that cannot be read."""
+    """The folder has no archive for point-in-time recovery, or one that cannot be read."""
 
 
 class PitrFolderTaken(Refused):
-    """The folder is the archive of another server."""
+    """The folder holds the archive of another server."""
 
 
 class BackupFolderUnusable(ConfigurationError):
@@ -202,7 +202,7 @@ class UnknownHost(ConnectionFailed):
 
 
 class ConnectionRefused(ConnectionFailed):
-    """Nothing listens there."""
+    """No server listens on that host and port."""
 
 
 class ConnectionTimeout(ConnectionFailed):
@@ -210,7 +210,7 @@ class ConnectionTimeout(ConnectionFailed):
 
 
 class AuthenticationFailed(ConnectionFailed):
-    """The password or the method of authentication was not accepted."""
+    """The server did not accept the password or the authentication method."""
 
 
 class UnknownDatabase(ConnectionFailed):
@@ -230,15 +230,15 @@ class TooManyConnections(ConnectionFailed):
 
 
 class TlsFailed(ConnectionFailed):
-    """The encrypted connection could not be made."""
+    """The TLS connection could not be made."""
 
 
 class ConnectionLost(ConnectionFailed):
-    """The server went away in the middle."""
+    """The connection was lost during the operation."""
 
 
 class UnsupportedServer(ConnectionFailed):
-    """The server is not a PostgreSQL that leadctl supports."""
+    """leadctl does not support this server, or its version of PostgreSQL."""
 
 
 class EmbeddedServerFailed(ConnectionFailed):
@@ -251,7 +251,7 @@ class StatementFailed(OperationFailed):
 
 
 class ReadOnly(StatementFailed):
-    """The server takes no changes: a standby, or a role or database that is set to read only."""
+    """The server accepts no changes: it is a standby, or the role or database is read-only."""
 
 
 class DecryptionFailed(OperationFailed):
@@ -267,11 +267,11 @@ class NotEncrypted(OperationFailed):
 
 
 class UnknownRevision(OperationFailed):
-    """The database, or the user, names a revision that the folder does not have."""
+    """The migrations folder does not have the revision that the database or the user names."""
 
 
 class RevisionEdited(OperationFailed):
-    """The file of an applied revision was changed: it differs from what was applied."""
+    """The file of an applied revision was changed after it was applied."""
 
 
 class RevisionMissing(OperationFailed):
@@ -279,11 +279,11 @@ class RevisionMissing(OperationFailed):
 
 
 class RowsWithoutValue(OperationFailed):
-    """Rows have nothing in a column that is required from now on."""
+    """Existing rows have no value for a column that becomes required."""
 
 
 class RowsInTheWay(OperationFailed):
-    """Rows are not what a schema would have them be."""
+    """Existing rows violate the schema that is to be applied."""
 
 
 class IndexInvalid(OperationFailed):
@@ -299,11 +299,11 @@ class RevisionUnplannable(OperationFailed):
 
 
 class RevisionMixed(OperationFailed):
-    """A revision does a part in a transaction and a part outside."""
+    """A revision mixes transactional and non-transactional statements."""
 
 
 class RotationFailed(OperationFailed):
-    """Values could not be re-encrypted to the end."""
+    """Not all values could be re-encrypted."""
 
 
 class NoPrimaryKey(OperationFailed):
@@ -311,27 +311,27 @@ class NoPrimaryKey(OperationFailed):
 
 
 class UnknownReport(UsageError):
-    """`stats` or `inspect` names a report that there is not."""
+    """`stats` or `inspect` names a report that does not exist."""
 
 
 class UnknownCheck(UsageError):
-    """`health-check` names a check that there is not."""
+    """`health-check` names a check that does not exist."""
 
 
 class UnknownTable(UsageError):
-    """A table or view is named that the schema does not have."""
+    """The schema has no table or view of this name."""
 
 
 class UnknownColumn(UsageError):
-    """A column is named that the table does not have."""
+    """The table has no column of this name."""
 
 
 class UnknownRelation(UsageError):
-    """`studio --follow` names no foreign key of the table, or to it."""
+    """`studio --follow` names something that is not a foreign key of the table, or to it."""
 
 
 class NeededTable(UsageError):
-    """A table is to be left out of a backup, and something that is in it needs the table."""
+    """A table cannot be left out of a backup: something in the backup needs it."""
 
 
 class InvalidFilter(UsageError):
@@ -343,19 +343,19 @@ class RowNotFound(OperationFailed):
 
 
 class AmbiguousRow(UsageError):
-    """The beginning of an id fits more than one row."""
+    """The id that was given begins the ids of more than one row."""
 
 
 class UnknownUser(OperationFailed):
-    """`--user` names nobody."""
+    """`--user` matches no user."""
 
 
 class DependentObjects(Refused):
-    """Something that is not the app's own depends on what would be dropped."""
+    """An object outside the app depends on what would be dropped."""
 
 
 class InvalidPhoneNumber(OperationFailed):
-    """A text that should be a phone number is none."""
+    """A text is not a valid phone number."""
 
 
 class SeedFailed(OperationFailed):
@@ -367,7 +367,7 @@ class UnknownRule(UsageError):
 
 
 class ArchiveFailed(OperationFailed):
-    """Rows could not be archived, so they were not deleted."""
+    """Rows could not be archived, and were not deleted."""
 
 
 class ArchiveDamaged(OperationFailed):
@@ -387,19 +387,19 @@ class FuseBlown(Refused):
 
 
 class CannotPartition(Refused):
-    """A table's keys, foreign keys or kind do not allow it to be partitioned."""
+    """The table cannot be partitioned: its keys, foreign keys or kind do not allow it."""
 
 
 class CannotInfer(OperationFailed):
-    """A column's type and constraints do not say what could be in it."""
+    """Synthetic values cannot be made for a column: its type and constraints do not say enough."""
 
 
 class UnknownBackup(OperationFailed):
-    """There is no such backup, or more than one that is meant."""
+    """No backup has this id, or more than one begins with it."""
 
 
 class BackupFailed(OperationFailed):
-    """A backup could not be made; nothing of it is left under a final name."""
+    """A backup could not be made; no incomplete one is left in the list."""
 
 
 class BackupDamaged(OperationFailed):
@@ -418,43 +418,43 @@ class BarmanFailed(OperationFailed):
 
 
 class RecoveryFailed(OperationFailed):
-    """A server did not come back as of a moment."""
+    """A server could not be recovered to a moment."""
 
 
 class MomentOutOfReach(OperationFailed):
-    """The archive does not reach back, or on, to that moment."""
+    """The archive does not cover that moment."""
 
 
 class UnknownRun(OperationFailed):
-    """The journal has no run of that number."""
+    """The history has no run with that number."""
 
 
 class UnreadableDump(OperationFailed):
-    """A file is of a kind that leadctl does not restore from."""
+    """The file is not of a kind that leadctl can restore."""
 
 
 class UnknownEntry(UsageError):
-    """An archive has no entry of the name that is to be skipped."""
+    """An archive has no entry of the name given to --skip."""
 
 
 class NotOnThisMachine(UsageError):
-    """A folder or file of this machine is wanted, and what was given is in object storage."""
+    """A local folder or file is needed, but a URL of object storage was given."""
 
 
 class OptionNotForScripts(UsageError):
-    """A script of SQL runs as it is written, without the options that an archive has."""
+    """An option does not apply to an SQL script, only to an archive."""
 
 
 class OutsideStatement(Refused):
-    """A script of SQL ends the transaction it runs in, or reaches out of its database."""
+    """An SQL script ends its own transaction, or acts outside of its database."""
 
 
 class NoSpace(OperationFailed):
-    """A disk has less space left than an operation needs."""
+    """There is not enough disk space for the operation."""
 
 
 class OlderServer(OperationFailed):
-    """A backup is of a newer PostgreSQL than the server that it was to be restored on."""
+    """A backup was made with a newer PostgreSQL than the server that it should be restored on."""
 
 
 class MissingExtension(OperationFailed):
@@ -466,47 +466,47 @@ class MissingRole(OperationFailed):
 
 
 class TableNotInBackup(OperationFailed):
-    """A table that is named is not in the backup, or not in the database."""
+    """The table is not in the backup, or not in the database."""
 
 
 class UnknownKept(OperationFailed):
-    """What is to be dropped was not left by a restore of this database."""
+    """The name is not one that a restore of this database kept."""
 
 
 class DatabaseInUse(OperationFailed):
-    """A database has sessions that cannot be ended, so it cannot be replaced."""
+    """A database cannot be replaced: something uses it that cannot be ended."""
 
 
 class DatabaseExists(Refused):
-    """A database that is to be created exists already."""
+    """The database that should be created exists already."""
 
 
 class RelationExists(Refused):
-    """A table, an index or the like has the name of one that is to come back."""
+    """An object with the name of one that should be restored exists already."""
 
 
 class UnitTaken(Refused):
-    """A unit of systemd that is to be written is there, and another project's."""
+    """A systemd unit of this name exists and belongs to another project."""
 
 
 class SchemaExists(Refused):
-    """A schema that is to be created exists already."""
+    """The schema that should be created exists already."""
 
 
 class InvalidTenantName(UsageError):
-    """A tenant is to have a name that a tenant's schema cannot have."""
+    """The name is not allowed for a tenant's schema."""
 
 
 class TargetDropped(OperationFailed):
-    """A target of a fleet was dropped while the fleet's run went on."""
+    """A target of a fleet was dropped during the run."""
 
 
 class UnknownTenant(OperationFailed):
-    """A tenant is named that the database does not have."""
+    """The database has no tenant of this name."""
 
 
 class NotOnCitus(Refused):
-    """Something would leave a Citus cluster's tables undistributed, so it is not done there."""
+    """The command is not supported on a Citus cluster: tables would no longer be distributed."""
 
 
 class MoveFailed(OperationFailed):
@@ -514,7 +514,7 @@ class MoveFailed(OperationFailed):
 
 
 class TenantMoving(Refused):
-    """A tenant is closed by a move that did not end."""
+    """A tenant is closed because a move did not finish."""
 
 
 class HookFailed(OperationFailed):
@@ -534,11 +534,11 @@ class SchemaTaken(Refused):
 
 
 class Protected(Refused):
-    """The database is protected, and its name was not given as consent."""
+    """The database is protected, and was not confirmed with --confirm NAME."""
 
 
 class NoIdentity(Refused):
-    """A database that has tables does not say which one it is, or says it wrongly."""
+    """A database that has tables has no recorded environment, or one that cannot be read."""
 
 
 class PreparedSchema(Refused):
@@ -546,8 +546,8 @@ class PreparedSchema(Refused):
 
 
 class NotConfirmed(Refused):
-    """Consent was needed and not given."""
+    """Confirmation was needed, and not given."""
 
 
 class Declined(NotConfirmed):
-    """Somebody was asked and said no: no fault of anything."""
+    """The question was answered with no; nothing was changed."""

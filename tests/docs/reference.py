@@ -71,14 +71,14 @@ BESIDE: dict[str, type] = {
 EXIT_CODES = {
     ExitCode.DONE: "done",
     ExitCode.NO: 'the answer is "no" (pending, different), or the operation failed',
-    ExitCode.USAGE: "the command line makes no sense",
+    ExitCode.USAGE: "the command line is not valid",
     ExitCode.CONFIGURATION: "a setting, a file or the installation is wrong or missing",
     ExitCode.CONNECTION: "the server cannot be reached, or does not allow it",
     ExitCode.REFUSED: "a guard stopped it to keep data safe",
     ExitCode.LOCKED: "another run holds the lock",
     ExitCode.PARTLY: "done in part; what was left is named",
     ExitCode.INTERRUPTED: "interrupted (Ctrl-C)",
-    ExitCode.BROKEN_PIPE: "whoever read the output has ended, such as `head`",
+    ExitCode.BROKEN_PIPE: "the program that reads the output ended early, such as `head`",
     ExitCode.TERMINATED: "terminated (SIGTERM)",
 }
 
