@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from leadctl.api.database import Database
 from leadctl.api.project import Confirm, Names, Project, consent_of, names, settings_of
-from leadctl.errors import Protected
+from leadctl.errors import ConnectionFailed, Protected
 from leadctl.fleet.run import FleetBounds, FleetReport, Outcome
 from leadctl.fleet.targets import FleetTarget, Seen, require_there
 from leadctl.progress import Narrate, Progress, silent, unheard
@@ -358,6 +358,8 @@ class Fleet(Project):
                 continue
             try:
                 foresee(each.target, verb, Consent(yes=True, fleet=self.name))
+            except ConnectionFailed:
+                continue  # it is asked again before it is touched, and holds up no other
             except Protected as error:
                 found.append((each, error))
         if not found:

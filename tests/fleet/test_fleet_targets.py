@@ -254,6 +254,16 @@ def test_environments_and_their_schemas(
         assert names(cli, None, "--only", "us") == ["us/t_1"]
         fleet('envs = ["eu", "us"]', *envs)
         assert names(cli, None) == ["eu", "us"]
+        fleet(
+            'envs = ["eu", "us", "down"]',
+            *envs,
+            "[env.down]",
+            'url = "postgresql://x@127.0.0.1:1/x"',
+        )
+        for verb in (["migrate"], ["migrate", "down", "--yes"], ["reset", "--yes"]):
+            outcome = cli(*verb, "--fleet", "tenants", "-o", "json")
+            found = [each["state"] for each in outcome.json["targets"]]
+            assert (outcome.code, found) == (4, ["done", "done", "failed"])
     finally:
         server.drop(other)
 
