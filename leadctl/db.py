@@ -88,7 +88,7 @@ def destroy(project: Path, consent: Consent, narrate: Narrate) -> Destroyed:
         if protected is None:
             reason: str | None = "it is not known whether a database in it is protected"
         else:
-            reason = f"protected: {', '.join(protected)}" if protected else None
+            reason = "a database in it is protected" if protected else None
         decide(name, reason, "db destroy", consent)
     embedded.destroy(home)
     return Destroyed(project.resolve(), existed)

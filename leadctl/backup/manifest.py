@@ -17,6 +17,7 @@ from leadctl.backup.stream import PackedFile
 from leadctl.errors import BackupDamaged
 from leadctl.journal.records import VersionTable
 from leadctl.postgres.queries import parts_of
+from leadctl.text import did_you_mean
 
 _T = TypeVar("_T")
 
@@ -191,6 +192,11 @@ class BackupManifest:
     def client_major(self) -> int:
         """The major version of the pg_dump that made the backup."""
         return _major(self.client_version)
+
+    def table_hint(self, name: str) -> str:
+        """Return the hint for the name of a table that is not in the backup."""
+        known = {each for table in self.tables for each in (table.name, table.parts[-1])}
+        return did_you_mean(name, known, f"Its tables: leadctl backup show {self.id}")
 
     def file(self, stem: str) -> PackedFile | None:
         """Return a file by its name without suffixes; None where the backup lacks it."""

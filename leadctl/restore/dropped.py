@@ -133,7 +133,7 @@ def _find(
         if entry is None:
             raise TableNotInBackup(
                 f"There is no table {'.'.join(spellings[0])} in the backup {reader.backup.id}.",
-                hint="leadctl backup show lists the tables.",
+                hint=reader.manifest.table_hint(spellings[0][-1]),
             )
     return [entry for entry, _ in found if entry is not None]
 

@@ -225,7 +225,7 @@ def _facts(
         if not tables:
             raise TableNotInBackup(
                 f"There is no table {name} in the backup {reader.backup.id}.",
-                hint="leadctl backup show lists the tables.",
+                hint=reader.manifest.table_hint(name),
             )
         found |= {table.name: table for table in tables}
     return list(found.values())

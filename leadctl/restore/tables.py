@@ -186,7 +186,7 @@ def _in_backup(
     if not kept:
         raise TableNotInBackup(
             f"There is no table {name} in the backup {manifest.id}.",
-            hint="leadctl backup show lists the tables; restore a whole backup with --into.",
+            hint=manifest.table_hint(name),
         )
     return kept
 
@@ -213,7 +213,7 @@ def _gone_partition(
         )
     raise TableNotInBackup(
         f"There is no table {name} in {connection.info.dbname}, nor in the backup.",
-        hint="leadctl backup show lists the tables; restore a whole backup with --into.",
+        hint=reader.manifest.table_hint(name),
     )
 
 

@@ -138,7 +138,7 @@ class TenantLoading:
         if not (self._schema and own):
             raise RestoreFailed(
                 f"The backup {reader.backup.id} has no tenant {name}.",
-                hint="leadctl backup show lists the tables of a backup.",
+                hint=f"Its tables: leadctl backup show {reader.backup.id}",
             )
         ids = {entry.id for entry in own}
         # What others have that needs the tenant is theirs, and stays as it is.

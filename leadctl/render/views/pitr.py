@@ -24,7 +24,7 @@ def set_up(result: PitrSetup) -> Iterator[Block]:
     if not kept:
         yield Line("A limit keeps its disk from filling up, but may cause a gap in the archive:")
         yield Line("ALTER SYSTEM SET max_slot_wal_keep_size = '50GB'", command=True)
-    yield Line("What is left to do:")
+    yield Line("Next, run:")
     yield from (Line(step, command=True) for step in result.steps)
 
 

@@ -104,7 +104,7 @@ def by_name(result: "TableRestore") -> Iterator[Block]:
     if result.schema:
         yield Line("Existing tables were not changed.", "good")
     if result.lines:
-        yield Line("What is left to do:")
+        yield Line("Then run:" if result.orphans else "Next, run:")
         yield from map(Line, result.lines)
 
 
@@ -116,7 +116,10 @@ def _orphans(orphans: "Orphans") -> str:
     )
     if orphans.moved:
         return f"{what}: moved to {orphans.kept_in}."
-    return f"{what}: copied to {orphans.kept_in}. The constraint is NOT VALID until they are gone."
+    return (
+        f"{what}. They are still there, and copied to {orphans.kept_in}. Correct or delete them in "
+        f"{orphans.table}: until then the constraint is NOT VALID."
+    )
 
 
 def left_out(entries: "Sequence[LeftOutEntry]") -> Iterator[Block]:
