@@ -221,14 +221,14 @@ class BackupBucket(BackupFolder):
         with suppress(BackupFolderUnusable):  # may only write: it is whole all the same
             self.delete([f"{name}/{_RUN}"])
 
-    def remove(self, backup: StoredBackup) -> bool:
-        """Remove a backup, the manifest first; return whether it is gone."""
+    def remove(self, backup: StoredBackup) -> str | None:
+        """Remove a backup, the manifest first; return why it is still there, None if it is gone."""
         assert isinstance(backup, BucketBackup)
         try:
             self.delete([f"{backup.id}/{name}" for name in backup.names])
-            return not self.objects(f"{backup.id}/")
-        except BackupFolderUnusable:
-            return False
+            return "it has objects of others" if self.objects(f"{backup.id}/") else None
+        except BackupFolderUnusable as error:
+            return error.message.removeprefix(f"{self.path} cannot be used: ").rstrip(".")
 
     def objects(self, prefix: str = "") -> dict[str, int]:
         """Return the objects and their bytes.  Raises BackupFolderUnusable."""

@@ -1,7 +1,7 @@
 """What is in the backup folder, and which of it is kept."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -109,7 +109,7 @@ class PruneResult:
     removed: bool
     backups: tuple[PruneDecision, ...]
     left: tuple[str, ...]
-    """Backups that could not be removed: they are being read, or have files of others in them."""
+    """Backups that could not be removed; their `kept_as` says why."""
 
 
 def prune(folder: BackupFolder, retention: Retention, *, confirmed: bool) -> PruneResult:
@@ -119,11 +119,15 @@ def prune(folder: BackupFolder, retention: Retention, *, confirmed: bool) -> Pru
     """
     backups = folder.backups()
     decisions = decide(backups, retention)
-    left: list[str] = []
+    left: dict[str, str] = {}
     if confirmed:
         going = {decision.id for decision in decisions if decision.kept_as is None}
-        left = [b.id for b in backups if b.id in going and not folder.remove(b)]
-    return PruneResult(folder.path, confirmed, tuple(decisions), tuple(left))
+        left = {b.id: why for b in backups if b.id in going and (why := folder.remove(b))}
+    decided = tuple(
+        replace(each, kept_as=f"not removed: {left[each.id]}") if each.id in left else each
+        for each in decisions
+    )
+    return PruneResult(folder.path, confirmed, decided, tuple(left))
 
 
 def decide(backups: Sequence[StoredBackup], retention: Retention) -> list[PruneDecision]:

@@ -325,21 +325,21 @@ class BackupFolder:
                 return name
             time.sleep(0.001)
 
-    def remove(self, backup: StoredBackup) -> bool:
+    def remove(self, backup: StoredBackup) -> str | None:
         """Remove a backup, all of it or, killed in between, by the next run.
 
         Files that are not leadctl's are left, with the folder, and so is one that is linked here.
-        Returns whether it is gone; it is not where it is being read.
+        Returns why it is still there; None if it is gone.
         """
         not_led_elsewhere(self.path)
         if not is_real_folder(backup.path):
-            return False
+            return "it is a link"
         with _locked(backup.path, fcntl.LOCK_EX | fcntl.LOCK_NB) as free:
             if not free:
-                return False
+                return "it is in use"
             partial = backup.path.rename(backup.path.with_name(f"{backup.id}{_PARTIAL}"))
             sync_folder(self.path)
-            return _remove(partial)
+            return None if _remove(partial) else f"{partial.name} has files of others"
 
     def _clean(self) -> None:
         for partial in self.path.glob(f"*{_PARTIAL}"):

@@ -452,6 +452,8 @@ def test_what_may_not_be_done_is_said(
         "backup", "prune", "--yes", "-o", "json", BACKUP_KEEP_MONTHLY="0", **keeps
     )
     assert (pruned.code, pruned.json["left"]) == (1, [ids[0]]), pruned.err
+    kept_as = {each["id"]: each["kept_as"] for each in pruned.json["backups"]}
+    assert "AccessDenied" in kept_as[ids[0]]
     listed = place.leadctl("backup", "list", "-o", "json").json["backups"]
     assert {each["id"] for each in listed} == set(ids)
     for reason, hint in (("ExpiredToken", "credentials"), ("RequestTimeTooSkewed", "clock")):

@@ -129,12 +129,10 @@ def prune(result: PruneResult) -> list[Block]:
         for backup in result.backups
     ]
     going = sum(backup.kept_as is None for backup in result.backups)
-    if not going:
+    if result.left:
+        verdict = Line(f"{going} removed. Not removed: {', '.join(result.left)}", "bad")
+    elif not going:
         verdict = Line("Nothing is to be removed.", "good")
-    elif result.left:
-        verdict = Line(
-            f"Not removed, because in use or with files of others: {', '.join(result.left)}", "bad"
-        )
     elif result.removed:
         verdict = Line(f"{going} removed.", "good")
     else:
