@@ -271,8 +271,9 @@ ORDER BY n_live_tup DESC, relname
 -- name: sequences
 -- what: How much of what its column can hold has each sequence used?
 --       The column is the smallest of those that own the sequence, or have it in their default, or in
---       that of their domain; an array is as large as its elements, a text as its digits.  Nothing where
---       it goes round before that end, or this role may not read it.
+--       that of their domain; an array is as large as its elements, a text as its digits, and a default
+--       with a cast as what it casts to.  Nothing where it goes round before that end, or this role may
+--       not read it.
 -- versions: 15-
 WITH RECURSIVE own AS MATERIALIZED (
     SELECT d.objid AS oid FROM pg_depend d JOIN pg_namespace n ON n.oid = d.refobjid
@@ -308,6 +309,13 @@ WITH RECURSIVE own AS MATERIALIZED (
     SELECT f.oid, f.table_oid, f.attnum, a.atttypid AS type, a.atttypmod AS modifier
     FROM fed f CROSS JOIN LATERAL (  -- OFFSET: by the index, few as they are, and not all of the database
         SELECT atttypid, atttypmod FROM pg_attribute WHERE attrelid = f.table_oid AND attnum = f.attnum OFFSET 0) a
+    UNION ALL  -- what a default casts it to before the column gets it
+    SELECT f.oid, f.table_oid, f.attnum, c.type::regtype, -1
+    FROM fed f JOIN pg_attrdef d ON d.adrelid = f.table_oid AND d.adnum = f.attnum
+    CROSS JOIN LATERAL substring(CASE WHEN d.adbin::text ~ ':funcid (480|714) '  -- int8 to int4 or int2
+                                      THEN pg_get_expr(d.adbin, d.adrelid) END
+                                 FROM 'nextval[(](?:[(]''[^'']*''::text[)]::regclass|[^)]*)[)][)]?::(integer|smallint)') AS c (type)
+    WHERE c.type IS NOT NULL
     UNION ALL  -- a domain holds what its base type does, an array what its elements do
     SELECT y.oid, y.table_oid, y.attnum, CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.typelem END,
            CASE t.typtype WHEN 'd' THEN t.typtypmod ELSE y.modifier END
@@ -317,6 +325,8 @@ WITH RECURSIVE own AS MATERIALIZED (
            format_type(y.type, y.modifier) AS type,
            CASE WHEN y.type = 'int2'::regtype THEN 32767 WHEN y.type = 'int4'::regtype THEN 2147483647
                 WHEN y.type = 'oid'::regtype THEN 4294967295
+                -- whole numbers that it tells apart
+                WHEN y.type = 'float4'::regtype THEN 16777216 WHEN y.type = 'float8'::regtype THEN 9007199254740992
                 WHEN y.type = 'numeric'::regtype AND y.modifier >= 4  -- as many digits before the point
                 THEN least(10::numeric ^ greatest(0, ((y.modifier - 4) >> 16)
                                                      - ((((y.modifier - 4) & 2047) # 1024) - 1024)) - 1,

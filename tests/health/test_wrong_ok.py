@@ -64,6 +64,15 @@ SEQUENCES = {
         "CREATE SEQUENCE s; CREATE TABLE fed (id varchar(5) DEFAULT nextval('s'), t text)",
         99_999,
     ),
+    "a default that is cast": (
+        "CREATE SEQUENCE s; CREATE TABLE fed (id bigint DEFAULT nextval('s')::int, t text)",
+        2_147_483_647,
+    ),
+    "a text in a default that is cast": (
+        "CREATE SEQUENCE s; CREATE TABLE fed"
+        " (id bigint DEFAULT nextval(('s'::text)::regclass)::smallint, t text)",
+        32_767,
+    ),
     "an identity of a partitioned table": (
         "CREATE TABLE fed (id smallint GENERATED ALWAYS AS IDENTITY (SEQUENCE NAME s), t text)"
         " PARTITION BY LIST (t); CREATE TABLE fed_x PARTITION OF fed DEFAULT",
