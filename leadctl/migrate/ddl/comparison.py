@@ -1,16 +1,28 @@
-"""Two catalogs, and what follows from comparing them."""
+"""Two catalogs, and what follows from comparing them: what rests on a change is made again."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
 
-from leadctl.catalog.definitions import Catalog, owner, split_name
+from leadctl.catalog.definitions import Catalog, definition, owner, split_name
+from leadctl.errors import OperationFailed
 from leadctl.migrate.ddl import objects
-from leadctl.migrate.ddl.dependencies import reached, uses_of
+from leadctl.migrate.ddl.dependencies import Uses, reached, uses_of
+from leadctl.migrate.ddl.objects import alter
 from leadctl.migrate.ddl.partition_indexes import PartitionIndexes
-from leadctl.migrate.ddl.rebuilds import rebuilt
 from leadctl.migrate.ddl.table_copies import Copy, place_of, rows_of
-from leadctl.migrate.ddl.tables import parents, serials, within_tables
-from leadctl.migrate.ddl.type_replacement import replaced_types
+from leadctl.migrate.ddl.tables import alike, must_be_added_anew, parents, serials, within_tables
+from leadctl.migrate.ddl.type_replacement import TYPES, of_replaced, replaced_types
+
+_RESTING = {
+    "view", "policy", "trigger", "rule", "index", "constraint", "statistics", "function",
+    "property", "grant", "other",
+}  # fmt: skip
+"""Kinds that are dropped and created, where what they use is."""
+_BY_POSTGRESQL = {"index", "constraint", "grant", "property"}
+"""Kinds that the server makes again itself where a column of theirs gets another type."""
+
+_CALLED = {"function", "view", "other", *TYPES}
+"""What a default may name that the server lets go only when the default has."""
 
 
 class Comparison:
@@ -32,7 +44,7 @@ class Comparison:
         """What each object used, and what it uses afterwards."""
         self.partition_indexes = PartitionIndexes(before, after)
         seeds = self.partition_indexes.recreated
-        self.rebuilt = rebuilt(before, after, self.replaced, self.used, seeds)
+        self.rebuilt = _rebuilt(before, after, self.replaced, self.used, seeds)
         self.serials = serials(before, after)
         self.unique_keys = objects.unique_keys(after)
         self.within: dict[str, list[str]] = {}
@@ -100,3 +112,109 @@ class Comparison:
             and key in self.after.objects
             and "partition_key" not in self.after.objects[key]
         )
+
+
+def _rebuilt(
+    before: Catalog, after: Catalog, replaced: list[str], uses: Uses, seeds: Collection[str] = ()
+) -> set[str]:
+    """Return the keys of objects that both have, and that must be recreated, the `seeds` too.
+
+    A default (`default t.c`) and a domain are not: what they call is taken off, and put back.
+    `replaced` are types that are, too, in a way of their own: they are not returned.
+    """
+    return _Rebuilt(before, after, replaced, uses).find(seeds)
+
+
+class _Rebuilt:
+    def __init__(self, before: Catalog, after: Catalog, replaced: list[str], uses: Uses) -> None:
+        self._replaced = replaced
+        self._before, self._after = before.objects, after.objects
+        self._both = before.objects.keys() & after.objects.keys()
+        self._gone = before.objects.keys() - after.objects.keys()
+        self._uses = {
+            key: used for key, used in uses.items() if key in self._both or self._is_default(key)
+        }
+        self._users: dict[str, set[str]] = {}
+        for key, used in self._uses.items():
+            for each in used:
+                self._users.setdefault(each, set()).add(key)
+
+    def find(self, seeds: Collection[str]) -> set[str]:
+        """Follow what goes to what uses it."""
+        found = {key for key in self._both if self._changes_as_a_whole(key)} | {*seeds}
+        found |= {key for key in self._uses if self._loses_what_it_uses(key)} | set(self._replaced)
+        retyped = {key for key in self._both if self._is_retyped(key)}
+        found |= {key for key in self._uses if self._compares_retyped(key, retyped)}
+        for key in retyped:
+            kept = {each for each in self._users.get(key, ()) if _kind(each) in _BY_POSTGRESQL}
+            found |= {
+                each for each in self._users.get(key, set()) - kept if self._goes_with(each, key)
+            }
+        waiting = list(found)
+        while waiting:
+            key = waiting.pop()
+            if _kind(key) == "domain" and key not in self._replaced:
+                continue
+            more = {each for each in self._users.get(key, ()) if self._goes_with(each, key)} - found
+            found |= more
+            waiting += more
+        return found - set(self._replaced)
+
+    def _is_default(self, key: str) -> bool:
+        """Whether it is a default of a column that has one before and after."""
+        own = f"column {key.removeprefix('default ')}"
+        return key.startswith("default ") and own in self._both and "default" in self._after[own]
+
+    def _changes_as_a_whole(self, key: str) -> bool:
+        kind, _, name = key.partition(" ")
+        old, new = self._before[key], self._after[key]
+        if definition(old) == definition(new) or kind in {"enum", "table", "property", "grant"}:
+            return False
+        if kind == "column":
+            return must_be_added_anew(old, new)
+        try:
+            return alter(kind, name, old, new) is None
+        except OperationFailed:  # it is named where it would be written
+            return False
+
+    def _loses_what_it_uses(self, key: str) -> bool:
+        """Whether something that an object uses goes, or has its name taken by another."""
+        gone = self._uses[key] & self._gone
+        if _kind(key) == "domain":  # it is changed in place
+            gone = gone if definition(self._before[key]) == definition(self._after[key]) else set()
+        return any(self._goes_with(key, each) for each in gone)
+
+    def _is_retyped(self, key: str) -> bool:
+        if not key.startswith("column "):
+            return False
+        old, new = self._before[key], self._after[key]
+        if of_replaced(old["type"], self._replaced):
+            return True
+        return any(old.get(each) != new.get(each) for each in ("type", "collation"))
+
+    def _compares_retyped(self, key: str, retyped: set[str]) -> bool:
+        """Whether a foreign key's columns change their types to another family.
+
+        PostgreSQL makes the key again with each side, and in between the two would not compare.
+        """
+        columns = self._uses[key] & retyped
+        if not columns or "FOREIGN KEY" not in self._before.get(key, {}).get("definition", ""):
+            return False
+        types = ((self._before[each]["type"], self._after[each]["type"]) for each in columns)
+        return not all(alike(old, new) for old, new in types)
+
+    def _goes_with(self, key: str, used: str) -> bool:
+        """Whether an object cannot stay where one that it uses goes, or gets another type."""
+        kind, of = _kind(key), _kind(used)
+        if kind == "default":  # its column's type takes it along
+            column = self._before[f"column {key.removeprefix('default ')}"]
+            return of in _CALLED and not of_replaced(column["type"], self._replaced)
+        if kind == "column":
+            return "generated" in self._before[key] and of != "table"
+        if kind == "domain":
+            return of in {"function", "other"} and key not in self._replaced
+        return kind in _RESTING
+
+
+def _kind(key: str) -> str:
+    return key.partition(" ")[0]
