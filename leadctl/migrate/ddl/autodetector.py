@@ -106,13 +106,17 @@ class _Changes:
         return new | self._rebuilt
 
     def _reads_what_comes(self, function: str) -> bool:
-        """Whether an SQL function's text, which is checked when it is made, reads what is new."""
+        """Whether an SQL function's text, which is checked when it is made, reads what is new.
+
+        One in another schema may name what is there without it, as its callers' path has it.
+        """
         key = f"function {function}"
         text = str(self._after.objects[key].get("definition", ""))
-        if "LANGUAGE sql" not in text or text == (self._before.objects.get(key) or {}).get(
-            "definition"
-        ):
+        old = (self._before.objects.get(key) or {}).get("definition")
+        if "LANGUAGE sql" not in text or (text == old and key not in self._rebuilt):
             return False
+        if function.startswith(tuple(f"{each}." for each in self._after.names("schema"))):
+            return True
         kinds = ("table", "view", "function", "sequence")
         new = {plain(name) for kind, _, name in self._new if kind in kinds and name != function}
         return bool(new & set(re.findall(r"\w+", text)))
