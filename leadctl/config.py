@@ -1,7 +1,7 @@
 """The effective settings, each with its source; secrets stay hidden."""
 
 import re
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from leadctl.crypto.cipher import Keyring
@@ -55,7 +55,7 @@ def effective_config(
         environments=tuple(settings.environments),
         apps=apps,
         computed=computed,
-        target=replace(target, schema=_public("schema", target.schema)),
+        target=target._replace(schema=_public("schema", target.schema)),
         keys=(
             *(f"{key.label} {key.fingerprint}" for key in keyring.keys),
             *(["those of ENCRYPTION_KEY_COMMAND"] if settings.encryption_key_command else []),

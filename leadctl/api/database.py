@@ -388,7 +388,7 @@ class Database(Project):
 
         consent = consent_of(confirm)
         # What goes is shown before consent is missed: only protection is asked ahead of it.
-        ahead = replace(consent, yes=True) if show else consent
+        ahead = consent._replace(yes=True) if show else consent
         self._ahead("migrate down", ahead, show, partial(self.down_plan, to, steps=steps))
         return down(*self._place, to, steps, consent=consent, **self._running)
 
@@ -482,7 +482,7 @@ class Database(Project):
 
         options, consent = bulk_options(rows, random_seed, names(scale), span), consent_of(confirm)
         # What is added loses nothing, so only a protected database needs more than the command.
-        self.foresee("bulk seed", replace(consent, yes=True))
+        self.foresee("bulk seed", consent._replace(yes=True))
         return bulk_seed(*self._place, self.keyring, options, consent, **self._running)
 
     def export(

@@ -331,7 +331,7 @@ class Fleet(Project):
         if guarded and given.ask_name is not None:
             question = f"{verb} on {about}: {guarded}. Type the fleet's name to continue"
             if given.ask_name(question) == self.name:
-                return replace(plain, confirm=self.name)
+                return plain._replace(confirm=self.name)
         if guarded:
             raise Protected(
                 f"{verb} is refused on {about}: {guarded}. Nothing was changed.",
@@ -339,7 +339,7 @@ class Fleet(Project):
             )
         if not given.yes:
             require_yes(about, verb, given)
-        return replace(plain, yes=True)
+        return plain._replace(yes=True)
 
     @property
     def _described(self) -> str:

@@ -1,7 +1,7 @@
 """`Tenants`: the tenants of a database, and what is done with each."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypedDict
 
@@ -104,7 +104,7 @@ class Tenants:
 
         consent = consent_of(confirm)
         # What goes is shown before consent is missed: only protection is asked ahead of it.
-        ahead = replace(consent, yes=True) if show else consent
+        ahead = consent._replace(yes=True) if show else consent
         self._foresee(f"{DROP} {name}", ahead, self.target.on(name) if database else None)
         if show is not None:
             show(plan_drop(*self._place, name, whole=database))

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from leadctl.errors import MigrationsInvalid
 from leadctl.files import package_folder, trusted
@@ -32,8 +32,7 @@ _RUNS_ONLY = ("version_locations", "script_location")
 """What an env.py that sets these in code says by running only."""
 
 
-@dataclass(frozen=True)
-class VersionLocations:
+class VersionLocations(NamedTuple):
     """The folders that have the files of a history."""
 
     folders: tuple[Path, ...]

@@ -10,7 +10,6 @@ import os
 import re
 import tomllib
 import traceback
-from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -46,7 +45,6 @@ _PACKAGE = Path(__file__).parent.parent
 _BUILT_IN = _PACKAGE / "products" / "products.toml"
 
 
-@dataclass(frozen=True)
 class App(AppConfig):
     """A named set of models with its migrations, fixtures, reports and retention rules.
 
@@ -177,7 +175,7 @@ def all_apps(settings: Settings) -> dict[str, App]:
         return former.sub("leadctl.products.", value) if isinstance(value, str) else value
 
     return {
-        name: App(**{key: now(value) for key, value in vars(config).items()})
+        name: App(**{key: now(value) for key, value in config._asdict().items()})
         for name, config in {**built_in, **settings.apps}.items()
     }
 
@@ -257,7 +255,7 @@ def _built_in() -> dict[str, AppConfig]:
     with _BUILT_IN.open("rb") as file:
         project = ProjectFolder(_PACKAGE.parent, _BUILT_IN, tomllib.load(file))
     return {
-        name: replace(config, migrations=builtin_migrations() / name)
+        name: config._replace(migrations=builtin_migrations() / name)
         for name, config in declared_apps(project).items()
     }
 

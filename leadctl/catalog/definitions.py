@@ -267,8 +267,7 @@ _BESIDE = ("position", "not_null", "written", "reference", "extensions", USES, D
 """What objects are written by, and in what order, but nothing that they differ in."""
 
 
-@dataclass(frozen=True)
-class Difference:
+class Difference(NamedTuple):
     """One difference between two catalogs: an object that is missing, extra or defined otherwise.
 
     `change` is "missing" (only the first has it), "extra" (only the second has it) or "changed".

@@ -1,15 +1,14 @@
 """What a relation consists of: columns, indexes, constraints, references, partitions, size."""
 
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from psycopg import sql
 
 from leadctl.postgres.queries import written_by_server
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):
     """A column; `type` is as SQL has it, `base` the type beneath a domain, without a length."""
 
     name: str
@@ -43,8 +42,7 @@ class Column:
         return self.generated is None
 
 
-@dataclass(frozen=True)
-class Index:
+class Index(NamedTuple):
     """An index; `columns` has None for an expression.  `constraint` is the key that it is for."""
 
     name: str
@@ -58,8 +56,7 @@ class Index:
     constraint: str | None
 
 
-@dataclass(frozen=True)
-class Constraint:
+class Constraint(NamedTuple):
     """A constraint; `kind` is p, u, c (check), x (exclusion) or f, as pg_constraint has it."""
 
     name: str
@@ -70,8 +67,7 @@ class Constraint:
     deferred: bool
 
 
-@dataclass(frozen=True)
-class Reference:
+class Reference(NamedTuple):
     """A foreign key from `child` to `parent`; `outgoing` is whether the relation is the child.
 
     `on_delete` is a (no action), r (restrict), c (cascade), n (set NULL) or d (set default).
@@ -108,8 +104,7 @@ class Reference:
         return self.child_schema, self.child_table
 
 
-@dataclass(frozen=True)
-class Descendant:
+class Descendant(NamedTuple):
     """A partition, or a table that inherits, on any level below a relation."""
 
     oid: int
@@ -123,8 +118,7 @@ class Descendant:
     bound: str | None
 
 
-@dataclass(frozen=True)
-class Leaf:
+class Leaf(NamedTuple):
     """A table that holds rows: a relation itself, or a partition of it."""
 
     oid: int
@@ -132,8 +126,7 @@ class Leaf:
     qualified: str
 
 
-@dataclass(frozen=True)
-class Trigger:
+class Trigger(NamedTuple):
     """A trigger; `enabled` is O, A, R or D, as pg_trigger has it."""
 
     name: str
@@ -141,8 +134,7 @@ class Trigger:
     on_insert: bool
 
 
-@dataclass(frozen=True)
-class Size:
+class Size(NamedTuple):
     """Bytes and estimated rows of a relation with its partitions.
 
     `known_rows` are those of the parts that were ever analysed, None where none was; `unknown` is

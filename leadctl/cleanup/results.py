@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psycopg
 from psycopg import sql
@@ -60,8 +60,7 @@ class RuleStatus(Enum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True)
-class Refusal:
+class Refusal(NamedTuple):
     """A row that cannot be deleted: a reference, a trigger, a constraint or a policy refuses it."""
 
     key: str
@@ -140,8 +139,7 @@ SUCCESS = frozenset({"done", "stopped", "partly"})
 """How a rule ends that did what it could; what is stopped by a bound goes on next time."""
 
 
-@dataclass(frozen=True)
-class PastRun:
+class PastRun(NamedTuple):
     """One run of a rule: when it ended, and what it noted."""
 
     at: datetime
@@ -153,8 +151,7 @@ class PastRun:
         return self.noted.get("status") in SUCCESS
 
 
-@dataclass(frozen=True)
-class PastRuns:
+class PastRuns(NamedTuple):
     """The last runs of each rule of an app's cleanup in a schema, the newest first."""
 
     rules: Mapping[str, tuple[PastRun, ...]]

@@ -4,8 +4,8 @@ Rules are the app's own and those of leadctl.toml, which overrides both.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
+from typing import NamedTuple
 
 from leadctl.apps.registry import App, load_rules
 from leadctl.apps.retention import Rule
@@ -41,15 +41,15 @@ def rules_of(
     """
     declared = [*load_rules(app), *settings.app_rules.get(app.name, ())]
     _refuse_twins(app, declared)
-    rules = [replace(rule, **settings.retention.get(rule.name, {})) for rule in declared]
+    rules = [rule._replace(**settings.retention.get(rule.name, {})) for rule in declared]
     _refuse_unknown_overrides(app, settings, rules)
     chosen = _chosen(app, [rule for rule in rules if rule.enabled], only)
     if days is not None:
         _refuse_levelling(chosen, only)
-        chosen = [replace(rule, older_than=Interval(days=days)) for rule in chosen]
+        chosen = [rule._replace(older_than=Interval(days=days)) for rule in chosen]
     for rule in chosen:
         _refuse_senseless(rule)
-    return tuple(replace(rule, archive=rule.archive or archive_all) for rule in chosen)
+    return tuple(rule._replace(archive=rule.archive or archive_all) for rule in chosen)
 
 
 def lenient_rules(app: App, settings: Settings, days: int | None) -> frozenset[str]:
@@ -127,8 +127,7 @@ def _refuse_senseless(rule: Rule) -> None:
         )
 
 
-@dataclass(frozen=True)
-class RuleTable:
+class RuleTable(NamedTuple):
     """The table of a rule, with the tables that lose or change rows when its rows are deleted."""
 
     rule: Rule

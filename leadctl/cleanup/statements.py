@@ -336,7 +336,7 @@ def statements_of(connection: Connection, table: RuleTable, now: datetime) -> St
             except psycopg.ProgrammingError as error:
                 if isinstance(error, psycopg.errors.InsufficientPrivilege):
                     raise
-                found = replace(found, authored=replace(written, exactly=False))
+                found = replace(found, authored=written._replace(exactly=False))
         if not found.exactly:
             _explain(connection, found)
     except (psycopg.errors.LockNotAvailable, psycopg.errors.InsufficientPrivilege):

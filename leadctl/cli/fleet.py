@@ -7,7 +7,7 @@ and keeps what it would have written.
 import signal
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -61,8 +61,7 @@ OPTIONS: dict[str, Any] = {
 """The options that a command for fleets has, by the names of their parameters."""
 
 
-@dataclass(frozen=True)
-class FleetUse:
+class FleetUse(NamedTuple):
     """How a command is used for a fleet."""
 
     refuses: Sequence[str] = ()
@@ -75,7 +74,7 @@ class FleetUse:
     """The parameter that names a file for Prometheus: it is of the fleet, and not of a target."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class TargetRun(Run):
     """One run of a command for a target of a fleet: what it finds is kept for the report."""
 

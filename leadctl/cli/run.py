@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from leadctl.settings import Settings
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Run:
     """One run of a command: its settings, what they name, and its way to speak."""
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psycopg
 from psycopg.rows import dict_row
@@ -62,8 +62,7 @@ class CheckStatus(Enum):
     SKIPPED = "skipped"
 
 
-@dataclass(frozen=True)
-class CheckResult:
+class CheckResult(NamedTuple):
     """One check's answer; `value` is its evidence in `unit`, `hint` the next step."""
 
     name: str
@@ -74,8 +73,7 @@ class CheckResult:
     hint: str = ""
 
 
-@dataclass(frozen=True)
-class FixResult:
+class FixResult(NamedTuple):
     """How a fix went: `outcome` is done, declined or failed, `message` says why it failed."""
 
     check: str
@@ -97,7 +95,7 @@ class Skip(Exception):
     """Raised by a check that cannot know the answer; its text says why."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Facts:
     """The facts of one run of the checks, each read once, when a check first asks for it."""
 
@@ -318,8 +316,7 @@ def tables_of(fixture: Mapping[str, Any]) -> Iterator[str]:
             yield from tables_of(value["ref"])
 
 
-@dataclass(frozen=True)
-class Evidence:
+class Evidence(NamedTuple):
     """What a check found: its evidence in a unit, in words, and the next step."""
 
     message: str
@@ -368,8 +365,7 @@ def critical(message: str, hint: str, value: float | None = None, unit: str = ""
     return Evidence(message, hint, value, unit, CheckStatus.CRITICAL)
 
 
-@dataclass(frozen=True)
-class Thresholds:
+class Thresholds(NamedTuple):
     """From which value on a check warns, and is critical; `below` turns it round."""
 
     warning: float | None
@@ -389,8 +385,7 @@ class Thresholds:
         return value < threshold if self.below else value >= threshold
 
 
-@dataclass(frozen=True)
-class HealthCheck:
+class HealthCheck(NamedTuple):
     """A check; `thresholds` are None where it grades what it finds itself."""
 
     name: str

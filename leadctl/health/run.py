@@ -2,8 +2,8 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg
 
@@ -58,8 +58,7 @@ _NEARLY = 0.8
 _RETRY_SECONDS = 0.5
 
 
-@dataclass(frozen=True)
-class Timing:
+class Timing(NamedTuple):
     """Seconds: for all checks in all, between two looks at counters, to wait for the server.
 
     Somebody may be told that it is waited for.
@@ -79,8 +78,7 @@ class Timing:
 _URGENCY = (CheckStatus.CRITICAL, CheckStatus.WARNING, CheckStatus.SKIPPED, CheckStatus.OK)
 
 
-@dataclass(frozen=True)
-class Health:
+class Health(NamedTuple):
     """The state of a database: `status` is the worst of the checks that were not skipped.
 
     It is "unknown" where all were skipped.  `healthy` means that nothing is critical.
@@ -102,8 +100,7 @@ class Health:
         return tuple(sorted(self.checks, key=lambda check: _URGENCY.index(check.status)))
 
 
-@dataclass(frozen=True)
-class CheckEntry:
+class CheckEntry(NamedTuple):
     """One check as `--list` shows it; `below` says that less is worse."""
 
     name: str
@@ -114,8 +111,7 @@ class CheckEntry:
     below: bool
 
 
-@dataclass(frozen=True)
-class CheckList:
+class CheckList(NamedTuple):
     """The checks that would be run."""
 
     checks: tuple[CheckEntry, ...]
@@ -166,7 +162,7 @@ def _overridden(name: str, check: HealthCheck | None, override: HealthConfig) ->
             f"{warning:g}.",
             hint="Set both warning and critical.",
         )
-    return replace(check, thresholds=replace(default, warning=warning, critical=critical))
+    return check._replace(thresholds=default._replace(warning=warning, critical=critical))
 
 
 def listing(checks: Sequence[HealthCheck]) -> CheckList:

@@ -4,7 +4,7 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -260,7 +260,7 @@ def _with_models(
         return app, known_metadata(app)
     if given is not None:
         named = [each.strip() for each in given.split(",")]
-        loaded = [load_metadata(replace(app, models=each)) for each in named]
+        loaded = [load_metadata(app._replace(models=each)) for each in named]
         chosen = [FoundModels(*each) for each in zip(named, map(_names, loaded), strict=True)]
     else:
         try:
@@ -276,13 +276,13 @@ def _with_models(
             return app, MetaData()
         said += [f"Skipped, with any tables that it defines: {e}" for e in discovered.skipped]
         chosen = _of_env_py(app, discovered.found) or [_chosen(app, discovered.found, choose)]
-    metadata = joined([load_metadata(replace(app, models=each.models)) for each in chosen])
+    metadata = joined([load_metadata(app._replace(models=each.models)) for each in chosen])
     if len(chosen) == 1 and not chosen[0].modules:
-        return replace(app, models=chosen[0].models), metadata
+        return app._replace(models=chosen[0].models), metadata
     path = app.root / f"{_MODELS_MODULE}.py"
     files.new(path, joined_lines(imports(chosen)), "imports all models")
     name = ALL_BASES if len(chosen) > 1 else chosen[0].models.partition(":")[2]
-    return replace(app, models=f"{_MODELS_MODULE}:{name}"), metadata
+    return app._replace(models=f"{_MODELS_MODULE}:{name}"), metadata
 
 
 def _names(metadata: MetaData) -> tuple[str, ...]:
@@ -297,7 +297,7 @@ def _of_env_py(app: App, candidates: Sequence[FoundModels]) -> list[FoundModels]
     return [
         each
         for each in candidates
-        if any(load_metadata(replace(app, models=each.models)) is one for one in named)
+        if any(load_metadata(app._replace(models=each.models)) is one for one in named)
     ]
 
 

@@ -5,11 +5,10 @@ What cannot run says why.  Results are shown, or written to a folder, for a tick
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 from psycopg import sql
@@ -45,8 +44,7 @@ _READS_TABLES = frozenset({"bloat-exact"})
 """Reports that read whole tables: they are asked by name only."""
 
 
-@dataclass(frozen=True)
-class Diagnostic:
+class Diagnostic(NamedTuple):
     """One report: a named question, and the server's major versions that it is for.
 
     `needs` is the extension without which there is no answer.
@@ -60,8 +58,7 @@ class Diagnostic:
     needs: str | None
 
 
-@dataclass(frozen=True)
-class ReportList:
+class ReportList(NamedTuple):
     """Every report that there is."""
 
     reports: tuple[Diagnostic, ...]
@@ -120,8 +117,7 @@ _FILE_MODE = 0o600
 _QUERIES = beside(__file__, "role.sql")
 
 
-@dataclass(frozen=True)
-class InspectReport:
+class InspectReport(NamedTuple):
     """A report's rows, each by column name.
 
     `skipped` says why there are none, where it could not be asked; `note` what must be known to
@@ -135,8 +131,7 @@ class InspectReport:
     note: str | None = None
 
 
-@dataclass(frozen=True)
-class Inspection:
+class Inspection(NamedTuple):
     """Reports on one database; `replica_lag_seconds` where a replica was asked instead of it."""
 
     database: str
@@ -147,8 +142,7 @@ class Inspection:
     reports: tuple[InspectReport, ...]
 
 
-@dataclass(frozen=True)
-class ReportFiles:
+class ReportFiles(NamedTuple):
     """The files that reports were written to; `skipped` are the reports that could not be asked."""
 
     folder: Path
@@ -156,8 +150,7 @@ class ReportFiles:
     skipped: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class ServerFacts:
+class ServerFacts(NamedTuple):
     """What a server is, and what a role may see of it."""
 
     role: str

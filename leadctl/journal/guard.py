@@ -7,7 +7,8 @@ Its identity is a row: its environment, and whether it is protected.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 from uuid import UUID
 
 from leadctl.errors import Declined, NotConfirmed, Protected, UnknownDatabase
@@ -16,8 +17,7 @@ from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
 
 
-@dataclass(frozen=True)
-class Consent:
+class Consent(NamedTuple):
     """What the user said in advance, and how to ask where somebody is there to answer."""
 
     yes: bool = False
@@ -138,8 +138,7 @@ def protection(connection: Connection, target: Target) -> str | None:
     return None
 
 
-@dataclass(frozen=True)
-class DatabaseIdentity:
+class DatabaseIdentity(NamedTuple):
     """What a database says about itself; `id` is None where leadctl never wrote to it."""
 
     database: str

@@ -4,9 +4,8 @@ What is recorded is in the schema `leadctl`, of `journal/state.py`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import psycopg
 from psycopg.types.json import Jsonb
@@ -46,8 +45,7 @@ ROOM_FOR_IDS = 32
 """The characters of a revision's id for which Alembic makes its table."""
 
 
-@dataclass(frozen=True)
-class AppliedRevision:
+class AppliedRevision(NamedTuple):
     """A revision as it was recorded when it was applied."""
 
     app: str
@@ -66,8 +64,7 @@ def current_revisions(
     return list(found.revisions) if found else None
 
 
-@dataclass(frozen=True)
-class SchemaRevisions:
+class SchemaRevisions(NamedTuple):
     """What Alembic's table in a schema says is applied."""
 
     revisions: tuple[str, ...]
@@ -154,8 +151,7 @@ def applied_revisions(connection: Connection, schema: str) -> list[AppliedRevisi
     return _QUERIES.rows(connection, "migrations", AppliedRevision, schema=schema)
 
 
-@dataclass(frozen=True)
-class Fingerprint:
+class Fingerprint(NamedTuple):
     """What a schema should look like, and after which revision that was recorded."""
 
     content: Mapping[str, Any]
@@ -214,8 +210,7 @@ def made_by(connection: Connection, app: str, schema: str) -> set[str]:
     return set(_QUERIES.column(connection, "made", app=app, schema=schema))
 
 
-@dataclass(frozen=True)
-class RevisionRecord:
+class RevisionRecord(NamedTuple):
     """What is recorded of a revision when it is applied."""
 
     revision: str
@@ -230,7 +225,7 @@ def record_migration(
 ) -> None:
     """Record an applied revision, within the caller's transaction."""
     _QUERIES.run(
-        connection, "record_migration", app=app, schema=schema, who=whoami(), **asdict(record)
+        connection, "record_migration", app=app, schema=schema, who=whoami(), **record._asdict()
     )
 
 

@@ -3,9 +3,8 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 from psycopg.types.json import Jsonb
@@ -22,8 +21,7 @@ of_fleet: ContextVar[Mapping[str, str] | None] = ContextVar("of_fleet", default=
 """The fleet whose run this is a part of: its `name`, and the id of its `run`."""
 
 
-@dataclass(frozen=True)
-class JournaledRun:
+class JournaledRun(NamedTuple):
     """One run as the journal has it.
 
     `outcome` is done, failed, interrupted, terminated, running or killed: a run without an end
@@ -129,8 +127,7 @@ def last_attempt(connection: Connection, app: str, schema: str) -> str | None:
     return found
 
 
-@dataclass(frozen=True)
-class RunHistory:
+class RunHistory(NamedTuple):
     """The newest runs of a database, newest first."""
 
     database: str

@@ -6,9 +6,8 @@ with nothing to do read it, and may import no SQLAlchemy.  Reading never creates
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import psycopg
@@ -27,8 +26,7 @@ _OWN = ("r", True)
 _NONE = "it has tables, but no recorded environment"
 
 
-@dataclass(frozen=True)
-class Identity:
+class Identity(NamedTuple):
     """What a database says about itself."""
 
     id: UUID
@@ -99,8 +97,7 @@ def _creating(connection: Connection) -> Iterator[None]:
         ) from None
 
 
-@dataclass(frozen=True)
-class IdentityFault:
+class IdentityFault(NamedTuple):
     """Why a database has no identity that can be read."""
 
     reason: str

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 import psycopg
 from psycopg import sql
@@ -129,8 +130,7 @@ def encrypted_table(relation: Relation, contexts: Mapping[str, str]) -> Encrypte
     )
 
 
-@dataclass(frozen=True)
-class ColumnKeys:
+class ColumnKeys(NamedTuple):
     """The values of one encrypted column, by what they are.
 
     `under` counts them by their key's fingerprint; `unknown` is how many of those are under keys
@@ -248,8 +248,7 @@ _LOCK_TIMEOUT = "200ms"
 """Below deadlock_timeout, which is a second: in a deadlock it is we who yield."""
 
 
-@dataclass(frozen=True)
-class UnreadableValue:
+class UnreadableValue(NamedTuple):
     """A value that no key reads: which row it is in, and why; never the value itself."""
 
     table: str

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 _ALLOW = re.compile(
     r"^[ \t]*#[ \t]*leadctl:[ \t]*allow[ \t]+(?P<rule>[\w-]+)[ \t]+(?P<reason>\S.*)$", re.MULTILINE
@@ -41,8 +41,7 @@ class RevisionState(Enum):
     """It is applied, or may be, and neither folder nor record tell: a file is missing."""
 
 
-@dataclass(frozen=True)
-class AppliedNow:
+class AppliedNow(NamedTuple):
     """One revision that this run applied or undid."""
 
     revision: str
@@ -50,8 +49,7 @@ class AppliedNow:
     duration_ms: int
 
 
-@dataclass(frozen=True)
-class ChainPart:
+class ChainPart(NamedTuple):
     """What a revision is that was written as one of several files: a part of their chain."""
 
     about: str

@@ -9,10 +9,9 @@ import importlib.util
 import re
 import tokenize
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from leadctl.apps.loading import user_code
 from leadctl.errors import MigrationsInvalid
@@ -69,8 +68,7 @@ def text_of(path: Path) -> str:
     return text.replace("\r\n", "\n")
 
 
-@dataclass(frozen=True)
-class Declared:
+class Declared(NamedTuple):
     """What a file says of its revision."""
 
     id: str

@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 from heapq import heappop, heappush
 from pathlib import Path
+from typing import NamedTuple
 
 from leadctl.apps.alembic_config import VersionLocations
 from leadctl.errors import MigrationsInvalid, UnknownRevision, UsageError
@@ -20,8 +21,7 @@ _BACK = re.compile(r"(?P<label>[^@]+)@(?:base|-(?P<steps>[1-9]\d*))")
 _DOC = re.compile(r"\A\ufeff?(?:\s*#.*\n)*\s*[rRuU]?(\"\"\"|'''|\"|')(?P<line>.*?)(?:\n|\1)")
 
 
-@dataclass(frozen=True)
-class RevisionPlacement:
+class RevisionPlacement(NamedTuple):
     """Where a new revision goes in its history, as `alembic revision` has it."""
 
     head: str | None = None

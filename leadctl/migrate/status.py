@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from leadctl.apps.registry import App
 from leadctl.errors import MigrationsInvalid, UnknownDatabase
@@ -17,8 +17,7 @@ from leadctl.postgres.connect import connect
 from leadctl.postgres.target import Target
 
 
-@dataclass(frozen=True)
-class RevisionStatus:
+class RevisionStatus(NamedTuple):
     """One revision in the folder, the database, or both."""
 
     revision: str
@@ -29,8 +28,7 @@ class RevisionStatus:
     duration_ms: int | None = None
 
 
-@dataclass(frozen=True)
-class MigrationStatus:
+class MigrationStatus(NamedTuple):
     """The history of an app in a schema."""
 
     app: str
@@ -48,16 +46,20 @@ class MigrationStatus:
         return sum(revision.state is wanted for revision in self.revisions)
 
 
-@dataclass(frozen=True)
-class RecordedRevision(AppliedRevision):
-    """A revision as it was recorded, and what its file says it does."""
+class RecordedRevision(NamedTuple):
+    """A revision as it was recorded when it was applied, and what its file says it does."""
 
+    app: str
+    revision: str
+    checksum: str
+    applied_at: datetime
+    applied_by: str
+    duration_ms: int
     message: str
     """Empty where the folder has no such file any more."""
 
 
-@dataclass(frozen=True)
-class MigrationHistory:
+class MigrationHistory(NamedTuple):
     """The recorded revisions of an app in a schema."""
 
     app: str
@@ -168,7 +170,7 @@ def history(target: Target, app: App) -> MigrationHistory:
         database=target.database,
         schema=target.schema,
         revisions=tuple(
-            RecordedRevision(**vars(each), message=messages.get(each.revision, ""))
+            RecordedRevision(*each, messages.get(each.revision, ""))
             for each in recorded
             if each.app == app.name or not app.name
         ),

@@ -6,8 +6,7 @@ database with psycopg.  Only then is the lock taken and the machinery loaded.
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from leadctl.apps.registry import App
 from leadctl.errors import RevisionMixed
@@ -30,8 +29,7 @@ if TYPE_CHECKING:
     from leadctl.journal.runs import Entry
 
 
-@dataclass(frozen=True)
-class MigrateResult:
+class MigrateResult(NamedTuple):
     """What `migrate` did."""
 
     app: str

@@ -332,7 +332,7 @@ def _superuser(target: Target, archive: WalArchive) -> Target:
     user = archive.server.connection.get("user", "")
     for name in dict.fromkeys([archive.server.superuser, "postgres", user]):
         as_role = replace(
-            target, url=replace(target.url, params={**target.url.params, "user": name})
+            target, url=target.url._replace(params={**target.url.params, "user": name})
         )
         for database in MAINTENANCE:
             with (
@@ -341,7 +341,7 @@ def _superuser(target: Target, archive: WalArchive) -> Target:
             ):
                 found = QUERIES.value(c, "superuser")
                 params = {**target.url.params, "dbname": database, "user": found or name}
-                return replace(target, url=replace(target.url, params=params))
+                return replace(target, url=target.url._replace(params=params))
     raise RecoveryFailed("No superuser can log in to the recovered server.")
 
 

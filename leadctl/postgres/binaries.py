@@ -6,10 +6,10 @@ import shutil
 import subprocess
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 from leadctl.errors import MissingClient, MissingExtra
 from leadctl.shell import child_environment
@@ -22,8 +22,7 @@ _SYSTEM_FOLDERS = (
 )
 
 
-@dataclass(frozen=True)
-class Binaries:
+class Binaries(NamedTuple):
     """A folder of PostgreSQL programs of one version."""
 
     folder: Path

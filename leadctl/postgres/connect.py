@@ -15,8 +15,7 @@ import time
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import psycopg
 from psycopg import sql
@@ -109,8 +108,7 @@ _LOGGER = logging.getLogger("leadctl.sql")
 logging.getLogger("psycopg").addHandler(logging.NullHandler())
 
 
-@dataclass(frozen=True)
-class Timeouts:
+class Timeouts(NamedTuple):
     """How long a run may wait, and its statements, in seconds."""
 
     lock_wait: float
@@ -205,7 +203,7 @@ def _opened(target: Target, purpose: str, *, prepare: bool, through_pooler: bool
     """
     parameters = _parameters(target, purpose)
     kept = sessions.current.get()
-    place = (replace(target.url, schema=None), target.embedded, through_pooler)
+    place = (target.url._replace(schema=None), target.embedded, through_pooler)
     connection: sessions.LentConnection | psycopg.Connection[Any] | None
     connection = kept.take(place) if kept else None
     is_known = connection is not None

@@ -19,8 +19,7 @@ https://www.postgresql.org/docs/current/typeconv-func.html
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 from psycopg import sql
@@ -233,8 +232,7 @@ def set_role(connection: Connection, role: str) -> None:
     connection.execute("SELECT pg_catalog.set_config('role', %s, true)", (role,))
 
 
-@dataclass(frozen=True)
-class Authored:
+class Authored(NamedTuple):
     """SQL that the app's author wrote, such as a report or a rule's condition.
 
     Its names are the server's, too, but for the tables of the app that it names (`tables`): as

@@ -11,10 +11,9 @@ nowhere else does text become SQL, and a test looks for every other place.
 """
 
 import re
-from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
 from psycopg import sql
 
@@ -84,8 +83,7 @@ _HEADER = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Query:
+class Query(NamedTuple):
     """One named block."""
 
     name: str

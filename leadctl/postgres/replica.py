@@ -1,6 +1,7 @@
 """Reading from a target's replica, where leadctl.toml names one."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from leadctl.errors import NotAReplica
 from leadctl.postgres.connect import connect
@@ -11,8 +12,7 @@ from leadctl.progress import Narrate
 _QUERIES = beside(__file__, "replica.sql")
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(NamedTuple):
     """Where to read, and how many seconds that is behind; None where it is the target itself."""
 
     target: Target

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from leadctl.errors import CommandOfUrlFailed, InvalidSchema, InvalidUrl, NoTarget
 from leadctl.postgres import LONGEST_NAME
@@ -29,8 +30,7 @@ _ORDER = ("flag", ENVIRONMENT, ".env.local", ".env")
 """The sources of variables, the strongest first."""
 
 
-@dataclass(frozen=True)
-class UrlCommand:
+class UrlCommand(NamedTuple):
     """The `url_command` of an [env.NAME]: what it prints expires, so it is run again in time."""
 
     command: str
@@ -66,7 +66,7 @@ class UrlCommand:
                 f"{name} printed no URL.",
                 hint="If it prints a password or token, give the rest of the URL as url.",
             )
-        return replace(_parse(self.base, self.place), password=printed)
+        return _parse(self.base, self.place)._replace(password=printed)
 
 
 _printed: dict[UrlCommand, tuple[float, DatabaseUrl]] = {}
@@ -125,7 +125,7 @@ class Target:
             return self
         url = self.url_command.url(self.url, refused=refused)
         named = {key: self.url.params[key] for key in ("dbname",) if key in self.url.params}
-        return replace(self, url=replace(url, params={**url.params, **named}))
+        return replace(self, url=url._replace(params={**url.params, **named}))
 
     @property
     def database(self) -> str:
@@ -135,7 +135,7 @@ class Target:
 
     def on(self, database: str) -> "Target":
         """Return the same target, on another database of the server."""
-        return replace(self, url=replace(self.url, params={**self.url.params, "dbname": database}))
+        return replace(self, url=self.url._replace(params={**self.url.params, "dbname": database}))
 
     def describe(self) -> str:
         """Return a name for people, without a password."""
@@ -175,8 +175,7 @@ def resolve(
     )
 
 
-@dataclass(frozen=True)
-class NamedTarget:
+class NamedTarget(NamedTuple):
     """What settings say of the target: no command is run for it, and no server started."""
 
     url: str | None
@@ -314,7 +313,7 @@ def _with_libpq(url: DatabaseUrl, settings: Settings) -> DatabaseUrl:
             password = password or Secret(settings.libpq[variable])
         else:
             params.setdefault(option.keyword.decode(), settings.libpq[variable])
-    return replace(url, params=params, password=password)
+    return url._replace(params=params, password=password)
 
 
 def _libpq_database(params: Mapping[str, str]) -> str:

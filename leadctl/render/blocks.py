@@ -2,17 +2,15 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from leadctl.text import folded, plain, value_text
 
 Style = Literal["", "good", "warn", "bad", "dim", "strong"]
 
 
-@dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
     """A text with a meaning that a terminal may colour."""
 
     text: str
@@ -24,8 +22,7 @@ class Cell:
 Value = str | int | float | datetime | bool | None | Cell
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """A sentence; one that is a `command` is never broken, so that it can be copied."""
 
     text: str
@@ -38,8 +35,7 @@ class Line:
         return text if self.command else folded(text, width)
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):
     """A column of a grid; an optional one is left out where the terminal is too narrow."""
 
     title: str
@@ -54,23 +50,20 @@ def numbers(*titles: str) -> list[Column]:
     return [Column(title, numbers=True) for title in titles]
 
 
-@dataclass(frozen=True)
-class Grid:
+class Grid(NamedTuple):
     """A table; a column that is given as a text is one of plain text."""
 
     columns: Sequence[Column | str]
     rows: Sequence[Sequence[Value]]
 
 
-@dataclass(frozen=True)
-class Pairs:
+class Pairs(NamedTuple):
     """Names and values, one pair a line."""
 
     pairs: Sequence[tuple[str, Value]]
 
 
-@dataclass(frozen=True)
-class DataColumn:
+class DataColumn(NamedTuple):
     """A column of data; one that is part of the key is not cut.
 
     Where not all fit, those of the lowest `rank` are shown, in the grid's order.
@@ -82,8 +75,7 @@ class DataColumn:
     rank: int = 0
 
 
-@dataclass(frozen=True)
-class DataGrid:
+class DataGrid(NamedTuple):
     """Rows of data, one line each: what does not fit the terminal is cut, or left out and named."""
 
     columns: Sequence[DataColumn]

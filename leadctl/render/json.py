@@ -24,6 +24,8 @@ def to_jsonable(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         shown = (field.name for field in fields(value) if field.metadata.get("json", True))
         return {name: to_jsonable(getattr(value, name)) for name in shown}
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        value = value._asdict()
     if isinstance(value, Mapping):
         return {str(key): to_jsonable(item) for key, item in value.items()}
     if isinstance(value, list | tuple | Set):

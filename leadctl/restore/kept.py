@@ -1,7 +1,7 @@
 """What restores left on purpose: replaced databases, and schemas of rows next to live ones."""
 
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from leadctl.errors import UnknownKept
 from leadctl.journal.guard import Consent, permit
@@ -15,8 +15,7 @@ from leadctl.text import did_you_mean
 _QUERIES = beside(__file__, "restore.sql")
 
 
-@dataclass(frozen=True)
-class Kept:
+class Kept(NamedTuple):
     """A database that a restore replaced, or a schema with rows of a backup."""
 
     kind: str
@@ -28,16 +27,14 @@ class Kept:
     """None where this role may not know."""
 
 
-@dataclass(frozen=True)
-class KeptList:
+class KeptList(NamedTuple):
     """The databases and schemas kept by restores of a database, the oldest first."""
 
     database: str
     kept: tuple[Kept, ...]
 
 
-@dataclass(frozen=True)
-class KeptDropped:
+class KeptDropped(NamedTuple):
     """What was dropped."""
 
     database: str

@@ -8,8 +8,8 @@ they could mean minutes or months.
 
 import re
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _TOKEN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)")
@@ -94,8 +94,7 @@ def parse_seconds(text: str) -> float:
     return seconds
 
 
-@dataclass(frozen=True)
-class Interval:
+class Interval(NamedTuple):
     """Months, days and seconds, each of which PostgreSQL subtracts on its own."""
 
     months: int = 0

@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import MISSING, Field, fields
+from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -193,8 +193,8 @@ def _refuse_contradictory_fleet(settings: Settings, fleet: FleetConfig) -> None:
 
 
 def _named(project: ProjectFolder, table: str, kind: type[Named]) -> dict[str, Named]:
-    """Return the tables `[TABLE.NAME]` by name, each as the dataclass that it fills."""
-    name_field = {fields(kind)[0].name}
+    """Return the tables `[TABLE.NAME]` by name, each as the record that it fills."""
+    name_field = {next(iter(kind.__annotations__))}
     return {
         name: kind(name, **_fields(project, f"{table}.{name}", values, kind, without=name_field))
         for name, values in _table(project, table).items()
@@ -224,7 +224,7 @@ def declared_apps(project: ProjectFolder) -> dict[str, AppConfig]:
 
 def _app_rules(project: ProjectFolder) -> dict[str, tuple[Rule, ...]]:
     """Return the rules of `[[apps.NAME.retention]]`, by app."""
-    needs = [field.name for field in fields(Rule) if field.default is MISSING]
+    needs = [name for name in Rule._fields if name not in Rule._field_defaults]
     found: dict[str, tuple[Rule, ...]] = {}
     for name, table in _table(project, "apps").items():
         place = f"apps.{name}.retention"
@@ -254,7 +254,7 @@ def _fields(
     without: Collection[str],
     beside: Collection[str] = (),
 ) -> dict[str, Any]:
-    """Return the values of a table by the fields of the dataclass that it fills.
+    """Return the values of a table by the fields of the record that it fills.
 
     `without` are fields that it does not have, `beside` are keys that somebody else reads.
     """
@@ -262,12 +262,13 @@ def _fields(
         raise InvalidSetting(
             f"{place} in {_file_name(project)} is not a table.", hint=f"Write it as [{place}]."
         )
-    types = {field.name: field.type for field in fields(kind) if field.name not in without}
-    _refuse_unknown(project, f"[{place}] in ", table, {*types, *beside})
+    types = kind.__annotations__
+    own = types.keys() - set(without)
+    _refuse_unknown(project, f"[{place}] in ", table, {*own, *beside})
     return {
         key: _value(project, f"{key} of [{place}]", value, types[key])
         for key, value in table.items()
-        if key in types
+        if key in own
     }
 
 

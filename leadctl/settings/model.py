@@ -7,7 +7,7 @@ class, and a field's type is what its value may be.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from leadctl.files import ObjectUrl, object_url
 from leadctl.redact import Secret
@@ -89,8 +89,7 @@ def setting(
     return field(default=default, metadata={**metadata, "toml": toml})
 
 
-@dataclass(frozen=True)
-class EnvironmentConfig:
+class EnvironmentConfig(NamedTuple):
     """`[env.NAME]` of leadctl.toml: one named database."""
 
     name: str
@@ -104,8 +103,7 @@ class EnvironmentConfig:
     """The URL of a standby that is read instead, where reading is all that is done."""
 
 
-@dataclass(frozen=True)
-class FleetConfig:
+class FleetConfig(NamedTuple):
     """`[fleet.NAME]` of leadctl.toml: the targets that one command acts on.
 
     Patterns are those of a shell: `tenant_*`.
@@ -124,8 +122,7 @@ class FleetConfig:
     """Patterns of what is no target."""
 
 
-@dataclass(frozen=True)
-class HealthConfig:
+class HealthConfig(NamedTuple):
     """`[health.CHECK]` of leadctl.toml: the thresholds of one check, None for its own ones."""
 
     check: str
@@ -133,8 +130,7 @@ class HealthConfig:
     critical: float | None = None
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(NamedTuple):
     """Rows of `table` that are older than `older_than`, by `age_column`, and meet `condition`.
 
     A row whose age column is NULL is never due.  `[[apps.NAME.retention]]` of leadctl.toml has the
@@ -173,8 +169,7 @@ RULE_IDENTITY = frozenset({"name", "table", "age_column", "description", "expiry
 """The fields of a rule that `[retention.RULE]` cannot override: with others it is another rule."""
 
 
-@dataclass(frozen=True)
-class AppConfig:
+class AppConfig(NamedTuple):
     """`[apps.NAME]` of leadctl.toml: a team's own models, an equal of the built-in apps."""
 
     name: str
@@ -207,7 +202,7 @@ class AppConfig:
     """The section of it that is read."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Settings:
     """What leadctl was told, by flags, environment, `.env` files and leadctl.toml, in that order.
 

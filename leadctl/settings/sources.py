@@ -3,9 +3,8 @@
 import os
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from leadctl.errors import InvalidSetting, UnreadableFile
 from leadctl.files import trusted
@@ -16,8 +15,7 @@ DEFAULT = "default"
 DOTENV_FILES = (".env.local", ".env")
 
 
-@dataclass(frozen=True)
-class ProjectFolder:
+class ProjectFolder(NamedTuple):
     """The folder that leadctl works in, and the configuration found there.
 
     `root` is the folder of the nearest configuration file upward, else the current folder.
@@ -26,11 +24,10 @@ class ProjectFolder:
 
     root: Path
     config_file: Path | None = None
-    config: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = {}
 
 
-@dataclass(frozen=True)
-class Layer:
+class Layer(NamedTuple):
     """One source of variables: its name as users know it, and its values."""
 
     name: str

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from typing import NamedTuple
 from urllib.parse import quote, unquote, urlencode
 
 from leadctl.errors import InvalidUrl
@@ -90,14 +90,13 @@ _FORM = (
 )
 
 
-@dataclass(frozen=True)
-class DatabaseUrl:
+class DatabaseUrl(NamedTuple):
     """A parsed URL: libpq's own parameters, and what leadctl and pools read next to them."""
 
-    params: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, str] = {}
     """libpq keywords and values, without those that may be secret."""
     password: Secret | None = None
-    hidden: Mapping[str, Secret] = field(default_factory=dict)
+    hidden: Mapping[str, Secret] = {}
     """libpq's other parameters: sslpassword and whatever is not known to be public."""
     schema: str | None = None
     connection_limit: int | None = None

@@ -130,7 +130,7 @@ def results() -> dict[str, type]:
     for method in methods():
         if command := re.search(r"as `leadctl ([^`]+)`", method.__doc__ or ""):
             found.setdefault(_returned(method), []).append(command[1])
-    for other in [result for result in found if not is_dataclass(result)]:
+    for other in [result for result in found if not _is_record(result)]:
         del found[other]  # it is written by no command
     named = {", ".join(_shortest(commands)): result for result, commands in found.items()}
     return dict(sorted({**named, **BESIDE}.items()))
@@ -236,17 +236,25 @@ def _first_line(error: type) -> str:
 
 def _keys(result: type, indent: int = 0) -> Iterator[str]:
     hints = typing.get_type_hints(result)
-    for field in fields(result):
-        if not field.metadata.get("json", True):
-            continue
-        kind, inner = _kind(hints[field.name])
-        yield f"{'  ' * indent}- `{field.name}` {kind}".rstrip()
+    hidden = {
+        field.name
+        for field in (fields(result) if is_dataclass(result) else ())
+        if not field.metadata.get("json", True)
+    }
+    for name in [name for name in hints if name not in hidden]:
+        kind, inner = _kind(hints[name])
+        yield f"{'  ' * indent}- `{name}` {kind}".rstrip()
         if inner is not None:
             yield from _keys(inner, indent + 1)
 
 
+def _is_record(kind: Any) -> bool:
+    """Whether it is written as an object: a named tuple or a dataclass."""
+    return isinstance(kind, type) and (hasattr(kind, "_asdict") or is_dataclass(kind))
+
+
 def _kind(hint: Any) -> tuple[str, type | None]:
-    """Return how a type shows in JSON, and the dataclass in it."""
+    """Return how a type shows in JSON, and the record in it."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in {typing.Union, UnionType}:
         names = [_kind(argument)[0] for argument in arguments if argument is not type(None)]
@@ -256,11 +264,11 @@ def _kind(hint: Any) -> tuple[str, type | None]:
     if origin is tuple:
         kind, inner = _kind(arguments[0])
         return (f"{kind}[]" if kind else "list[]").replace("list[]", "[]"), inner
-    if is_dataclass(origin) and isinstance(origin, type):
+    if _is_record(origin):
         return "", origin
     if origin is not None:
         return "object", None
-    if is_dataclass(hint) and isinstance(hint, type):
+    if _is_record(hint):
         return "", hint
     if isinstance(hint, type) and issubclass(hint, Enum):
         return " or ".join(f'"{member.value}"' for member in hint), None

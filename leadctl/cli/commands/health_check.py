@@ -1,6 +1,5 @@
 """`leadctl health-check`."""
 
-from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any
 
@@ -72,7 +71,7 @@ def health_check(
     database, consent = run.database(), run.consent(yes=yes)
     fixes = database.fix(only, skip=skipped, confirm=consent) if fix else ()
     found = database.health(only, skip=skipped, wait=waits, timeout=most, interval=apart)
-    result = replace(found, fixes=fixes)
+    result = found._replace(fixes=fixes)
     if to is not None:
         from leadctl.render import prometheus
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from leadctl.errors import EmbeddedServerUnusable, UntrustedFile
 from leadctl.files import make_file, trusted, write_whole
@@ -25,8 +26,7 @@ _SOCKET_PATH_MAX = 100
 """Bytes. sockaddr_un holds 104 on macOS and 108 on Linux, with the closing zero."""
 
 
-@dataclass(frozen=True)
-class Account:
+class Account(NamedTuple):
     """The system user that the server runs as; None of it is set where that is the caller."""
 
     uid: int | None = None

@@ -8,9 +8,8 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from leadctl.errors import EmbeddedServerFailed, EmbeddedServerUnusable, LockHeld
 from leadctl.postgres import OLDEST_MAJOR
@@ -33,8 +32,7 @@ _STILL_IN_USE = "is still in use"
 """A killed server's processes may need a moment to go; PostgreSQL then refuses with these words."""
 
 
-@dataclass(frozen=True)
-class ServerStatus:
+class ServerStatus(NamedTuple):
     """The state of a project's embedded server."""
 
     exists: bool

@@ -3,7 +3,6 @@
 import re
 import shlex
 from collections.abc import Iterator
-from dataclasses import replace
 
 from leadctl.render.blocks import (
     Block,
@@ -116,7 +115,7 @@ def _shown(result: RowPage, place: int) -> list[Cell]:
     for number, value in enumerate(values):
         cell = one_line(value, head.category, masked=head.masked)
         if value in short:
-            cell = replace(cell, short=short[value])
+            cell = cell._replace(short=short[value])
         label = result.labels.get((number, place))
         cells.append(cell if label is None else _called(label, cell.text, cell.short))
     return cells
