@@ -100,6 +100,7 @@ _SECTIONS = ("Schema", "Rows", "Backups", "State", "Setup", "Commands")
 
 
 _SILENT_SECONDS = 5.0
+_AGAIN_SECONDS = 0.01
 """For the server to answer what ends a run in order."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -334,18 +335,30 @@ def _listening() -> Iterator[None]:
         exit_codes.cut_off(_SILENT_SECONDS)
         raise KeyboardInterrupt if number == signal.SIGINT else Terminated
 
+    def lost(what: "sys.UnraisableHookArgs") -> None:
+        # It came amid a destructor or a callback of Python's own, where nothing can be raised.
+        if issubclass(what.exc_type, KeyboardInterrupt | Terminated):
+            number = signal.SIGINT if what.exc_type is KeyboardInterrupt else signal.SIGTERM
+            again = [threading.main_thread().ident, number]
+            threading.Timer(_AGAIN_SECONDS, signal.pthread_kill, again).start()
+        else:
+            others(what)
+
     if threading.current_thread() is not threading.main_thread():
         yield  # the host application has its own handlers
         return
     before = {number: signal.getsignal(number) for number in _SIGNALS}
+    others = sys.unraisablehook
     try:
         if before[signal.SIGINT] is exit_codes.end:
             signal.signal(signal.SIGINT, end)
         signal.signal(signal.SIGTERM, end)
         if before[signal.SIGHUP] is not signal.SIG_IGN:
             signal.signal(signal.SIGHUP, end)
+        sys.unraisablehook = lost
         yield
     finally:
+        sys.unraisablehook = others
         for number, handler in before.items():
             signal.signal(number, handler or signal.SIG_DFL)
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -52,6 +53,39 @@ def test_while_modules_are_loaded(number: signal.Signals, leadconnector: Prepare
             ended += 1
             assert said[-1] in {"Interrupted.", "Terminated."}
     assert ended
+
+
+AMID_A_CALLBACK = """
+import os, time, weakref
+
+class Thing: ...
+
+def called(_):
+    os.kill(os.getpid(), {number})
+    time.sleep(0.1)
+
+thing = Thing()
+kept = weakref.ref(thing, called)
+del thing
+time.sleep(30)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_amid_a_callback_of_pythons_own(number: signal.Signals, tmp_path: Path) -> None:
+    """Nothing can be raised there: the signal was lost, and a traceback shown."""
+    (tmp_path / "leadctl.toml").write_text('[apps.mine]\nmodels = "slow:Base"\n')
+    (tmp_path / "slow.py").write_text(AMID_A_CALLBACK.format(number=int(number)))
+    ended = subprocess.run(
+        [sys.executable, "-m", "leadctl", "schema", "diagram", "--models", "--app", "mine"],
+        env=environment({}),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=25,
+    )
+    said = "Interrupted.\n" if number == signal.SIGINT else "Terminated.\n"
+    assert (ended.returncode, ended.stderr) == (128 + number, said)
 
 
 def test_a_signal_that_is_ignored_stays_so(leadconnector: Prepared) -> None:
