@@ -28,7 +28,7 @@ from leadctl.migrate.backfill import escape
 from leadctl.migrate.ddl.autodetector import changes
 from leadctl.migrate.ddl.dependencies import narrowed
 from leadctl.migrate.ddl.renames import implied_renames, type_renames
-from leadctl.migrate.ddl.steps import Stage, Step, losses, plain
+from leadctl.migrate.ddl.steps import Stage, Step, losses, plain, refuse_values_at_once
 from leadctl.migrate.ddl.table_copies import Copy, SetAside, set_aside
 from leadctl.migrate.revision import PLAIN, part_of
 from leadctl.migrate.revisions import HERE, History, RevisionPlacement, read_history
@@ -177,6 +177,7 @@ def compose(
             draft = Draft(stage, up, (), safe)
             try:
                 down = changes(end, start, online=stage is Stage.INDEX, copies=back)
+                refuse_values_at_once(down)
                 down += [step.back for step in reversed(up) if step.back]
                 drafts.append(replace(draft, down=down))
             except OperationFailed as error:
@@ -222,6 +223,7 @@ def way_back(
         made.execute(step.sql for step in aside.steps)
         now = made.read() if aside.steps else end
         steps = changes(now, start, online=online, copies=aside.copies)
+        refuse_values_at_once(steps)
     except OperationFailed as error:
         return (), error.message.rstrip(".")
     reason = made.why_not((step.sql for step in steps), start)

@@ -142,8 +142,9 @@ NO_WAY_BACK = {
     "a_column_goes_that_another_tables_child_keeps",
     "column_moves_to_child",
     "column_of_a_views_row_type",
+    "enum_value_goes_that_was_the_default",
 }
-"""What PostgreSQL can do in one direction only: `down` refuses."""
+"""What PostgreSQL can do in one direction only, or one transaction: `down` refuses."""
 NOT_IN_A_REVISION = {*PARTLY, *REFUSED_BY_THE_SERVER, *IN_ANOTHER_ORDER}
 
 

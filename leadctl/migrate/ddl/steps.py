@@ -10,6 +10,7 @@ from itertools import groupby
 from psycopg import sql
 
 from leadctl.catalog.definitions import split_name
+from leadctl.errors import OperationFailed
 from leadctl.postgres import LONGEST_NAME
 from leadctl.sql.lexer import Kind, tokens
 from leadctl.text import unquoted
@@ -132,6 +133,24 @@ def values_first(steps: Sequence[Step]) -> Iterator[Step]:
             why = "A value that was just added cannot be used in the same transaction."
             step = replace(step, why=why, stage=Stage.VALUES)
         yield step
+
+
+def refuse_values_at_once(steps: Sequence[Step]) -> None:
+    """Raise OperationFailed where one transaction would add a value of an enum, and use it.
+
+    A scratch schema does not tell: there the type is new itself.
+    """
+    for step in steps:
+        added = step.stage is Stage.VALUES and _ADDED_VALUE.match(step.sql)
+        if added and any(_uses_value(each, added["value"]) for each in steps if not _code(each)):
+            raise OperationFailed(
+                f"{step.sql} and what uses the value cannot be one transaction.",
+                hint="Write them in two revisions.",
+            )
+
+
+def _code(step: Step) -> bool:
+    return step.sql.startswith(("CREATE OR REPLACE FUNCTION", "CREATE OR REPLACE PROCEDURE"))
 
 
 def _uses_value(step: Step, value: str) -> bool:

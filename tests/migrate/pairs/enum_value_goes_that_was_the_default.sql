@@ -1,0 +1,6 @@
+-- FROM
+CREATE TYPE e AS ENUM ('a', 'b');
+CREATE TABLE t (x e DEFAULT 'b');
+-- TO
+CREATE TYPE e AS ENUM ('a');
+CREATE TABLE t (x e DEFAULT 'a');
