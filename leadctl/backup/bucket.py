@@ -207,9 +207,12 @@ class BackupBucket(BackupFolder):
         `name` is its id, where it is a copy's.  What killed runs of this machine left is removed
         before.  Raises BackupFolderUnusable.
         """
-        name = name or new_id()
         self._clean()
-        self.put(f"{name}/{_RUN}", json.dumps(_this_process()).encode())
+        run = json.dumps(_this_process()).encode()
+        if name:
+            self.put(f"{name}/{_RUN}", run)
+        else:
+            name = self._new_name(run)
         try:
             yield NewBucketBackup(name, self)
         except BaseException:
@@ -220,6 +223,17 @@ class BackupBucket(BackupFolder):
             raise
         with suppress(BackupFolderUnusable):  # may only write: it is whole all the same
             self.delete([f"{name}/{_RUN}"])
+
+    def _new_name(self, run: bytes) -> str:
+        """Return an id that no other host began a backup with in the same millisecond."""
+        import obstore
+
+        while True:
+            name = new_id()
+            path = f"{name}/{_RUN}"
+            with self._usable(), suppress(obstore.exceptions.AlreadyExistsError):
+                obstore.put(self.store, path, run, mode="create", use_multipart=False)
+                return name
 
     def remove(self, backup: StoredBackup) -> str | None:
         """Remove a backup, the manifest first; return why it is still there, None if it is gone."""

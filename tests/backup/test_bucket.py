@@ -201,6 +201,22 @@ def test_pinned_pruned_and_what_is_others(place: InBucket, client: Any) -> None:
     assert [(each["id"], each["pinned"]) for each in listed] == [(ids[2], False), (ids[0], True)]
 
 
+def test_two_hosts_begin_in_the_same_millisecond(
+    place: InBucket, client: Any, storage_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has an id of its own: the files of one do not go over those of the other."""
+    if storage_name != "moto":
+        pytest.skip("it knows no conditions")
+    ids = ["20260131T030000-000Z", "20260131T030000-001Z"]
+    others = f"some prefix/of/{ids[0]}/run.json"
+    client.put_object(Bucket=BUCKET, Key=others, Body=b'{"machine": "another"}')
+    names = iter(ids)
+    monkeypatch.setattr("leadctl.backup.bucket.new_id", lambda: next(names))
+    monkeypatch.setattr("leadctl.backup.bucket._FOREIGN_RUN", timedelta(days=10_000))
+    assert place.leadctl("backup", "-o", "json").json["id"] == ids[1]
+    assert client.get_object(Bucket=BUCKET, Key=others)["Body"].read() == b'{"machine": "another"}'
+
+
 def test_copied_elsewhere_and_compared(
     place: InBucket, client: Any, small_parts: int, tmp_path: Path
 ) -> None:
