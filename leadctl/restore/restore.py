@@ -217,9 +217,7 @@ def restore(
                 f"The database {name} exists already.", hint="Choose another name for --into."
             )
         if exists:
-            with connect(target, "restore", like_pg_dump=True) as existing:
-                if _QUERIES.value(existing, "own_tables"):
-                    consent = permit(existing, target, "restore", consent)
+            consent = _permit_replacing(target, consent)
         properties = source.properties(owners=loading.owners)
         if properties is None:
             owners = loading.owners
@@ -239,9 +237,7 @@ def restore(
                     compared = _checked(inside, source, loading)
                     analyze(inside, loaded, loading.jobs)
                 if exists:
-                    with connect(target, "restore", like_pg_dump=True) as existing:
-                        if _QUERIES.value(existing, "own_tables"):  # loading may have taken hours
-                            permit(existing, target, "restore", consent)
+                    _permit_replacing(target, consent)  # loading may have taken hours
                     carry_over(target, loaded)
                 configure_database(connection, scratch, properties, loading.narrate)
             if kept := _QUERIES.column(connection, "kept", prefix=kept_prefix(name)):
@@ -250,13 +246,14 @@ def restore(
                 )
             previous = swap(connection, scratch, name, replace=exists)
         complete = not (loading.left_out or compared.incomplete)
-        whole = complete and not origin.left_out
-        if drop_old and previous and not (compared.rows and whole):
-            why = "has no row" if whole else "is not all of the database"
-            loading.narrate(f"Kept {previous}: what was restored {why}.")
-        elif drop_old and previous and drop_database(target, connection, previous):
-            loading.narrate(f"Dropped {previous}, the old database.")
-            previous = None
+        if drop_old and previous:
+            lacks = None if compared.rows else "has no row"
+            lacks = lacks if complete and not origin.left_out else "is not all of the database"
+            if lacks:
+                loading.narrate(f"Kept {previous}: what was restored {lacks}.")
+            elif drop_database(target, connection, previous):
+                loading.narrate(f"Dropped {previous}, the old database.")
+                previous = None
     result = RestoreResult(
         backup=origin.name,
         made_at=origin.made_at,
@@ -286,6 +283,14 @@ def _existing(target: Target) -> tuple[str | None, bool]:
             return protection(connection, target), _QUERIES.value(connection, "own_tables")
     except UnknownDatabase:
         return None, False
+
+
+def _permit_replacing(target: Target, consent: Consent) -> Consent:
+    """Ask the guard of an existing database, if it has tables; return the consent."""
+    with connect(target, "restore", like_pg_dump=True) as existing:
+        if _QUERIES.value(existing, "own_tables"):
+            return permit(existing, target, "restore", consent)
+    return consent
 
 
 def preflight(
