@@ -33,6 +33,10 @@ from leadctl.sql.lexer import Kind, Reader, tokens, words_of
 _CONCURRENTLY = re.compile(r"\bCONCURRENTLY\b", re.IGNORECASE)
 _LOCK_TIMEOUT = "3s"
 """What is named with another schema is the real thing: it is waited for no longer."""
+_MORE_LOCKS = (
+    "Nothing was changed. It was tried in one transaction, which locks every table that it makes: "
+    "raise max_locks_per_transaction, and restart the server."
+)
 _RELATIONS = {"table", "view", "sequence", "index"}
 _BEFORE_NAME = {"if", "not", "exists", "concurrently"}
 _LOCKED = """
@@ -274,7 +278,9 @@ class Scratch:
                 detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
                 raise OperationFailed(
                     f"The server rejects it: {reason}{detail}: {' '.join(statement.split())}",
-                    hint="Nothing was changed; it was tried in a scratch schema.",
+                    hint=_MORE_LOCKS
+                    if error.sqlstate == "53200"
+                    else "Nothing was changed; it was tried in a scratch schema.",
                 ) from None
 
     def why_not(self, statements: Iterable[str], after: Catalog | None) -> str:
