@@ -856,6 +856,16 @@ def test_in_google(
     restored = place.leadctl("restore", "latest", "--into", f"{place.name}_copy")
     assert restored.code == 0, restored.err
     assert place.query("SELECT count(*) FROM t", f"{place.name}_copy") == [(5000,)]
+    archiving = Archiving(place)
+    assert archiving.cleanup().code == 0
+    assert archiving.left == set(range(4001, 5001))
+    assert sorted(archiving.archived(client)) == list(range(1, 4001))
+    (archive,) = {key.split("/")[3] for key in keys(client) if "/archives/" in key}
+    assert place.leadctl("cleanup", "unarchive", f"{archiving.url}/{archive}").code == 0
+    assert len(archiving.left) == 5000
+    for key in keys(client):
+        if "/archives/" in key:
+            client.delete_object(Bucket=BUCKET, Key=key)
     proxy.answer = lambda method, _path: "AccessDenied" if method == "PUT" else None
     denied = place.leadctl("backup")
     assert (denied.code, "AccessDenied" in denied.err) == (3, True), denied.err
