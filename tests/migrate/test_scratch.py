@@ -3,10 +3,15 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
+from leadctl.errors import OperationFailed
 from leadctl.migrate.scratch import scratch
 from leadctl.postgres.connect import connect
-from leadctl.postgres.target import Target
+from leadctl.postgres.target import Target, resolve
+from leadctl.settings import load_settings
 from tests.conftest import Prepared
+from tests.servers import MAJOR, RunningServer
 
 _TABLES = 'CREATE SCHEMA billing; CREATE TABLE billing.invoices (id int); CREATE SCHEMA "Odd one"'
 _SCHEMAS = ["billing", "Odd one", "missing"]
@@ -24,6 +29,22 @@ def test_nobody_sees_or_waits_for_what_is_set_aside(leadconnector: Prepared) -> 
         other.execute('CREATE TABLE billing.payments (id int); CREATE TABLE "Odd one".t (id int)')
     assert leadconnector.query("SELECT id FROM billing.invoices") == [(1,)]
     assert leadconnector.query("SELECT to_regclass('\"Odd one\".t') IS NOT NULL") == [(True,)]
+
+
+@pytest.mark.thorough
+def test_a_server_with_room_for_few_locks_says_which_setting() -> None:
+    """Its own words are only that it is out of shared memory."""
+    few = {"max_locks_per_transaction": "10", "max_connections": "10"}
+    with RunningServer(MAJOR, **few) as running:
+        url = running.info.url("postgres")
+        target = resolve(load_settings({}, environ={"DATABASE_URL": url}), app=None)
+        tables = (f"CREATE TABLE t{n} (id int PRIMARY KEY, v text)" for n in range(5000))
+        with (
+            pytest.raises(OperationFailed) as refused,
+            scratch(target, "test") as made,
+        ):
+            made.execute(tables)
+    assert "max_locks_per_transaction" in refused.value.hint
 
 
 def test_a_second_one_waits_for_the_first(leadconnector: Prepared) -> None:
