@@ -25,6 +25,7 @@ from leadctl.errors import (
 from leadctl.journal import state
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
+from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, Timeouts, connect, set_session
 from leadctl.postgres.queries import beside, identifier, parts_of
 from leadctl.postgres.target import Target
@@ -235,7 +236,8 @@ class Making:
         own, read = set(self._selection.names.values()), dict[str, int]()
         for rows in rows_of(self._reader, list(expected)):
             into = sql.Identifier(*rows.into) if rows.into in own else identifier(rows.table)
-            read[rows.table] = rows.copy_into(self._connection, into)
+            with exact.as_owner(self._connection, self._loaded_as(into)):
+                read[rows.table] = rows.copy_into(self._connection, into)
         check_counts(self._reader, read, expected)
         set_session(self._connection, {"search_path": ""})
         made = {entry.parts for entry in self._made if entry.kind == "SEQUENCE"}
@@ -245,6 +247,12 @@ class Making:
             values.run(script)
         self._loaded = True
         return read
+
+    def _loaded_as(self, table: sql.Identifier) -> str | None:
+        """Return whose rights a table's checks and domains are to run with: those of its owner."""
+        name = table.as_string(self._connection)
+        found = _QUERIES.one(self._connection, "loaded_as", name=name)
+        return found[0] if found else None
 
     def make_parts(self, keys: ForeignKeys | None = None) -> None:
         """Make keys, indexes, and what went with the tables, such as views."""

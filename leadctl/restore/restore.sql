@@ -386,3 +386,10 @@ SELECT count(*) FROM pg_depend d JOIN pg_attribute a
     ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
 WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = to_regclass(%(table)s)
   AND a.attname = ANY (%(columns)s)
+
+-- name: loaded_as
+-- what: Which role may write the rows of a table as its owner, where this one is a superuser and that none?
+-- versions: 15-
+SELECT r.rolname FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner
+WHERE c.oid = to_regclass(%(name)s) AND current_setting('is_superuser') = 'on' AND NOT r.rolsuper
+  AND has_schema_privilege(r.oid, c.relnamespace, 'USAGE') AND has_table_privilege(r.oid, c.oid, 'INSERT')

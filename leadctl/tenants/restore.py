@@ -158,8 +158,9 @@ class TenantLoading:
         connection, archive, name = self._connection, self._archive, self._name
         says = [e for e in archive.entries if e.schema == name and e.kind == "DEFAULT ACL"]
         ids = {entry.id for entry in self._schema}
-        says += [e for e in archive.entries if e.kind in SATELLITES and e.needs & ids]
         self._run(self._schema)
+        # Who owns a table may need a grant on the schema to write its rows.
+        self._run([e for e in archive.entries if e.kind in SATELLITES and e.needs & ids])
         selection = EntrySelection(archive, self._tables, self._also)
         refuse_less(self._reader, selection, [name])
         refuse_what_is_there(connection, selection)

@@ -252,3 +252,25 @@ def test_a_tenant_of_the_same_name_elsewhere_is_another_customer(tenants: Tenant
         assert tenants.done("restore", "--dry-run")["backup"] == whole["id"]
     finally:
         tenants.server.drop(there)
+
+
+@pytest.mark.parametrize("owns_schema", [True, False])
+def test_checks_of_a_tenants_owner_do_not_run_with_a_superusers_rights(
+    tenants: Tenants, owns_schema: bool
+) -> None:
+    """As triggers and views do not: what a table's CHECK and a domain call tells who runs it."""
+    tenants.done("tenants", "create", "acme", "--owner", ROLE)
+    tenants.query(
+        f"""ALTER SCHEMA acme OWNER TO {ROLE if owns_schema else "postgres"}; GRANT USAGE, CREATE ON SCHEMA acme TO {ROLE};
+        CREATE TABLE public.seen (who text); GRANT INSERT ON public.seen TO {ROLE};
+        SET ROLE {ROLE}; SET search_path = acme;
+        CREATE FUNCTION noted(text) RETURNS bool LANGUAGE plpgsql AS $$
+            BEGIN INSERT INTO public.seen VALUES (current_user); RETURN true; END $$;
+        CREATE DOMAIN word AS text CHECK (acme.noted(VALUE));
+        ALTER TABLE customers ADD COLUMN w word, ADD CHECK (acme.noted(name));
+        INSERT INTO customers (name, w) VALUES ('a', 'b')"""
+    )
+    tenants.done("backup", "--tenant", "acme")
+    tenants.query("TRUNCATE public.seen")
+    tenants.done("restore", "--tenant", "acme", "--yes")
+    assert tenants.query("SELECT DISTINCT who FROM public.seen") == [(ROLE,)]
