@@ -117,7 +117,8 @@ def output() -> str:
         "",
         "## Results",
         "",
-        "The keys of each command's document. `?` may be null, `[]` is a list.",
+        "The keys of each command's document, each with its type: `text?` may be null, `text[]` is a list",
+        "of texts, `[]` a list of objects. Keys that are indented belong to the key above them.",
     ]
     for command, result in results().items():
         lines += ["", f"### {command}", "", *_keys(result)]
