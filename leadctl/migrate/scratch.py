@@ -90,19 +90,27 @@ class _Fence:
         self._asks_words = asks_words
         self._locked = self._locks()
 
-    def before(self, statement: object, values: object) -> None:
+    def before(self, statement: object, values: Any) -> None:
         """Refuse a statement that names the target; and all that follow one."""
         text = _text(statement, self._driver)
         given = values.values() if isinstance(values, dict) else values
-        self.reached |= _names_schema(text, self._target) or any(
-            isinstance(each, str) and _says(each, self._target)
-            for each in (given if isinstance(given, Iterable) else ())
-        )
-        if not self.reached and self._shares_path and self._asks_words:
-            words = words_of(text) - _made(text)
-            found = self._ask(_FOUND_THERE, (self._target, sorted(words), self._scratch))
-            self.reached = self._by_word = bool(found)
+        texts = [each for each in given if isinstance(each, str)] if given else []
+        self.reached |= _names_schema(text, self._target)
+        self.reached |= any(_says(each, self._target) for each in texts)
+        if not self.reached and self._asks_words:
+            self.reached = self._by_word = self._may_name(text, texts)
         self.refuse()
+
+    def _may_name(self, text: str, texts: Sequence[str]) -> bool:
+        """Whether a value is the schema's name, or a word leads there by a path that is shared."""
+        strings = [each.text for each in tokens(text) if each.kind is Kind.STRING]
+        alone = re.compile(rf"""(?:^|['"]){re.escape(self._target)}(?:['"]|$)""")
+        if any(alone.search(each) for each in (*strings, *texts)):
+            return True
+        if not self._shares_path:
+            return False
+        words = words_of(text) - _made(text)
+        return bool(self._ask(_FOUND_THERE, (self._target, sorted(words), self._scratch)))
 
     def after(self) -> None:
         """Refuse what found something of the target by a name without a schema."""
@@ -159,9 +167,10 @@ def _names_schema(statement: str, schema: str) -> bool:
     """Whether a statement names a schema: before a dot, as a schema, or in a text."""
     found = list(tokens(statement))
     is_about_path = any(each.name == "search_path" for each in found)
+    runs_text = Reader(statement).peek().word == "DO"
     for place, each in enumerate(found):
         if each.kind is Kind.STRING:
-            if _says(each.text, schema):
+            if _says(each.text, schema) or (runs_text and schema in words_of(each.text)):
                 return True
         elif each.name == schema:
             behind = found[place + 1].text if place + 1 < len(found) else ""
@@ -172,13 +181,12 @@ def _names_schema(statement: str, schema: str) -> bool:
 
 
 def _says(text: str, schema: str) -> bool:
-    """Whether a text in a statement names a schema: it is its name, or has it before a dot."""
+    """Whether a text in a statement names a schema: before a dot, or where schemas are meant."""
     name = re.escape(schema)
-    if re.search(rf'(?<![\w$])"?{name}"?\s*\.', text, re.IGNORECASE):
+    if re.search(rf'(?<![\w$.])"?{name}"?\.(?=["\w%])', text, re.IGNORECASE):
         return True
-    if "search_path" in text or "SCHEMA" in text.upper():
-        return re.search(rf"(?<![\w$]){name}(?![\w$])", text, re.IGNORECASE) is not None
-    return re.search(rf"""(?:^|['"]){name}(?:['"]|$)""", text) is not None
+    about = "search_path" in text or "SCHEMA" in text.upper()
+    return about and re.search(rf"(?<![\w$]){name}(?![\w$])", text, re.IGNORECASE) is not None
 
 
 def _made(statement: str) -> set[str]:

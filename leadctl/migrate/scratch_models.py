@@ -203,7 +203,7 @@ def in_scratch(
                     return work(made)
         except NotTried as error:
             if not named.is_certain:
-                with model_scratch(target, purpose, also) as made:
+                with suppress(NamesTarget), model_scratch(target, purpose, also) as made:
                     made.asks_words = False
                     return work(made)
             raise OperationFailed(

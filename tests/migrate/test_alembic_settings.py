@@ -12,9 +12,11 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
+from leadctl.migrate.trial_database import NotTried
 from leadctl.postgres.binaries import server_binaries
 from tests.conftest import Cli
 from tests.servers import Server
@@ -744,6 +746,37 @@ def test_a_revision_that_names_the_schema_does_not_reach_it_when_it_is_tried(
         assert rows.fetchone() == (2, 5)
         if name == "a sequence on a path that is shared":
             assert held.execute("SELECT last_value FROM by_hand").fetchone() == (6,)
+
+
+@pytest.mark.thorough
+def test_a_value_that_is_the_schema_s_name_needs_no_database(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    server: Server,
+    database: str,
+    cli: Cli,
+) -> None:
+    """Where no database can be made, it is a value; what names the schema says what it wants."""
+
+    def none(*_: object) -> NoReturn:
+        raise NotTried("the role may make none")
+
+    monkeypatch.setattr("leadctl.migrate.scratch_models.scratch_database", none)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    kinds = 'sa.Column("name", sa.Enum("public", "private", name="kinds"), server_default="public")'
+    up = f"{table('animals', kinds)}\n    op.execute(\"UPDATE animals SET name = 'public'\")"
+    make(Kind(animals=kinds, revisions=first(up)), tmp_path, 460)
+    url = server.url(database)
+    alembic(tmp_path, url, ("upgrade", "head"), ("check",))
+    environment = {"ZOO_URL": "postgresql+psycopg://nobody@127.0.0.1:1/none"}
+    assert cli("init", "--app", "zoo", url=url, env=environment).code == 0
+    done = cli("migrate", "check", url=url, env=environment)
+    assert (done.code, "cannot be run" in done.err) == (0, False), done.out + done.err
+    (file,) = tmp_path.glob("db/versions/*.py")
+    file.write_text(file.read_text().replace("UPDATE animals", "UPDATE public.animals"))
+    done = cli("migrate", "check", url=url, env=environment)
+    assert "CREATEDB" in done.out + done.err, done.out + done.err
 
 
 def test_bare_heads_that_are_applied_are_compared(
