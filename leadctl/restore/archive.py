@@ -15,13 +15,15 @@ from psycopg import sql
 from leadctl.backup.manifest import ARCHIVE
 from leadctl.backup.reader import BackupReader
 from leadctl.errors import RestoreFailed, UnknownEntry
+from leadctl.postgres import exact
 from leadctl.postgres.client import feeding, running
 from leadctl.postgres.connect import Connection, set_session
-from leadctl.postgres.queries import parts_of
+from leadctl.postgres.queries import beside, parts_of
 from leadctl.restore.contents import ArchiveEntry, Contents, read_contents
 from leadctl.restore.properties import ENCODING, IDENTIFIER, codec_of
 from leadctl.restore.restorable import LeftOutEntry, Loading
 
+_QUERIES = beside(__file__, "restore.sql")
 _COPY = re.compile(
     rf"COPY (?P<table>{IDENTIFIER}\.{IDENTIFIER}) "
     rf"(?:\((?P<columns>{IDENTIFIER}(?:, {IDENTIFIER})*)\))? FROM stdin;\n"
@@ -29,6 +31,35 @@ _COPY = re.compile(
 _COLUMN = re.compile(IDENTIFIER)
 _BEGIN, _END = b"COPY ", b"\\.\n"
 _CHUNK = 256 * 1024
+
+
+def owner_of_rows(connection: Connection, table: str) -> str | None:
+    """Return the role that rows of a table, quoted, are to be loaded as; None for this one.
+
+    Where this role is a superuser and the table's owner is none, nothing of the owner's may run
+    with a superuser's rights.
+    """
+    found = _QUERIES.one(connection, "loaded_as", name=table)
+    return found[0] if found else None
+
+
+@contextmanager
+def _loading_as(connection: Connection, table: sql.Identifier, role: str | None) -> Iterator[None]:
+    """Load rows with a role's rights; what it lacks for that it has meanwhile."""
+    if role is None:
+        yield
+        return
+    name = table.as_string(connection)
+    ((schema, enters, writes),) = _QUERIES.rows(connection, "may_load", name=name, role=role)
+    usage = sql.SQL("USAGE ON SCHEMA {}").format(sql.Identifier(schema))
+    lacking = [usage] * (not enters) + [sql.SQL("INSERT ON {}").format(table)] * (not writes)
+    with connection.transaction():
+        for right in lacking:
+            connection.execute(sql.SQL("GRANT {} TO {}").format(right, sql.Identifier(role)))
+        with exact.as_owner(connection, role):
+            yield
+        for right in lacking:
+            connection.execute(sql.SQL("REVOKE {} FROM {}").format(right, sql.Identifier(role)))
 
 
 @dataclass(frozen=True)
@@ -46,14 +77,16 @@ class TableRows:
     encoding: str
     chunks: Iterator[bytes]
 
-    def copy_into(self, connection: Connection, table: sql.Identifier) -> int:
+    def copy_into(self, connection: Connection, table: sql.Identifier, owner: str | None) -> int:
         """Copy the rows into a table that has the columns; return how many they are.
 
+        `owner` is as `owner_of_rows` says: checks, domains and generated columns call functions.
         Raises what psycopg does; then the transaction is over, and the encoding is as it was.
         """
         ours = connection.info.parameter_status("client_encoding") or "UTF8"
         set_session(connection, {"client_encoding": self.encoding})
-        number = self._copied(connection, table)
+        with _loading_as(connection, table, owner):
+            number = self._copied(connection, table)
         set_session(connection, {"client_encoding": ours})
         return number
 

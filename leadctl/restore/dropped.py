@@ -25,13 +25,12 @@ from leadctl.errors import (
 from leadctl.journal import state
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
-from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, Timeouts, connect, set_session
 from leadctl.postgres.queries import beside, identifier, parts_of
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
-from leadctl.restore.archive import check_counts, rows_of
+from leadctl.restore.archive import check_counts, owner_of_rows, rows_of
 from leadctl.restore.contents import ArchiveEntry
 from leadctl.restore.cut_off import CutOff
 from leadctl.restore.entries import (
@@ -236,8 +235,8 @@ class Making:
         own, read = set(self._selection.names.values()), dict[str, int]()
         for rows in rows_of(self._reader, list(expected)):
             into = sql.Identifier(*rows.into) if rows.into in own else identifier(rows.table)
-            with exact.as_owner(self._connection, self._loaded_as(into)):
-                read[rows.table] = rows.copy_into(self._connection, into)
+            owner = owner_of_rows(self._connection, into.as_string(self._connection))
+            read[rows.table] = rows.copy_into(self._connection, into, owner)
         check_counts(self._reader, read, expected)
         set_session(self._connection, {"search_path": ""})
         made = {entry.parts for entry in self._made if entry.kind == "SEQUENCE"}
@@ -247,12 +246,6 @@ class Making:
             values.run(script)
         self._loaded = True
         return read
-
-    def _loaded_as(self, table: sql.Identifier) -> str | None:
-        """Return whose rights a table's checks and domains are to run with: those of its owner."""
-        name = table.as_string(self._connection)
-        found = _QUERIES.one(self._connection, "loaded_as", name=name)
-        return found[0] if found else None
 
     def make_parts(self, keys: ForeignKeys | None = None) -> None:
         """Make keys, indexes, and what went with the tables, such as views."""

@@ -240,8 +240,9 @@ def copy_records(connection: Connection, reader: BackupReader, schemas: Sequence
     if not (names and state.is_there(connection)):
         return
     connection.execute("CREATE TEMP TABLE leadctl_records (LIKE leadctl.migration) ON COMMIT DROP")
+    staged = sql.Identifier("pg_temp", "leadctl_records")
     read = {
-        rows.table: rows.copy_into(connection, sql.Identifier("pg_temp", "leadctl_records"))
+        rows.table: rows.copy_into(connection, staged, owner=None)
         for rows in rows_of(reader, names)
     }
     check_counts(reader, read, names)

@@ -272,7 +272,7 @@ def _copy_records(reader: BackupReader, target: Target) -> None:
     if found:
         with connect(target, "restore", like_pg_dump=True) as connection:
             read = {
-                rows.table: rows.copy_into(connection, identifier(rows.table))
+                rows.table: rows.copy_into(connection, identifier(rows.table), owner=None)
                 for rows in rows_of(reader, found)
             }
         check_counts(reader, read, found)

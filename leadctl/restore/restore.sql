@@ -388,8 +388,13 @@ WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = to_regclass(%(table)s
   AND a.attname = ANY (%(columns)s)
 
 -- name: loaded_as
--- what: Which role may write the rows of a table as its owner, where this one is a superuser and that none?
+-- what: Which role owns a table, where this one is a superuser and that none?
 -- versions: 15-
 SELECT r.rolname FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner
 WHERE c.oid = to_regclass(%(name)s) AND current_setting('is_superuser') = 'on' AND NOT r.rolsuper
-  AND has_schema_privilege(r.oid, c.relnamespace, 'USAGE') AND has_table_privilege(r.oid, c.oid, 'INSERT')
+
+-- name: may_load
+-- what: May a role write rows of a table, and what is the table's schema?
+-- versions: 15-
+SELECT n.nspname, has_schema_privilege(%(role)s, n.oid, 'USAGE'), has_table_privilege(%(role)s, c.oid, 'INSERT')
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass(%(name)s)

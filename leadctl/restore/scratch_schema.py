@@ -25,7 +25,7 @@ from leadctl.postgres.queries import identifier, parts_of, written_by_pg_dump
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
-from leadctl.restore.archive import check_counts, pg_restore_output, rows_of
+from leadctl.restore.archive import check_counts, owner_of_rows, pg_restore_output, rows_of
 from leadctl.restore.copying import copying, recorded_columns, referenced_first
 from leadctl.restore.dropped import BackAgain, restore_dropped
 from leadctl.restore.foreign_keys import Orphans
@@ -163,7 +163,8 @@ def _restore_beside(
                 read: dict[str, int] = {}
                 for rows in rows_of(reader, list(tables)):
                     scratch = _place(tables[rows.table])
-                    read[rows.table] = rows.copy_into(connection, scratch)
+                    owner = owner_of_rows(connection, rows.table)
+                    read[rows.table] = rows.copy_into(connection, scratch, owner)
                     columns[rows.table] = rows.columns
                     into[rows.table] = rows.into
                 check_counts(reader, read, tables)

@@ -24,7 +24,7 @@ from leadctl.postgres.queries import parts_of
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
-from leadctl.restore.archive import check_counts, rows_of
+from leadctl.restore.archive import check_counts, owner_of_rows, rows_of
 from leadctl.restore.backups import RestorableBackup
 from leadctl.restore.contents import ancestors_of
 
@@ -246,7 +246,9 @@ def stage(
             staging = sql.Identifier("pg_temp", f"leadctl_rows_{len(staged)}")
             staged[rows.into] = StagedTable(relation, staging, rows.columns)
             _make_staging(connection, staged[rows.into], lacking=lacking)
-        read[rows.table] = rows.copy_into(connection, staged[rows.into].staging)
+        table = staged[rows.into]
+        owner = owner_of_rows(connection, table.relation.qualified)
+        read[rows.table] = rows.copy_into(connection, table.staging, owner)
     check_counts(reader, read, wanted)
     return list(staged.values())
 
