@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from datetime import UTC, datetime
+from typing import ClassVar
 
 from leadctl.errors import Declined, LeadctlError
 from leadctl.redact import scrub
@@ -49,12 +50,14 @@ def _plainly(error: UnicodeError) -> tuple[str, int]:
 class Console:
     """The messages of a command besides its result."""
 
+    _line_is_open: ClassVar[bool] = False
+    """Whether progress stands in the terminal's line, which all consoles have in common."""
+
     def __init__(self, *, quiet: bool = False, as_json: bool = False) -> None:
         self.quiet = quiet
         self.as_json = as_json
         self._began: float | None = None
         self._spoke = 0.0
-        self._line_is_open = False
 
     def narrate(self, message: str) -> None:
         """Say what is being done: plain on a terminal, with a UTC time in a log."""
@@ -78,7 +81,7 @@ class Console:
         if sys.stderr.isatty():
             sys.stderr.write(f"\r\x1b[K{text}")
             sys.stderr.flush()
-            self._line_is_open = True
+            Console._line_is_open = True
         else:
             self.narrate(text)
 
@@ -105,7 +108,7 @@ class Console:
         if self._line_is_open:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
-            self._line_is_open = False
+            Console._line_is_open = False
 
 
 def _shown(message: str) -> str:

@@ -197,10 +197,12 @@ class RootGroup(LeadctlGroup):
                 return self._reporting(arguments, console, extra)
         except KeyboardInterrupt:
             with exit_codes.last_words():
+                console.finish()
                 sys.stderr.write("Interrupted.\n")
             return ExitCode.INTERRUPTED
         except Terminated:
             with exit_codes.last_words():
+                console.finish()
                 sys.stderr.write("Terminated.\n")
             return ExitCode.TERMINATED
 

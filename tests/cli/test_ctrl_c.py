@@ -71,6 +71,8 @@ def test_workers_leave_ctrl_c_to_the_command(
     assert "Traceback" not in shown, shown
     assert "KeyboardInterrupt" not in shown, shown
     assert shown.count("Interrupted.") == 1, shown
+    line = re.split(r"\r\x1b\[K|\n", shown.partition("Interrupted.")[0])[-1]
+    assert not line.replace("^C", ""), shown  # no progress stands before it
     assert leadconnector.query("SELECT count(*) FROM leads") == before
     wait_for(lambda: not any(map(is_running, group)))
 
