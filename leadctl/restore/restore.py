@@ -337,11 +337,12 @@ def check_plan(found: RestorePlan, *, owners: bool, partly: bool = False) -> Non
             hint="Drop what earlier restores kept, or restore on another server with --url.",
         )
     if found.missing_privilege and not (partly and found.may_replace):
-        other = ", or all else with --keep-going" if found.may_replace else ""
+        ways = ["the app's own schemas with --in-place"] * (found.rows is not None)
+        ways += ["all else with --keep-going"] * found.may_replace
         raise InsufficientPrivilege(
             f"This role {found.missing_privilege}, which restoring {found.backup} needs.",
-            hint="Connect as a superuser, or as the database's owner with CREATEDB; or restore the "
-            f"app's own schemas with --in-place{other}.",
+            hint="Connect as a superuser, or as the database's owner with CREATEDB"
+            f"{'; or restore ' if ways else ''}{', or '.join(ways)}.",
         )
     if found.obstacles:
         raise DatabaseInUse(

@@ -146,8 +146,12 @@ def test_a_server_that_is_older_than_the_backup(
         assert "other" not in databases(older.info)
 
 
-def test_a_role_that_may_not(leadconnector: Prepared, env: dict[str, str], cli: Cli) -> None:
+def test_a_role_that_may_not(
+    leadconnector: Prepared, env: dict[str, str], cli: Cli, tmp_path: Path
+) -> None:
     back_up(cli, env)
+    script = tmp_path / "some.sql"
+    script.write_text("CREATE TABLE t (n int);")
     role = f"role_{leadconnector.name}"
     leadconnector.query(f"CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}' IN ROLE pg_read_all_data")
     url = {"DATABASE_URL": leadconnector.url.replace("//postgres:", f"//{role}:")}
@@ -157,6 +161,10 @@ def test_a_role_that_may_not(leadconnector: Prepared, env: dict[str, str], cli: 
             for arguments in (["--dry-run"], ["--yes"]):
                 failed = cli("restore", *arguments, env=env | url)
                 assert (failed.code, says in failed.err) == (4, True), failed.err
+                assert "--in-place" in failed.err
+            failed = cli("restore", str(script), "--dry-run", env=env | url)
+            assert (failed.code, says in failed.err) == (4, True), failed.err
+            assert "--in-place" not in failed.err  # that takes backups alone
         assert not left_by_restores(leadconnector)
     finally:
         leadconnector.query(f"DROP OWNED BY {role}; DROP ROLE {role}")
