@@ -106,21 +106,21 @@ def keys_in_circles_apart(metadata: "MetaData") -> Iterator[None]:
     Left to find the circles itself, it walks through all tables from each: minutes for a thousand.
     """
     keys = [
-        key
+        (key, table, parent)
         for table in metadata.tables.values()
         for key in table.foreign_key_constraints
-        if key.referred_table is not table
+        if (parent := key.referred_table) is not table
     ]
     while True:
-        children = {key.table for key in keys}
-        parents = {key.referred_table for key in keys}
-        inside = [k for k in keys if k.table in parents and k.referred_table in children]
+        children = {table for _, table, _ in keys}
+        parents = {parent for _, _, parent in keys}
+        inside = [each for each in keys if each[1] in parents and each[2] in children]
         if len(inside) == len(keys):
             break
         keys = inside
-    before = [(key, key.use_alter) for key in keys]
+    before = [(key, key.use_alter) for key, _, _ in keys]
     try:
-        for key in keys:
+        for key, _ in before:
             key.use_alter = True
         yield
     finally:

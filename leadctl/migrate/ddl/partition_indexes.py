@@ -188,7 +188,13 @@ class PartitionIndexes:
             whole = str(above["part_of"])
         if f"index {whole}" in objects:
             return f"index {whole}"
-        return next((key for key in objects if _index_name(key) == whole), "")
+        return self._by_name[objects is self._after].get(whole, "")
+
+    @cached_property
+    def _by_name(self) -> list[dict[str, str]]:
+        """The key of each index, or of the key that has it, by its name: before and afterwards."""
+        sides = (self._before, self._after)
+        return [{_index_name(key): key for key in reversed(list(each))} for each in sides]
 
     def _table(self, root: str) -> str:
         each = self._after[root]
