@@ -21,6 +21,9 @@ WITH RECURSIVE place AS (
     UNION ALL
     SELECT 'pg_class'::regclass::oid, c.oid FROM pg_class c JOIN near n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'i', 'I') AND %(everything)s
+    UNION ALL  -- what a publication has, which may leave it
+    SELECT 'pg_class'::regclass, r.prrelid FROM pg_publication p JOIN pg_publication_rel r ON r.prpubid = p.oid
+    WHERE p.pubname = ANY (%(words)s)
     UNION ALL
     SELECT 'pg_type'::regclass, t.oid FROM near n CROSS JOIN LATERAL (
         SELECT oid FROM pg_type WHERE typnamespace = n.oid AND typname = ANY (%(held)s) OFFSET 0) t

@@ -319,6 +319,23 @@ def test_outside_a_transaction(server: Server, corpus: str, tmp_path: Path, stat
     assert Lock[claim.lock.replace(" ", "_")] == MODES[asked[0].removesuffix("lock")]
 
 
+def test_a_table_that_leaves_a_publication(corpus: str, tmp_path: Path) -> None:
+    """The statement does not name it."""
+    statement = "ALTER PUBLICATION pub SET TABLE q"
+    said = {each.table: each.lock for each in planned(corpus, tmp_path, statement)}
+    with psycopg.connect(corpus) as run:
+        run.execute(statement)
+        locked = run.execute(
+            "SELECT relation::regclass::text, lower(mode) FROM pg_locks JOIN pg_class c"
+            " ON c.oid = relation WHERE pid = pg_backend_pid() AND relkind = 'r'"
+            " AND relnamespace = 'public'::regnamespace AND mode LIKE 'Share%'"
+        ).fetchall()
+        run.rollback()
+    assert {table for table, _ in locked} == {"child", "q"}
+    for table, mode in locked:
+        assert MODES[mode.removesuffix("lock")] == Lock[said[table].replace(" ", "_")]
+
+
 @pytest.mark.slow
 def test_every_statement(
     server: Server, corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
