@@ -260,7 +260,8 @@ def test_links_in_a_folder_of_backups_are_left_alone(
     begun.symlink_to(elsewhere / "partial")
     whole.symlink_to(elsewhere / "whole")
     assert cli("backup", url=leadconnector.url).code == 0
-    assert not BackupFolder(backups).remove(BackupFolder(backups).find(whole.name))
+    kept = BackupFolder(backups).remove(BackupFolder(backups).find(whole.name))
+    assert kept == "it is a link"
     for name in ("partial", "whole"):
         assert (elsewhere / name / "manifest.json").read_text() == "precious"
     assert begun.is_symlink()
