@@ -252,7 +252,12 @@ def exported(target: Target, lock_wait: float) -> Iterator[Snapshot]:
         with _names_are_text(connection), connection.transaction():
             found = _QUERIES.one(connection, "snapshot", dict[str, Any])
             assert found is not None
-            yield Snapshot(connection, **found)
+            try:
+                yield Snapshot(connection, **found)
+            except BackupFailed:
+                # A pg_dump that finds no snapshot any more: it went with this connection.
+                connection.execute("SELECT 1")
+                raise
 
 
 @contextmanager

@@ -15,13 +15,14 @@ from typing import Any
 
 import pytest
 
+from leadctl.backup.create import _Dumper
 from leadctl.backup.packing import read_identities
 from leadctl.backup.reader import BackupReader, verify
 from leadctl.backup.storage import BackupFolder, StoredBackup
 from leadctl.backup.stream import Label, NullSink, unpack
 from leadctl.errors import BackupDamaged
 from tests.backups import key_pair
-from tests.conftest import KEY, Prepared
+from tests.conftest import KEY, Cli, Prepared
 from tests.processes import run, start
 from tests.servers import PASSWORD
 
@@ -225,6 +226,24 @@ def test_a_broken_connection(
     )
     code, err = ends(process, env)
     assert (code, "lost" in err) == (4, True), err
+
+
+def test_a_pg_dump_that_finds_no_snapshot_any_more(
+    leadconnector: Prepared, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own words say nothing of why: the connection that held the snapshot was lost."""
+    pg_dump = _Dumper.pg_dump
+
+    def later(dumper: _Dumper, *arguments: str) -> Any:
+        leadconnector.query(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND application_name LIKE 'leadctl%%'"
+        )
+        return pg_dump(dumper, *arguments)
+
+    monkeypatch.setattr(_Dumper, "pg_dump", later)
+    failed = cli("backup", url=leadconnector.url, env={"BACKUP_DIR": str(tmp_path / "backups")})
+    assert (failed.code, "connection to the server was lost" in failed.err) == (4, True), failed.err
 
 
 def test_pg_dump_dies(held: Callable[[], Any], env: dict[str, str]) -> None:
