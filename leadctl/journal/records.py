@@ -54,6 +54,8 @@ class AppliedRevision(NamedTuple):
     applied_at: datetime
     applied_by: str
     duration_ms: int
+    message: str = ""
+    """What its file says it does, where that was read; empty where there is no such file."""
 
 
 def current_revisions(

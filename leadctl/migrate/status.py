@@ -46,26 +46,13 @@ class MigrationStatus(NamedTuple):
         return sum(revision.state is wanted for revision in self.revisions)
 
 
-class RecordedRevision(NamedTuple):
-    """A revision as it was recorded when it was applied, and what its file says it does."""
-
-    app: str
-    revision: str
-    checksum: str
-    applied_at: datetime
-    applied_by: str
-    duration_ms: int
-    message: str
-    """Empty where the folder has no such file any more."""
-
-
 class MigrationHistory(NamedTuple):
     """The recorded revisions of an app in a schema."""
 
     app: str
     database: str
     schema: str
-    revisions: tuple[RecordedRevision, ...]
+    revisions: tuple[AppliedRevision, ...]
 
 
 def status(target: Target, app: App) -> MigrationStatus:
@@ -170,7 +157,7 @@ def history(target: Target, app: App) -> MigrationHistory:
         database=target.database,
         schema=target.schema,
         revisions=tuple(
-            RecordedRevision(*each, messages.get(each.revision, ""))
+            each._replace(message=messages.get(each.revision, ""))
             for each in recorded
             if each.app == app.name or not app.name
         ),

@@ -18,7 +18,6 @@ from psycopg import sql
 from leadctl.backup.reader import BackupReader
 from leadctl.catalog.relations import Relation, read_named, read_numbered
 from leadctl.errors import RestoreFailed
-from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, set_session
 from leadctl.postgres.queries import beside, parts_of, written_by_server
 from leadctl.postgres.translate import told
@@ -280,11 +279,7 @@ class CutOff:
                 for name in table.relation.primary_key
             ),
         )
-        role = table.relation.touched_as
-        if role is not None:
-            grant = sql.SQL("GRANT SELECT ON {} TO {}")
-            self.connection.execute(grant.format(table.staging, sql.Identifier(role)))
-        with exact.as_owner(self.connection, role):
+        with table.as_owner(self.connection):
             return self.connection.execute(update).rowcount
 
     def _finish(self, cut: _Cut, *, rows: bool) -> None:

@@ -73,6 +73,16 @@ class StagedTable:
         """Its name as SQL has it."""
         return self.relation.qualified
 
+    @contextmanager
+    def as_owner(self, connection: Connection) -> Iterator[None]:
+        """Let the block's statements touch its rows as `Relation.touched_as` says."""
+        role = self.relation.touched_as
+        if role is not None:
+            grant = sql.SQL("GRANT SELECT ON {} TO {}")
+            connection.execute(grant.format(self.staging, sql.Identifier(role)))
+        with exact.as_owner(connection, role):
+            yield
+
 
 def restore_tables(
     target: Target,
@@ -349,11 +359,7 @@ def _merge(connection: Connection, table: StagedTable) -> RestoredTable:
     if table.relation.kind == "p":  # what is gone is looked up, and must stay so
         lock = sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE")
         connection.execute(lock.format(table.relation.identifier))
-    role = table.relation.touched_as
-    if role is not None:
-        grant = sql.SQL("GRANT SELECT ON {} TO {}")
-        connection.execute(grant.format(table.staging, sql.Identifier(role)))
-    with exact.as_owner(connection, role):
+    with table.as_owner(connection):
         row = connection.execute(_merging(table, changing)).fetchone()
     counting = sql.SQL("SELECT pg_catalog.count(*) FROM {}").format(table.staging)
     count = connection.execute(counting).fetchone()
