@@ -1,5 +1,6 @@
 """The database, its tables and its app's reports at a glance."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -104,6 +105,8 @@ def _user_id(
 _QUERIES = beside(__file__, "stats.sql")
 _EXACT_BYTES = 10**6
 """A table up to this size is counted instead of estimated: that takes a few milliseconds."""
+_AT_ONCE = 100
+"""Small tables that one statement counts."""
 _STATEMENT_SECONDS = 30.0
 _LOCK_SECONDS = 1.0
 _IS_LOCKED = "another session holds an exclusive lock on it"
@@ -201,11 +204,10 @@ def overview(
             (database,) = _QUERIES.rows(connection, "database", DatabaseStats, whole=count)
         with _part(connection, "tables", skipped):
             relations = read_schema(connection, target.schema, "sizes")
-        tables = tuple(
-            _table(connection, relation, skipped, count=count)
-            for relation in sorted(relations, key=lambda each: (-each.size.total_bytes, each.name))
-            if relation.is_table and relation.name != VERSION_TABLE
-        )
+        relations = [each for each in relations if each.is_table and each.name != VERSION_TABLE]
+        relations.sort(key=lambda each: (-each.size.total_bytes, each.name))
+        counted = _counted(connection, relations, skipped, count=count)
+        tables = tuple(_table(each, counted.get(each.oid)) for each in relations)
         if not app.name:
             narrate("No app is named, so no app reports are shown: add --app NAME.")
         with _part(connection, "reports", skipped):
@@ -225,9 +227,12 @@ def overview(
 
 @contextmanager
 def _part(connection: Connection, name: str, skipped: list[SkippedPart]) -> Iterator[None]:
-    """Read a part of the overview; where it fails, note why, and the other parts go on."""
+    """Read a part of the overview; where it fails, note why, and the other parts go on.
+
+    Its locks end with it: those of thousands of tables would fill the server's table of locks.
+    """
     try:
-        with connection.transaction():
+        with connection.transaction(force_rollback=True):
             yield
     except (psycopg.Error, LeadctlError) as error:
         known = translate(error)
@@ -243,18 +248,58 @@ def _reports(connection: Connection, target: Target, app: App) -> tuple[Report, 
     return load_reports(app).reports if row == (True,) else ()
 
 
-def _table(
-    connection: Connection, relation: Relation, skipped: list[SkippedPart], *, count: bool
-) -> TableStats:
-    size, counted = relation.size, None
-    if size.partly:
-        skipped.append(SkippedPart(f"size of {relation.quoted}", _NO_ANSWER))
-    if count or size.heap_bytes <= _EXACT_BYTES:
-        if size.locked:
-            skipped.append(SkippedPart(f"rows of {relation.quoted}", _IS_LOCKED))
-        else:
-            with _part(connection, f"rows of {relation.quoted}", skipped):
-                counted = _count(connection, relation)
+def _counted(
+    connection: Connection,
+    relations: Sequence[Relation],
+    skipped: list[SkippedPart],
+    *,
+    count: bool,
+) -> dict[int, int]:
+    """Count the rows of tables, by oid: all, or the small ones; what cannot be counted is missing.
+
+    Small ones are counted many at a time, and one by one where that fails.
+    """
+    counted = dict[int, int]()
+    small = defaultdict[str | None, list[Relation]](list)
+    single = list[Relation]()
+    for each in relations:
+        is_small = each.size.heap_bytes <= _EXACT_BYTES
+        if each.size.partly:
+            skipped.append(SkippedPart(f"size of {each.quoted}", _NO_ANSWER))
+        if each.size.locked:
+            if count or is_small:
+                skipped.append(SkippedPart(f"rows of {each.quoted}", _IS_LOCKED))
+        elif is_small:
+            small[each.touched_as].append(each)
+        elif count:
+            single.append(each)
+    for tables in small.values():
+        for first in range(0, len(tables), _AT_ONCE):
+            together = tables[first : first + _AT_ONCE]
+            failed = list[SkippedPart]()
+            with _part(connection, "", failed):
+                counted |= _count(connection, together)
+            single += together if failed else []
+    for each in single:
+        with _part(connection, f"rows of {each.quoted}", skipped):
+            counted |= _count(connection, [each])
+    return counted
+
+
+def _count(connection: Connection, tables: Sequence[Relation]) -> dict[int, int]:
+    """Count the rows of tables that are touched as one role, by oid."""
+    queries = [
+        sql.SQL("SELECT {}::bigint, pg_catalog.count(*) FROM {}").format(
+            sql.Literal(each.oid), each.identifier
+        )
+        for each in tables
+    ]
+    with exact.as_owner(connection, tables[0].touched_as):
+        return dict(connection.execute(sql.SQL(" UNION ALL ").join(queries)).fetchall())
+
+
+def _table(relation: Relation, counted: int | None) -> TableStats:
+    size = relation.size
     return TableStats(
         name=relation.quoted,
         rows=size.rows if counted is None else counted,
@@ -264,13 +309,6 @@ def _table(
         dead_rows=size.dead_rows,
         last_vacuum=size.last_vacuum,
     )
-
-
-def _count(connection: Connection, relation: Relation) -> int:
-    query = sql.SQL("SELECT pg_catalog.count(*) FROM {}").format(relation.identifier)
-    with exact.as_owner(connection, relation.touched_as):
-        ((rows,),) = connection.execute(query).fetchall()
-    return int(rows)
 
 
 def _charts(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.conftest import Cli, Prepared
+from tests.servers import Server
 
 ROWS = """
 INSERT INTO users (id, email, facebook_id, access_token) VALUES ('u2', 'two@example.com', 'f2', 'x');
@@ -308,3 +309,34 @@ def test_a_lock_on_one_table_hides_no_other(filled: Prepared, cli: Cli) -> None:
         found = cli("stats", "-o", "json", url=filled.url).json
     assert {each["part"] for each in found["skipped"]} >= {"rows of pages"}
     assert {table["name"]: table["rows"] for table in found["tables"]}["leads"] == 53
+
+
+def test_many_small_tables_are_counted_together_and_not_kept_locked(
+    server: Server, database: str, cli: Cli
+) -> None:
+    strange = Prepared(database, server.url(database), server)
+    reader = f"reader_{database}"
+    strange.query(f"CREATE ROLE {reader} LOGIN PASSWORD 'reader pass'")
+    url = strange.url.replace("postgres:correct%20horse%20battery", f"{reader}:reader%20pass")
+    try:
+        strange.query(
+            "DO $$ BEGIN FOR i IN 1..250 LOOP"
+            " EXECUTE format('CREATE TABLE few_%s AS SELECT 1 AS id', i); END LOOP; END $$;"
+            "CREATE FUNCTION locked() RETURNS bigint LANGUAGE sql RETURN (SELECT count(*) FROM pg_locks"
+            " WHERE pid = pg_backend_pid() AND relation::regclass::text LIKE 'few%');"
+            "CREATE TABLE zz_last (locks bigint); INSERT INTO zz_last SELECT generate_series(0, 199);"
+            "ALTER TABLE zz_last ENABLE ROW LEVEL SECURITY;"
+            "CREATE POLICY counts ON zz_last USING (locks < locked());"
+            f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {reader};"
+            f"REVOKE ALL ON few_7 FROM {reader}"
+        )
+        found = cli("stats", "-o", "json", "-vv", url=url)
+        rows = {table["name"]: table["rows"] for table in found.json["tables"]}
+        assert [name for name, count in rows.items() if count != 1] == ["few_7", "zz_last"]
+        assert rows["few_7"] is None
+        assert rows["zz_last"] <= 100
+        assert [each["part"] for each in found.json["skipped"]] == ["rows of few_7"]
+        sent = [line for line in found.err.splitlines() if "count(*) FROM" in line]
+        assert len(sent) < 130  # the hundred with few_7 one by one
+    finally:
+        strange.query(f"DROP OWNED BY {reader}; DROP ROLE {reader}")
