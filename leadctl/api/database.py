@@ -236,14 +236,17 @@ class Database(Project):
 
         return drift(*self._place, self.narrate)
 
-    def diff(self, before: str = "database", after: str = "models") -> "Sides":
+    def diff(
+        self, before: str = "database", after: str = "models", *, written: bool = True
+    ) -> "Sides":
         """Compare two schemas: `leadctl migrate diff`.
 
-        Each is a revision, base, models, database, record, a URL or an [env.NAME].
+        Each is a revision, base, models, database, record, a URL or an [env.NAME].  Without
+        `written` its script is not asked for, and less is read.
         """
         from leadctl.migrate.diff import sides
 
-        return sides(*self._place, before, after, self._other, self.narrate)
+        return sides(*self._place, before, after, self._other, self.narrate, written=written)
 
     def _other(self, name: str) -> "Target":
         """Return the target that a URL or the name of an environment means."""

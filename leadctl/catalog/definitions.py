@@ -293,7 +293,7 @@ def differing(before: Catalog, after: Catalog) -> set[str]:
         key
         for key in before.objects.keys() | after.objects.keys()
         if (old := before.objects.get(key)) != (new := after.objects.get(key))
-        and definition(old) != definition(new)
+        and (old is None or new is None or definition(old) != definition(new))
     }
 
 

@@ -117,7 +117,7 @@ def migrated(
     try:
         drift: tuple[Difference, ...] = ()
         if current:
-            drift = compare_with_record(connection, target, app, narrate).drift.differences
+            drift = _drift(connection, target, app, narrate).differences
         return Migrated(*migrations_schema(connection, target, app, pending), drift)
     except RevisionFailed as error:
         if pending or not current:
@@ -166,20 +166,29 @@ def drift(target: Target, app: App, narrate: Narrate) -> Drift:
     Raises OperationFailed where nothing was applied yet, and what connecting raises.
     """
     with connect(target, "drift", read_only=True) as connection:
-        return compare_with_record(connection, target, app, narrate).drift
+        return _drift(connection, target, app, narrate)
+
+
+def _drift(connection: Connection, target: Target, app: App, narrate: Narrate) -> Drift:
+    return compare_with_record(connection, target, app, narrate, written=False).drift
 
 
 def compare_with_record(
-    connection: Connection, target: Target, app: App, narrate: Narrate
+    connection: Connection,
+    target: Target,
+    app: App,
+    narrate: Narrate,
+    *,
+    written: bool = True,
 ) -> ComparedWithRecord:
-    """Compare as `drift` does, and return the catalogs, too."""
+    """Compare as `drift` does, and return the catalogs, too: with what SQL is `written` by."""
     current = read_current(connection, target, app)
     if not current:
         raise OperationFailed(
             f"Nothing of {app.name} was applied to {target.database}, schema {target.schema}.",
             hint="Apply its revisions with: leadctl migrate",
         )
-    found = database_schema(connection, target, app)
+    found = database_schema(connection, target, app, written=written)
     record = recorded_schema(connection, target, app)
     if record is not None:
         should, found = record.catalog, found.as_of(record.reads)
@@ -291,8 +300,12 @@ def sides(
     after: str,
     find: Callable[[str], Target],
     narrate: Narrate,
+    *,
+    written: bool = True,
 ) -> Sides:
     """Read and compare two definitions; changes nothing.
+
+    Without `written` no script is asked of them, and what only that needs is not read.
 
     Each is "models", "database", "record" (what it was after its last revision), "base" (nothing),
     a revision, or the URL or environment of another database, of which `find` makes a target.
@@ -303,7 +316,9 @@ def sides(
             f"Both sides are {scrub(before)}.",
             hint="Name two, e.g.: leadctl migrate diff database models",
         )
-    found = [_catalog(target, app, name, find, narrate) for name in (before, after)]
+    found = [
+        _catalog(target, app, name, find, narrate, written=written) for name in (before, after)
+    ]
     reads = min(each.reads for each in found)
     first, second = (each.catalog.as_of(reads) for each in found)
     if before == MODELS:
@@ -322,7 +337,13 @@ class _Read(NamedTuple):
 
 
 def _catalog(
-    target: Target, app: App, name: str, find: Callable[[str], Target], narrate: Narrate
+    target: Target,
+    app: App,
+    name: str,
+    find: Callable[[str], Target],
+    narrate: Narrate,
+    *,
+    written: bool,
 ) -> _Read:
     if name == BASE:
         return _Read(Catalog({}))
@@ -331,7 +352,7 @@ def _catalog(
     if name in {DATABASE, RECORD}:
         with connect(target, "diff", read_only=True) as connection:
             if name == DATABASE:
-                return _Read(database_schema(connection, target, app))
+                return _Read(database_schema(connection, target, app, written=written))
             record = recorded_schema(connection, target, app)
         if record is None:
             raise UsageError(
@@ -344,4 +365,4 @@ def _catalog(
         return _Read(history_schema(target, app, history.get(name).id))
     other = find(name)
     with connect(replace(other, log_sql=target.log_sql), "diff", read_only=True) as connection:
-        return _Read(database_schema(connection, other, app))
+        return _Read(database_schema(connection, other, app, written=written))

@@ -98,13 +98,18 @@ def history_schema(target: Target, app: App, revision: str | Sequence[str] | Non
     return in_scratch(target, "read history", app.schemas, made_by_history)
 
 
-def database_schema(connection: Connection, target: Target, app: App) -> Catalog:
-    """Return what is there; a schema that does not exist has nothing."""
+def database_schema(
+    connection: Connection, target: Target, app: App, *, written: bool = True
+) -> Catalog:
+    """Return what is there; a schema that does not exist has nothing.
+
+    Without `written` it is to be compared, and no SQL to be written: what uses what is not read.
+    """
     exists = "SELECT FROM pg_namespace WHERE nspname = %s"
     if connection.execute(exists, (target.schema,)).fetchone() is None:
         return Catalog({})
     found = read_catalog(connection, target.schema, [app.version_table], app.schemas)
-    return with_uses(connection, found, target.schema, app.schemas)
+    return with_uses(connection, found, target.schema, app.schemas) if written else found
 
 
 def recorded_schema(connection: Connection, target: Target, app: App) -> RecordedSchema | None:

@@ -6,12 +6,14 @@ Nothing of it is ever seen by others, and no second database is needed.
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from os import getpid
 from typing import Any, ClassVar, Self
 
 import psycopg
-from psycopg import sql
-from psycopg.pq import TransactionStatus
+from psycopg import generators, sql
+from psycopg.pq import ExecStatus, TransactionStatus
+from psycopg.pq.abc import PGresult
 from psycopg.rows import tuple_row
 
 from leadctl.catalog.definitions import (
@@ -37,6 +39,8 @@ _MORE_LOCKS = (
     "Nothing was changed. It was tried in one transaction, which locks every table that it makes: "
     "raise max_locks_per_transaction, and restart the server."
 )
+_AT_ONCE = 100
+_BETWEEN = "\n;\n"
 _RELATIONS = {"table", "view", "sequence", "index"}
 _BEFORE_NAME = {"if", "not", "exists", "concurrently"}
 _LOCKED = """
@@ -278,18 +282,32 @@ class Scratch:
 
         Raises OperationFailed with the statement that the server rejects.
         """
-        for statement in statements:
-            try:
-                self._driver.execute(in_transaction(statement).encode())
-            except psycopg.Error as error:
-                reason = told(error)
-                detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
-                raise OperationFailed(
-                    f"The server rejects it: {reason}{detail}: {' '.join(statement.split())}",
-                    hint=_MORE_LOCKS
-                    if error.sqlstate == "53200"
-                    else "Nothing was changed; it was tried in a scratch schema.",
-                ) from None
+        begun = self._driver.info.transaction_status == TransactionStatus.INTRANS
+        together = begun and self._driver.cursor_factory is psycopg.Cursor  # nothing looks at each
+        for batch in _batches(map(in_transaction, statements), _AT_ONCE if together else 1):
+            self._run(batch)
+
+    def _run(self, batch: Sequence[str]) -> None:
+        """Execute statements in one round trip."""
+        done: list[PGresult] = []
+        try:
+            if len(batch) == 1:
+                self._driver.execute(batch[0].encode())
+                return
+            self._driver.pgconn.send_query(_BETWEEN.join(batch).encode())
+            *done, last = self._driver.wait(generators.execute(self._driver.pgconn))
+            if last.status == ExecStatus.FATAL_ERROR:
+                raise psycopg.errors.error_from_result(last)
+        except psycopg.Error as error:
+            statement = " ".join(batch[_rejected(batch, len(done), error)].split())
+            reason = told(error)
+            detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
+            raise OperationFailed(
+                f"The server rejects it: {reason}{detail}: {statement}",
+                hint=_MORE_LOCKS
+                if error.sqlstate == "53200"
+                else "Nothing was changed; it was tried in a scratch schema.",
+            ) from None
 
     def why_not(self, statements: Iterable[str], after: Catalog | None) -> str:
         """Execute statements, and return why they do not lead to `after`; "" if they do.
@@ -343,6 +361,31 @@ def _set_aside(connection: Connection, schemas: Sequence[str]) -> None:
         connection.execute(
             sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(sql.Identifier(schema), aside)
         )
+
+
+def _batches(statements: Iterable[str], length: int) -> Iterator[list[str]]:
+    """Yield statements by as many as may go in one round trip; what may be several goes alone."""
+    batch: list[str] = []
+    for statement in statements:
+        if ";" in statement or len(batch) == length:
+            if batch:
+                yield batch
+            batch = []
+        batch.append(statement)
+        if ";" in statement:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _rejected(batch: Sequence[str], done: int, error: psycopg.Error) -> int:
+    """Return which statement of a batch the server rejects: by its own word, else the next one."""
+    place = int(error.diag.statement_position or 0) - 1
+    if len(batch) == 1 or place < 0:
+        return done
+    ends = accumulate(len(statement) + len(_BETWEEN) for statement in batch)
+    return next((number for number, end in enumerate(ends) if place < end), done)
 
 
 def in_transaction(statement: str) -> str:

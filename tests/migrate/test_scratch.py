@@ -67,3 +67,26 @@ def test_a_second_one_waits_for_the_first(leadconnector: Prepared) -> None:
                 time.sleep(0.02)
         assert waiting.result() == []
     assert leadconnector.query("SELECT count(*) FROM billing.invoices") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    "rejected",
+    [
+        "CREATE TABEL t (a int)",
+        "CREATE TABLE t (a missing)",
+        "DROP TABLE missing",
+        "DO 'begin raise exception $$no$$; end'",
+        "SELECT 1 / (SELECT count(*) FROM ö0)",
+    ],
+)
+def test_the_statement_that_is_rejected_is_named(leadconnector: Prepared, rejected: str) -> None:
+    """Many go in one round trip; the server says which only by a place in the text, if at all."""
+    others = [f"CREATE TABLE ö{number} (a int) -- {number}" for number in range(150)]
+    for place in (1, 99, 100, 150):
+        statements = [*others[:place], rejected, *others[place:]]
+        with (
+            pytest.raises(OperationFailed) as refused,
+            scratch(leadconnector.target(), "test") as made,
+        ):
+            made.execute(statements)
+        assert refused.value.message.endswith(f": {rejected}")

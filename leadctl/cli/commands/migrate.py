@@ -333,7 +333,7 @@ def diff(
     writes = run.settings.output == "sql"
     if (renames or safe) and not writes:
         raise UsageError("--rename and --safe are used by -o sql only.", hint="Add: -o sql")
-    sides = run.database().diff(before, after)
+    sides = run.database().diff(before, after, written=writes)
     if not writes:
         run.emit(sides.diff, view, ok=sides.diff.ok)
         return
