@@ -65,6 +65,8 @@ _UPGRADE = {
 
 Steps = Callable[[tuple[str, ...], Any], Any]
 """Alembic's `fn`: is handed heads and context, and yields the steps to run."""
+Fence = Callable[..., contextlib.AbstractContextManager[None]]
+"""Lets no statement of a block reach what it must not; told which are env.py's own, only those."""
 
 
 @dataclass(frozen=True)
@@ -109,17 +111,17 @@ class AlembicEnvironment:
         ours: Mapping[str, Any],
         *,
         connection: Connection | None = None,
-        fenced: bool = False,
+        fence: Fence | None = None,
         offline: Mapping[str, Any] | None = None,
         arguments: Mapping[str, Any] | None = None,
         ready: Callable[[], None] = lambda: None,
     ) -> None:
         """Run env.py; its `run_migrations()` calls `ready` and runs the steps on the connection.
 
-        `ours` are options of `configure` that go before its own.  `fenced` keeps it from ending
-        the connection's transaction.  `offline` has what lets Alembic print SQL instead,
-        `arguments` what it sees of a command line.  Raises EnvironmentNotRun, and whatever a step
-        raises.
+        `ours` are options of `configure` that go before its own.  Within a `fence` it does not end
+        the connection's transaction, and the fence is told which statements are its own.  `offline`
+        has what lets Alembic print SQL instead, `arguments` what it sees of a command line.  Raises
+        EnvironmentNotRun, and whatever a step raises.
         """
         self._refuse_loops()
 
@@ -139,11 +141,13 @@ class AlembicEnvironment:
 
         driver = None if connection is None else connection.connection.driver_connection
         dialect = None if connection is None else connection.dialect
-        engine = _nowhere() if driver is None else _shared(driver, dialect, fenced=fenced)
+        engine = _nowhere() if driver is None else _shared(driver, dialect, fenced=bool(fence))
 
         def start() -> _Run:
             config = self.alembic_config(engine.url.render_as_string(), arguments)
-            return _Run(self, engine, configure, steps, ready, config=config, as_sql=bool(offline))
+            run = _Run(self, engine, configure, steps, ready, config=config, as_sql=bool(offline))
+            run.fence = fence or run.fence
+            return run
 
         self._run_env(start)
 
@@ -265,6 +269,7 @@ class _Run:
         self._has_run = False
         self._error: BaseException | None = None
         self.configured = False
+        self.fence: Fence = contextlib.nullcontext
         config = config or environment.alembic_config(engine.url.render_as_string())
         self.context = EnvironmentContext(
             config, environment.script(config), fn=steps, destination_rev="heads"
@@ -298,6 +303,7 @@ class _Run:
                 user_code(),
                 _logging_as_it_is(),
                 _connected_to(self._engine, lambda: not self._in_revisions),
+                self.fence(lambda: not self._in_revisions),
                 _flask(self._environment),
                 self.context,
             ):
@@ -308,7 +314,7 @@ class _Run:
         except _Enough:
             return
         except (Exception, SystemExit) as error:  # noqa: BLE001 - an env.py may raise anything
-            if self._error is None:
+            if self._error is None or isinstance(error, LeadctlError):
                 raise self._failed(error) from None
         finally:
             os.chdir(before)

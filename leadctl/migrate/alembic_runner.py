@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import ContextDecorator, nullcontext
+from contextlib import nullcontext
 from typing import Any
 
 from alembic.config import Config
@@ -13,6 +13,7 @@ from psycopg import sql
 from sqlalchemy import Connection as SqlConnection
 from sqlalchemy import String
 
+from leadctl.apps.alembic_environment import Fence
 from leadctl.apps.loading import user_code
 from leadctl.apps.metadata import known_metadata
 from leadctl.apps.registry import App, builtin_migrations
@@ -45,15 +46,15 @@ class AlembicRunner:
         *,
         connection: SqlConnection | None = None,
         down: bool = False,
-        fenced: bool = False,
+        fence: Fence | None = None,
         offline: Mapping[str, Any] | None = None,
         ready: Callable[[], None] = lambda: None,
     ) -> None:
         """Run what `steps` yields; it is handed Alembic's context, and what makes a step.
 
         Within the app's env.py, where it has one, else alone.  `ours` are options of Alembic's
-        `configure`, `offline` those that let it print the SQL instead.  Raises whatever a revision
-        raises, and EnvironmentNotRun.
+        `configure`, `offline` those that let it print the SQL instead; a `fence` is for env.py.
+        Raises whatever a revision raises, and EnvironmentNotRun.
         """
         options = {"transaction_per_migration": True, **ours}
 
@@ -65,7 +66,7 @@ class AlembicRunner:
             if self._app.models is not None:
                 options.setdefault("target_metadata", known_metadata(self._app))
             self._app.alembic_environment.run(
-                fn, options, connection=connection, fenced=fenced, offline=offline, ready=ready
+                fn, options, connection=connection, fence=fence, offline=offline, ready=ready
             )
             return
         if connection is not None:
@@ -92,14 +93,14 @@ class AlembicRunner:
         self,
         connection: SqlConnection,
         goal: Collection[str],
-        fenced: Callable[[], ContextDecorator],
+        fence: Fence,
         *,
         down: bool = False,
     ) -> None:
         """Run a history up to some revisions, or undo one, in the connection's own transaction.
 
-        Each is run within `fenced`.  Nothing of Alembic's records outside of the connection's
-        schema is touched.
+        Each is run within the `fence`, and env.py is, too.  Nothing of Alembic's records outside of
+        the connection's schema is touched.
         """
         driver = driver_connection(connection)
         path = search_path(driver)
@@ -113,13 +114,13 @@ class AlembicRunner:
             pending = goal if down else [each.id for each in self._history.pending(heads, goal)]
             for each in pending:
                 made = step(each)
-                made.migration_fn = fenced()(made.migration_fn)
+                made.migration_fn = _within(fence, made.migration_fn)
                 yield made
 
         # By name: the path may lead to the schema that it stands for, and to what is applied there.
         (own,) = driver.execute("SELECT current_schema()")
         ours = {"version_table_schema": own[0]}
-        self.run(steps, ours, connection=connection, down=down, fenced=True, ready=ready)
+        self.run(steps, ours, connection=connection, down=down, fence=fence, ready=ready)
 
     def print_sql(self, revision: Revision, buffer: Any, *, down: bool = False) -> None:
         """Have Alembic print the SQL of a revision; what those before made is known to it.
@@ -167,6 +168,14 @@ class AlembicRunner:
         """Return Alembic's step of a revision, whatever else follows what it follows."""
         make = MigrationStep.downgrade_from_script if down else MigrationStep.upgrade_from_script
         return make(script.revision_map, script.get_revision(name))
+
+
+def _within(fence: Fence, migrate: Callable[..., None]) -> Callable[..., None]:
+    def fenced(**given: Any) -> None:
+        with fence():
+            migrate(**given)
+
+    return fenced
 
 
 def search_path(driver: Connection) -> str:

@@ -4,7 +4,7 @@ Nothing of it is ever seen by others, and no second database is needed.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
 from os import getpid
@@ -30,7 +30,7 @@ from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import told, translate
-from leadctl.sql.lexer import Kind, Reader, tokens, words_of
+from leadctl.sql.lexer import Kind, Reader, split, tokens, words_of
 
 _CONCURRENTLY = re.compile(r"\bCONCURRENTLY\b", re.IGNORECASE)
 _LOCK_TIMEOUT = "3s"
@@ -70,6 +70,8 @@ JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
 WHERE n.nspname OPERATOR(pg_catalog.=) %s
 """
 """What a name without a schema leads to in the target, since the scratch has it not."""
+_PATH = "SELECT pg_catalog.current_setting('search_path')"
+_BACK_TO = "SELECT pg_catalog.set_config('search_path', %s, true)"
 
 
 class NamesTarget(OperationFailed):
@@ -83,20 +85,33 @@ class _Fence:
     """Keeps statements of a scratch from the schema that it stands for."""
 
     def __init__(
-        self, driver: Connection, scratch: str, target: str, *, shares_path: bool, asks_words: bool
+        self,
+        driver: Connection,
+        scratch: str,
+        target: str,
+        *,
+        shares_path: bool,
+        asks_words: bool,
+        env_py: Callable[[], bool] | None,
     ) -> None:
         self.reached = False
         self._by_word = False
+        self._env_py = env_py
         self._driver = driver
         self._scratch = scratch
         self._target = target
         self._shares_path = shares_path
         self._asks_words = asks_words
         self._locked = self._locks()
+        self._path = self._ask(_PATH, ())
 
     def before(self, statement: object, values: Any) -> None:
         """Refuse a statement that names the target; and all that follow one."""
+        if self._is_passed():
+            return
         text = _text(statement, self._driver)
+        if self._env_py and _prepares_only(text):
+            return
         given = values.values() if isinstance(values, dict) else values
         texts = [each for each in given if isinstance(each, str)] if given else []
         self.reached |= _names_schema(text, self._target)
@@ -118,6 +133,10 @@ class _Fence:
 
     def after(self) -> None:
         """Refuse what found something of the target by a name without a schema."""
+        if self._is_passed():
+            return
+        if self._env_py:  # whatever path it set, what it says next must not lead there
+            self._ask(_BACK_TO, self._path[0])
         self.reached |= not self._locks() <= self._locked
         self.refuse()
 
@@ -130,6 +149,9 @@ class _Fence:
             )
             refused.is_certain = not self._by_word
             raise refused
+
+    def _is_passed(self) -> bool:
+        return self._env_py is not None and not self._env_py()
 
     def _locks(self) -> set[tuple[int]]:
         return set(self._ask(_LOCKED, (self._target,))) if self._shares_path else set()
@@ -193,6 +215,15 @@ def _says(text: str, schema: str) -> bool:
     return about and re.search(rf"(?<![\w$]){name}(?![\w$])", text, re.IGNORECASE) is not None
 
 
+def _prepares_only(statement: str) -> bool:
+    """Whether a statement of an env.py only sets a path, or makes a schema if it is missing."""
+    if len(list(split(statement))) != 1:
+        return False
+    said = [token.word for token in tokens(statement)]
+    sets = said[0] in {"RESET", "SET"} or (said[0] == "SELECT" and "FROM" not in said)
+    return (sets and "search_path" in statement.lower()) or said[:3] == ["CREATE", "SCHEMA", "IF"]
+
+
 def _made(statement: str) -> set[str]:
     """Return the name of the relation that a statement makes, if it makes one."""
     reader = Reader(statement)
@@ -221,6 +252,7 @@ class Scratch:
         In a database of its own (`apart`) it is the target's empty schema.
         """
         self._driver = driver
+        self._plain = driver.cursor_factory
         self._name = target.schema if apart else f"leadctl_scratch_{getpid()}"
         self._stands_for = target.schema
         self._also = also
@@ -254,8 +286,11 @@ class Scratch:
         return with_uses(self._driver, found, self._stands_for)
 
     @contextmanager
-    def fenced(self) -> Iterator[None]:
+    def fenced(self, env_py: Callable[[], bool] | None = None) -> Iterator[None]:
         """Let no statement of the block reach the schema that this one stands for.
+
+        `env_py` tells whether a statement is an env.py's own, and then only those are meant: it may
+        set a path, which is set back, and make the schema where it is missing.
 
         Raises NamesTarget, at once and again at the end, since a revision may hide it.
         """
@@ -268,13 +303,15 @@ class Scratch:
             self._stands_for,
             shares_path=self._shares_path,
             asks_words=self.asks_words,
+            env_py=env_py,
         )
-        plain = self._driver.cursor_factory
-        self._driver.cursor_factory = type("Fenced", (_FencedCursor, plain), {"fence": fence})
+        before = self._driver.cursor_factory
+        made = type("Fenced", (_FencedCursor, self._plain), {"fence": fence})
+        self._driver.cursor_factory = made
         try:
             yield
         finally:
-            self._driver.cursor_factory = plain
+            self._driver.cursor_factory = before
             fence.refuse()
 
     def execute(self, statements: Iterable[str]) -> None:

@@ -748,6 +748,66 @@ def test_a_revision_that_names_the_schema_does_not_reach_it_when_it_is_tried(
             assert held.execute("SELECT last_value FROM by_hand").fetchone() == (6,)
 
 
+_SAYS = "connection.execute(text({!r}))"
+_IF_THERE = "DO $$ BEGIN IF to_regclass('{0}animals') IS NOT NULL THEN {1}; END IF; END $$"
+_ROWS = _SAYS.format(_IF_THERE.format("public.", "UPDATE public.animals SET name = 'x'"))
+_NUMBER = "PERFORM setval('animals_id_seq', 700)"
+ENV_NAMES_PUBLIC = {
+    "rows": _ROWS,
+    "a sequence by a path": "\n    ".join(
+        (
+            _SAYS.format("CREATE SCHEMA IF NOT EXISTS public"),
+            _SAYS.format("SET search_path TO public"),
+            _SAYS.format(_IF_THERE.format("", _NUMBER)),
+        )
+    ),
+    "a sequence by a path that is selected": "\n    ".join(
+        (
+            _SAYS.format("SELECT set_config('search_path', 'public', false)"),
+            _SAYS.format(_IF_THERE.format("", _NUMBER)),
+        )
+    ),
+    "several at once": _SAYS.format(f"SET search_path TO public; {_IF_THERE.format('', _NUMBER)}"),
+    "what is hidden": f"try:\n        {_ROWS}\n    except Exception:\n        pass",
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name == "rows" else [pytest.mark.thorough])
+        for name in ENV_NAMES_PUBLIC
+    ],
+)
+def test_what_env_py_itself_says_does_not_reach_the_schema_when_a_history_is_tried(
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    server: Server,
+    database: str,
+    cli: Cli,
+) -> None:
+    """Its table is held by another session all the while, and its sequence stays where it is."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    number = 700 + list(ENV_NAMES_PUBLIC).index(name)
+    connected = f"{ENV_NAMES_PUBLIC[name]}\n    connection.commit()"
+    make(Kind(imports=", text", connected=connected), tmp_path, number)
+    url = server.url(database)
+    alembic(tmp_path, url, ("upgrade", "head"))
+    with server.connect(database) as held:
+        held.execute("INSERT INTO animals (name) VALUES ('cat')")
+        held.execute("SELECT setval('animals_id_seq', 5)")
+        environment = {"ZOO_URL": "postgresql+psycopg://nobody@127.0.0.1:1/none"}
+        assert cli("init", "--app", "zoo", url=url, env=environment).code == 0
+        held.execute("BEGIN")
+        held.execute("LOCK TABLE animals IN EXCLUSIVE MODE")
+        done = cli("migrate", "check", url=url, env=environment)
+        assert (done.code, "lock" in done.err) == (0, False), done.out + done.err
+        rows = held.execute("SELECT name, (SELECT last_value FROM animals_id_seq) FROM animals")
+        assert rows.fetchall() == [("cat", 5)]
+
+
 @pytest.mark.thorough
 def test_a_value_that_is_the_schema_s_name_needs_no_database(
     tmp_path: Path,
