@@ -113,8 +113,8 @@ class RestorableBackup(BackupReader):
     @contextmanager
     def loader(self, loading: Loading) -> Iterator[Load]:
         """Yield what loads the backup; a small archive is unpacked meanwhile."""
-        with unpacked_ahead(self, loading) as archive:
-            yield partial(load, self, self.entries, loading, archive)
+        with unpacked_ahead(self, loading) as (thread, archive):
+            yield partial(load, self, self.entries, loading, thread, archive)
 
     def compare(self, connection: Connection, *, rows: bool) -> LoadComparison:
         """Compare rows, large objects, validity and revision with the manifest."""
@@ -163,7 +163,7 @@ def rehearse(
             scratch_database(target, connection, name, properties, narrate, found.bytes),
         ):
             try:
-                load_into(scratch, found.server)
+                load_into(scratch, found.server)()
             except RestoreFailed as error:
                 refused = _refused(scratch, error)
                 raise

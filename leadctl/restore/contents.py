@@ -5,7 +5,9 @@ tell a space within a name from one between two.
 https://github.com/postgres/postgres/blob/master/src/bin/pg_dump/pg_backup_archiver.c
 """
 
+import mmap
 import re
+import struct
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +27,11 @@ _NUMBER_MAX = 1 << 30
 _TAR_HEADER = 512
 _TAR_MAGIC = slice(257, 262)
 _TOC = "toc.dat"
+_ROWS, _LARGE_OBJECTS = 1, 3
+_NOT_SET, _SET = 1, 2
+_PIECES_MAX = 300_000
+"""pg_dump writes one for each row."""
+_LENGTH, _LENGTH_BYTES = struct.Struct("<xI").unpack_from, 5
 _NO_ROWS_OF_OTHERS = frozenset({"DATABASE", "DATABASE PROPERTIES"})
 
 
@@ -97,6 +104,18 @@ def read_contents(what: str, source: Path | Callable[[IO[bytes]], object]) -> Co
     return sink.found
 
 
+def write_offsets(archive: IO[bytes]) -> None:
+    """Write into an archive of the custom format where the rows of each table begin.
+
+    pg_dump does so where it can seek in its output.  From it pg_restore knows which table is the
+    largest, and begins with that.
+    """
+    archive.flush()
+    with mmap.mmap(archive.fileno(), 0) as data, suppress(LookupError, struct.error, BackupDamaged):
+        for place, offset in _Reader("the archive", data).offsets().items():
+            data[place : place + 9] = bytes([_SET]) + offset.to_bytes(8, "little")
+
+
 class _EnoughError(BrokenPipeError):
     """The table of contents is there."""
 
@@ -141,11 +160,44 @@ def _parse(what: str, data: bytes) -> Contents | None:
 class _Reader:
     """Reads the numbers and texts of an archive's head.  Raises IndexError behind its end."""
 
-    def __init__(self, what: str, data: bytes) -> None:
+    def __init__(self, what: str, data: bytes | mmap.mmap) -> None:
         self._what = what
         self._data = data
         self._at = 0
         self._integer, self._offset, self._format = 4, 8, _CUSTOM
+        self._places: dict[int, int] = {}
+        """Of each entry with data the byte that says whether the offset behind it is known."""
+
+    def offsets(self) -> dict[int, int]:
+        """Return, by where it is to be said, at which offset each table's rows begin.
+
+        None of what pg_dump said itself.  Raises IndexError for an archive in too many pieces to
+        look at each.
+        """
+        self.contents()
+        unknown = {n: at for n, at in self._places.items() if self._data[at] == _NOT_SET}
+        found: dict[int, int] = {}
+        left = _PIECES_MAX
+        while unknown:
+            began = self._at
+            kind, place = self._byte(), unknown.pop(self._number())
+            while kind == _ROWS or self._number():  # else the next large object
+                left = self._pass_over_pieces(left)
+                if kind == _ROWS:
+                    break
+            found[place] = began
+        return found
+
+    def _pass_over_pieces(self, most: int) -> int:
+        """Pass over pieces up to the empty one; return how many fewer they are than `most`."""
+        at, data = self._at, self._data
+        for left in range(most, 0, -1):
+            (length,) = _LENGTH(data, at)
+            at += _LENGTH_BYTES + length
+            if not length:
+                self._at = at
+                return left
+        raise IndexError
 
     def contents(self) -> Contents:
         """Read it.  Raises BackupDamaged where it is of another kind or version."""
@@ -220,6 +272,7 @@ class _Reader:
         while (need := self._text()) is not None:
             needs.append(need.decode())
         if self._format == _CUSTOM:
+            self._places[int(number)] = self._at
             self._byte()
             self._bytes(self._offset)
         else:

@@ -1,7 +1,7 @@
 """Restoring what anyone's pg_dump made: an archive, a folder or a script; packed or not."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ from leadctl.postgres.target import Target
 from leadctl.restore.archive import without_skipped
 from leadctl.restore.contents import ArchiveEntry, Contents, named, owners_of, read_contents
 from leadctl.restore.pg_restore import PgRestore
-from leadctl.restore.restorable import Load, LoadComparison, Loading, Origin
+from leadctl.restore.restorable import Load, LoadComparison, Loading, Origin, nothing_more
 from leadctl.restore.script import StatementReader, load_script
 from leadctl.restore.statements import run_statements
 
@@ -177,7 +177,7 @@ class ScriptDump(_Dump):
         """Yield what runs it."""
         return nullcontext(partial(self._load, loading))
 
-    def _load(self, loading: Loading, target: Target, server_major: int) -> None:
+    def _load(self, loading: Loading, target: Target, server_major: int) -> Callable[[], None]:
         """Run it on the target's database, which is empty, up to the first error, or on after it.
 
         Raises RestoreFailed, BackupDamaged, MissingClient, OptionNotForScripts.
@@ -192,6 +192,7 @@ class ScriptDump(_Dump):
             _drop_public(target)
         run = load_script if loading.owners and not loading.keep_going else run_statements
         run(target, self.path, self.unpack, loading, server_major)
+        return nothing_more
 
 
 @dataclass(frozen=True)
@@ -232,7 +233,7 @@ class ArchiveDump(_Dump):
         """Yield what loads it."""
         return nullcontext(partial(self._load, loading))
 
-    def _load(self, loading: Loading, target: Target, server_major: int) -> None:
+    def _load(self, loading: Loading, target: Target, server_major: int) -> Callable[[], None]:
         """Load it into the target's database, which is empty, up to the first error.
 
         Raises RestoreFailed, BackupDamaged, MissingClient.
@@ -251,9 +252,10 @@ class ArchiveDump(_Dump):
         if self.path.is_dir() or not (self.is_tar or is_packed(self.path)):
             jobs = 1 if loading.partly else loading.jobs  # several mix what they say of errors
             restore.run(self.path, f"--jobs={jobs}", *schema_only, entries=entries, known=known)
-            return
+            return nothing_more
         with restore.running(None, *schema_only, entries=entries) as program:
             restore.feed(program, self.unpack, loading.loaded, known)
+        return nothing_more
 
 
 def _drop_public(target: Target) -> None:

@@ -9,9 +9,9 @@ and the rest follow when all rows are there, in parallel.
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from typing import IO
 
@@ -36,6 +36,7 @@ from leadctl.restore.contents import (
     ArchiveEntry,
     indexes_of_tables,
     rows_of_tables,
+    write_offsets,
 )
 from leadctl.restore.pg_restore import (
     _TABLE_BEGINS,
@@ -54,25 +55,30 @@ _AFTERWARDS = (_STATISTICS, "MATERIALIZED VIEW DATA")
 
 
 @contextmanager
-def unpacked_ahead(reader: BackupReader, loading: Loading) -> Iterator["Future[IO[bytes]] | None"]:
-    """Unpack a small archive in memory, in a thread; None where it is not loaded from there."""
+def unpacked_ahead(
+    reader: BackupReader, loading: Loading
+) -> Iterator[tuple[ThreadPoolExecutor, "Future[IO[bytes]] | None"]]:
+    """Unpack a small archive in memory, in a thread that is yielded, too.
+
+    None where it is not loaded from there.
+    """
+    memory = _memory(reader, loading)
+    with memory or nullcontext(), ThreadPoolExecutor(1) as thread:
+        yield thread, thread.submit(_unpacked, reader, memory) if memory else None
+
+
+def _memory(reader: BackupReader, loading: Loading) -> IO[bytes] | None:
     file = reader.manifest.file(ARCHIVE)
     small = file is not None and file.raw_bytes <= loading.memory_bytes
-    if not (small and loading.rows and _jobs(loading) > 1):
-        yield None
-        return
-    try:
-        handle = os.memfd_create(ARCHIVE)
-    except OSError:  # not in every container
-        yield None
-        return
-    with os.fdopen(handle, "w+b") as memory, ThreadPoolExecutor(1) as thread:
-        yield thread.submit(_unpacked, reader, memory)
+    if small and loading.rows and _jobs(loading) > 1:
+        with suppress(OSError):  # not in every container
+            return os.fdopen(os.memfd_create(ARCHIVE), "w+b")
+    return None
 
 
 def _unpacked(reader: BackupReader, memory: IO[bytes]) -> IO[bytes]:
     reader.unpack(ARCHIVE, memory)
-    memory.flush()
+    write_offsets(memory)
     return memory
 
 
@@ -88,15 +94,16 @@ def load(
     reader: BackupReader,
     entries: Sequence[ArchiveEntry],
     loading: Loading,
+    thread: ThreadPoolExecutor,
     archive: "Future[IO[bytes]] | None",
     target: Target,
     server_major: int,
-) -> None:
+) -> Callable[[], None]:
     """Load a backup into the target's database, which is empty.
 
     `entries` are those of the archive of its schema, `archive` is that of its rows where it is
-    unpacked in memory.  Raises RestoreFailed, BackupDamaged, InvalidIdentity, MissingClient, and
-    what connecting raises.
+    unpacked in memory.  Returns what waits for the statistics, which `thread` loads.  Raises
+    RestoreFailed, BackupDamaged, InvalidIdentity, MissingClient, and what connecting raises.
     """
     jobs = _jobs(loading)
     # An archive is read by the version that wrote it and by newer ones.
@@ -122,12 +129,25 @@ def load(
         loading.narrate("Making indexes, constraints and triggers.")
         more = ("--section=post-data", f"--jobs={jobs}")
         restore.run(reader.schema, *more, entries=left, known=entries)
-    if statistics := [entry.id for entry in listed if entry.kind == _STATISTICS and loading.rows]:
+    views = reader.manifest.materialized_views if loading.rows else ()
+    statistics = [entry.id for entry in listed if entry.kind == _STATISTICS and loading.rows]
+    rest = thread.submit(_load_statistics, reader, restore, statistics, listed)
+    if views:
+        rest.result()
+        with connect(target, "restore", rows=True, like_pg_dump=True) as connection:
+            _refresh(connection, views, loading)
+    return rest.result
+
+
+def _load_statistics(
+    reader: BackupReader,
+    restore: PgRestore,
+    statistics: Sequence[str],
+    listed: Sequence[ArchiveEntry],
+) -> None:
+    if statistics:
         with restore.running(None, entries=statistics) as program:
             restore.feed(program, partial(reader.unpack, ARCHIVE), lambda _: None, listed)
-    if loading.rows and reader.manifest.materialized_views:
-        with connect(target, "restore", rows=True, like_pg_dump=True) as connection:
-            _refresh(connection, reader.manifest.materialized_views, loading)
 
 
 def _ids(entries: Sequence[ArchiveEntry], but: Sequence[str] = ()) -> list[str]:

@@ -119,10 +119,15 @@ class LoadComparison:
     """Of each incomplete table the tables that hold its rows, and how many are in the source."""
 
 
-Load = Callable[[Target, int], None]
+Load = Callable[[Target, int], Callable[[], None]]
 """Loads a source into an empty database, on a server of a major version.
 
-Raises RestoreFailed and BackupDamaged."""
+Returns what waits for the rest: nothing that is compared is part of it, but what ANALYZE looks at.
+Both raise RestoreFailed and BackupDamaged."""
+
+
+def nothing_more() -> None:
+    """Wait for nothing: all is loaded."""
 
 
 class Restorable(Protocol):

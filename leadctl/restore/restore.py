@@ -4,6 +4,7 @@ import shutil
 import time
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -205,8 +206,14 @@ def restore(
     """
     began = time.monotonic()
     name = target.database
-    with source.held(), maintenance(target) as connection, restore_lock(connection, name):
+    with (
+        source.held(),
+        ThreadPoolExecutor(1) as ahead,
+        maintenance(target) as connection,
+        restore_lock(connection, name),
+    ):
         origin = source.origin()
+        its_own = ahead.submit(source.properties, owners=loading.owners)
         exists = _is_there(connection, name)
         found = _plan(target, origin, connection)
         show(found)
@@ -218,7 +225,7 @@ def restore(
             )
         if exists:
             consent = _permit_replacing(target, consent)
-        properties = source.properties(owners=loading.owners)
+        properties = its_own.result()
         if properties is None:
             owners = loading.owners
             properties = properties_of(target, owners=owners) if exists else DatabaseProperties()
@@ -232,9 +239,10 @@ def restore(
             locked = schema_lock(target, "restore", lock_wait, loading.narrate)
             with locked if exists else nullcontext():
                 loaded = replace(target.on(scratch), schema=origin.schema or target.schema)
-                load(loaded, found.server)
+                wait_for_all = load(loaded, found.server)
                 with connect(loaded, "restore", like_pg_dump=True) as inside:
                     compared = _checked(inside, source, loading)
+                    wait_for_all()
                     analyze(inside, loaded, loading.jobs)
                 if exists:
                     _permit_replacing(target, consent)  # loading may have taken hours

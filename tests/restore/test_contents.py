@@ -10,7 +10,7 @@ import pytest
 
 from leadctl.errors import BackupDamaged
 from leadctl.postgres.binaries import dump_programs
-from leadctl.restore.contents import ArchiveEntry, read_contents
+from leadctl.restore.contents import ArchiveEntry, read_contents, write_offsets
 from tests.backups import create
 from tests.conftest import Cli
 from tests.servers import Server
@@ -142,3 +142,26 @@ def test_one_partition_is_skipped_and_no_other_name(
     finally:
         server.drop(copy)
         server.drop(f"{copy}2")
+
+
+def test_offsets_are_as_pg_dump_writes_them_to_a_file(
+    server: Server, odd: str, tmp_path: Path
+) -> None:
+    with server.connect(odd) as connection:
+        objects = "SELECT lo_from_bytea(0, 'a'), lo_from_bytea(0, repeat('b', 5000)::bytea)"
+        connection.execute(objects)
+    program = dump_programs(server.major, server.major).path("pg_dump")
+    place = ("-h", server.socket, "-p", str(server.port), "-U", "postgres", "--format=custom")
+    made_at = slice(11, 50)
+    for compressed in ("--compress=0", "--compress=6"):
+        piped, told = tmp_path / "piped", tmp_path / "told"
+        dump = [program, *place, compressed]
+        subprocess.run([*dump, f"--file={told}", odd], check=True)
+        with piped.open("w+b") as archive:
+            archive.write(subprocess.run([*dump, odd], check=True, stdout=subprocess.PIPE).stdout)
+            before = piped.read_bytes()
+            write_offsets(archive)
+        found, wanted = bytearray(piped.read_bytes()), bytearray(told.read_bytes())
+        found[made_at] = wanted[made_at] = b""
+        assert found == wanted
+        assert before != piped.read_bytes()
