@@ -138,8 +138,8 @@ WHERE now.dead > 0 OR NOT now.counted
 
 -- name: runs
 -- what: What did the last runs of each of these rules do, the newest first, and the last one that
---       ended in one of these ways, however long ago?  Those with a longer age than the rule's say
---       nothing of it.
+--       ended in one of these ways and deleted something if it was stopped, however long ago?  Those
+--       with a longer age than the rule's, or beside another run of it, say nothing of it.
 -- versions: 15-
 SELECT asked.rule, run.at, run.noted
 FROM unnest(%(rules)s::text[]) AS asked (rule)
@@ -149,13 +149,16 @@ CROSS JOIN LATERAL (
            FROM leadctl.run
            WHERE command = 'cleanup' AND app = %(app)s AND schema = %(schema)s AND summary ? 'rules'
            ORDER BY id DESC LIMIT 5000) AS newest
-     WHERE rules ? asked.rule AND NOT rules -> asked.rule ? 'lenient' ORDER BY id DESC LIMIT %(limit)s)
+     WHERE rules ? asked.rule AND NOT rules -> asked.rule ? 'lenient'
+       AND NOT rules -> asked.rule @> '{"status": "overlap"}'
+     ORDER BY id DESC LIMIT %(limit)s)
     UNION
     (SELECT id, coalesce(ended_at, started_at), summary -> 'rules' -> asked.rule
      FROM leadctl.run
      WHERE command = 'cleanup' AND app = %(app)s AND schema = %(schema)s
        AND summary -> 'rules' -> asked.rule ->> 'status' = ANY (%(success)s)
        AND NOT summary -> 'rules' -> asked.rule ? 'lenient'
+       AND NOT summary -> 'rules' -> asked.rule @> '{"status": "stopped", "rows": 0}'
      ORDER BY id DESC LIMIT 1)
 ) AS run
 ORDER BY asked.rule, run.id DESC

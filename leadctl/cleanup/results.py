@@ -147,8 +147,9 @@ class PastRun(NamedTuple):
 
     @property
     def succeeded(self) -> bool:
-        """Whether it ended as it should."""
-        return self.noted.get("status") in SUCCESS
+        """Whether it ended as it should, and got on: what stops at once may stop every time."""
+        status, rows = self.noted.get("status"), self.noted.get("rows")
+        return status in SUCCESS and not (status == "stopped" and not rows)
 
 
 class PastRuns(NamedTuple):
@@ -161,7 +162,8 @@ class PastRuns(NamedTuple):
 
         What a run that was stopped left was due, too.
         """
-        past = [run.noted for run in self.rules.get(rule, ()) if run.succeeded]
+        runs = [run.noted for run in self.rules.get(rule, ())]
+        past = [noted for noted in runs if noted.get("status") in SUCCESS]
         rows = [int(noted["rows"]) + int(noted.get("backlog", 0)) for noted in past]
         from statistics import median
 
@@ -172,8 +174,17 @@ class PastRuns(NamedTuple):
         return next((run.at for run in self.rules.get(rule, ()) if run.succeeded), None)
 
     def last(self, rule: str) -> Mapping[str, Any]:
-        """Return what the last run of a rule noted: `backlog`, `refused`; nothing without one."""
+        """Return what the last run of a rule noted: `backlog`, `heap`; nothing without one."""
         return next((run.noted for run in self.rules.get(rule, ())), {})
+
+    def refused(self, rule: str) -> int:
+        """Return how many rows the last run that went through a rule could not delete."""
+        through = (
+            run.noted
+            for run in self.rules.get(rule, ())
+            if run.noted.get("status") in {"done", "partly"}
+        )
+        return int(next(through, {}).get("refused", 0))
 
     def place(self, rule: str) -> tuple[int | None, int]:
         """Return where the last run of a rule stopped: at which table, by oid, and which block."""

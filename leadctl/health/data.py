@@ -88,8 +88,11 @@ def cleanup(facts: Facts) -> Evidence:
     past = read_past_runs(facts.connection, facts.app.name, facts.target.schema, rules)
     if not past.rules:
         raise Skip("none of the rules ever ran here" if rules else "the app has no rules")
-    backlog = sum(past.last(rule).get("backlog") or 0 for rule in rules)
+    known = {rule: past.last(rule)["backlog"] for rule in rules if "backlog" in past.last(rule)}
+    backlog = sum(known.values())
     left = f"{backlog:,} due rows remain"
+    if unknown := [rule for rule in rules if rule not in known]:
+        left += f", those of {', '.join(unknown)} not counted"
     since = datetime.now(UTC) - _STALE
     succeeded = {rule: past.last_success(rule) or _NEVER for rule in rules}
     late = [rule for rule in rules if succeeded[rule] < since]
@@ -100,7 +103,7 @@ def cleanup(facts: Facts) -> Evidence:
             backlog,
             "rows",
         )
-    refused = {rule: past.last(rule)["refused"] for rule in rules if past.last(rule).get("refused")}
+    refused = {rule: past.refused(rule) for rule in rules if past.refused(rule)}
     if refused:
         shown = ", ".join(f"{number:,} of {rule}" for rule, number in refused.items())
         return warning(

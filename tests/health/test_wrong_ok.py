@@ -10,6 +10,7 @@ import pytest
 from tests.conftest import Cli, Prepared
 from tests.health.test_facts import eventually, status, thresholds
 from tests.health.test_server import HAS_CONTRIB
+from tests.leads import fill
 from tests.processes import wait_for
 from tests.servers import MAJOR, RunningServer
 
@@ -579,6 +580,37 @@ def test_each_rule_of_cleanup_has_its_own_last_run(leadconnector: Prepared, cli:
     assert found["message"].startswith(f"no recent success of {', '.join(names[1:])};")
     assert cli("cleanup", url=url).code == 0
     assert status(cli, url, "cleanup") == "ok"
+
+
+def test_runs_that_did_nothing_hide_no_other(leadconnector: Prepared, cli: Cli) -> None:
+    """Not one beside another, one that was stopped at once, nor one that failed before it counted."""
+    url, flags = leadconnector.url, ("health-check", "--check", "cleanup", "-o", "json")
+    line = ("cleanup", "--confirm", leadconnector.name)
+    fill(leadconnector, leads=5, deliveries=0)
+    leadconnector.query("UPDATE leads SET status = 'ARCHIVED', created_at = now() - interval '1 y'")
+    leadconnector.query("CREATE TABLE held (lead text PRIMARY KEY REFERENCES leads)")
+    leadconnector.query("INSERT INTO held SELECT min(id) FROM leads")
+    assert cli(*line, url=url).code == 7
+    (found,) = cli(*flags, url=url).json["checks"]
+    refused = "due rows that cannot be deleted: 1 of archived-leads; 1 due rows remain"
+    assert (found["status"], found["message"]) == ("warning", refused)
+
+    with leadconnector.server.connect(leadconnector.name) as session:
+        session.execute(
+            "SELECT pg_advisory_lock(hashtext('leadctl cleanup'), hashtext('public.archived-leads'))"
+        )
+        assert cli(*line, "-o", "json", url=url).json["rules"][0]["status"] == "overlap"
+    (found,) = cli(*flags, url=url).json["checks"]
+    assert (found["status"], found["message"]) == ("warning", refused)
+
+    leadconnector.query("UPDATE leadctl.run SET ended_at = now() - interval '3 days'")
+    with leadconnector.server.connect(leadconnector.name) as session, session.transaction():
+        session.execute("LOCK TABLE leads IN ACCESS EXCLUSIVE MODE")
+        stopped = cli(*line, "-o", "json", url=url).json["rules"][0]
+        assert (stopped["status"], stopped["rows"]) == ("stopped", 0)
+    (found,) = cli(*flags, url=url).json["checks"]
+    assert found["message"].startswith("no recent success of archived-leads; ")
+    assert found["message"].endswith("those of archived-leads not counted")
 
 
 def test_a_run_with_a_longer_age_is_no_success_of_a_rule(leadconnector: Prepared, cli: Cli) -> None:
