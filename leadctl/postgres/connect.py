@@ -167,9 +167,11 @@ def _dumps(value: Any) -> str:
 def _whatever_its_language(error: ConnectionFailed, target: Target) -> ConnectionFailed:
     """Return UnknownDatabase where that is why a server refuses, in words that are not English.
 
-    libpq has no SQLSTATE for a refused connection, so another database is asked for this one.
+    libpq has no SQLSTATE for a refused connection, so another database is asked for this one, if
+    it is named at all: what a pooler says of a server that it does not reach is another thing.
     """
-    if type(error) is not ConnectionFailed:
+    said = error.message.removeprefix(f"Cannot connect to {target.describe()}: ")
+    if type(error) is not ConnectionFailed or target.database not in said:
         return error
     for name in MAINTENANCE:
         with suppress(psycopg.Error):

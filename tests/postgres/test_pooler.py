@@ -30,10 +30,10 @@ def pgbouncer(server: Server) -> Iterator[Callable[[str], int]]:
         port = free_port()
         (folder / "users").write_text(f'"postgres" "{PASSWORD}"\n')
         (folder / "ini").write_text(
-            f"[databases]\n* = host=127.0.0.1 port={server.port}\n"
+            f"[databases]\ncut_off = host=127.0.0.1 port=1\n* = host=127.0.0.1 port={server.port}\n"
             f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
             f"auth_type = scram-sha-256\nauth_file = {folder}/users\npool_mode = {mode}\n"
-            "ignore_startup_parameters = extra_float_digits\n"
+            "ignore_startup_parameters = extra_float_digits\nquery_wait_timeout = 2\n"
         )
         account = {}
         if os.geteuid() == 0:
@@ -105,3 +105,17 @@ def test_session_mode_is_a_session(
     assert cli("migrate", url=pooled).code == 0
     assert cli("health-check", url=pooled).code in {0, 1}
     assert cli("migrate", "status", url=pooled).code == 0
+
+
+def test_a_server_that_the_pooler_does_not_reach_is_no_missing_database(
+    server: Server, pgbouncer: Callable[[str], int], cli: Cli
+) -> None:
+    pooled = server.url("cut_off").replace(str(server.port), str(pgbouncer("session")))
+    for command in (["migrate"], ["migrate", "status"], ["reset", "--yes"]):
+        outcome = cli(*command, url=pooled)
+        assert outcome.code == 4, outcome.out
+        assert "query_wait_timeout" in outcome.err
+        assert "database" not in outcome.err
+    with server.connect() as connection:
+        found = connection.execute("SELECT FROM pg_database WHERE datname = 'cut_off'")
+        assert found.fetchone() is None
