@@ -43,8 +43,7 @@ if TYPE_CHECKING:
     from leadctl.keys.status import KeysStatus
     from leadctl.migrate.dev import Dev, Push
     from leadctl.migrate.diff import Drift, SchemaCheck, Sides
-    from leadctl.migrate.down import DownPlan, DownResult
-    from leadctl.migrate.down import DownRehearsal as MigrateRehearsal
+    from leadctl.migrate.down import DownPlan, DownRehearsal, DownResult
     from leadctl.migrate.new import NewRevisions
     from leadctl.migrate.plan import LintResult, MigrationPlan
     from leadctl.migrate.preview import MigrationScript
@@ -395,7 +394,7 @@ class Database(Project):
         self._ahead("migrate down", ahead, show, partial(self.down_plan, to, steps=steps))
         return down(*self._place, to, steps, consent=consent, **self._running)
 
-    def rehearse_down(self, to: str | None = None, *, steps: int = 1) -> "MigrateRehearsal":
+    def rehearse_down(self, to: str | None = None, *, steps: int = 1) -> "DownRehearsal":
         """Try revisions up, down and up in a scratch, as `leadctl migrate down --rehearse`."""
         from leadctl.migrate.down import rehearse
 

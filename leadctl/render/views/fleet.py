@@ -1,6 +1,7 @@
 """Views of a fleet's report: counts by state, what failed first, each with its next command."""
 
 import shlex
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -101,6 +102,21 @@ def _keys(result: Any) -> str:
     return f"{under:,} encrypted" + (f", {unread:,} that no key reads" if unread else "")
 
 
+def _rotated(result: Any) -> str:
+    done = f"{result.rows:,} {'to re-encrypt' if result.dry_run else 're-encrypted'}"
+    return done + (f", {result.unreadable:,} that no key reads" if result.unreadable else "")
+
+
+def _rehearsed(result: Any) -> str:
+    counts = Counter(each.verdict.value for each in result.revisions)
+    return ", ".join(f"{count} {verdict}" for verdict, count in counts.items()) or "nothing to undo"
+
+
+def _due(result: Any) -> str:
+    skipped = f", {counted(len(result.skipped), 'rule')} skipped" if result.skipped else ""
+    return f"{counted(sum(each.due for each in result.rules), 'row')} due{skipped}"
+
+
 def _tenants(result: Any) -> str:
     if not result.tenants:
         return "nothing of the app is in it"
@@ -143,6 +159,7 @@ _SUMMARIES: dict[str, Callable[[Any], str]] = {
     "TenantList": _tenants,
     "Drift": lambda r: counted(len(r.differences), "difference"),
     "DownResult": lambda r: f"{len(r.undone)} undone, at {r.current or 'the beginning'}",
+    "DownRehearsal": _rehearsed,
     "Health": _health,
     "Overview": _stats,
     "ReportResult": lambda r: counted(len(r.rows), "row"),
@@ -150,7 +167,10 @@ _SUMMARIES: dict[str, Callable[[Any], str]] = {
     "BulkResult": lambda r: f"{r.rows:,} inserted",
     "ResetResult": lambda r: f"{len(r.applied)} applied",
     "KeysStatus": _keys,
+    "RotateResult": _rotated,
     "CleanupResult": lambda r: f"{r.rows:,} rows deleted, {r.cascaded:,} by cascade",
+    "Preview": _due,
+    "RuleList": _due,
     "CreatedBackup": lambda r: f"{r.id}, {size(r.bytes)}",
     "VerifyResult": lambda r: f"{r.id}: {r.depth}",
     "Inspection": lambda r: counted(sum(len(each.rows) for each in r.reports), "row"),
