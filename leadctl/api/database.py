@@ -714,10 +714,9 @@ class Database(Project):
 
         def make() -> None:
             made = self.backup()
-            environment = f" --env {self.settings.env}" if self.settings.env else ""
             self.narrate(
                 f"Backup {made.id} in {made.path.parent}. "
-                f"To undo what follows: leadctl restore {made.id}{environment}"
+                f"To undo what follows: leadctl restore {made.id}"
             )
 
         return make if wanted else lambda: None

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import ClassVar
 
 from leadctl.errors import Declined, LeadctlError
+from leadctl.hints import repeated
 from leadctl.redact import scrub
 from leadctl.text import plain, size
 
@@ -52,6 +53,8 @@ class Console:
 
     _line_is_open: ClassVar[bool] = False
     """Whether progress stands in the terminal's line, which all consoles have in common."""
+    given: ClassVar[dict[str, str]] = {}
+    """What this command line says about where to work, for the commands that hints name."""
 
     def __init__(self, *, quiet: bool = False, as_json: bool = False) -> None:
         self.quiet = quiet
@@ -65,7 +68,7 @@ class Console:
             return
         self._close_line()
         stamp = "" if sys.stderr.isatty() else f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} "
-        sys.stderr.write(f"{stamp}{_shown(message)}\n")
+        sys.stderr.write(f"{stamp}{_shown(repeated(message, self.given))}\n")
         sys.stderr.flush()
 
     def progress(self, done: int, total: int, unit: str) -> None:
@@ -88,16 +91,17 @@ class Console:
     def error(self, error: LeadctlError) -> None:
         """Say what went wrong and what to do next; one JSON object where JSON was asked for."""
         self._close_line()
+        hint = error.hint and repeated(error.hint, self.given)
         if self.as_json:
             from leadctl.render.json import dumps_line
 
-            said = {"message": scrub(error.message), "hint": scrub(error.hint)}
+            said = {"message": scrub(error.message), "hint": scrub(hint)}
             sys.stderr.write(dumps_line({"code": error.code, **said}) + "\n")
         else:
             label = "" if isinstance(error, Declined) else f"{_bold('Error:', _RED)} "
             sys.stderr.write(f"{label}{_shown(error.message)}\n")
-            if error.hint:
-                sys.stderr.write(f"{_bold('Hint:')} {_shown(error.hint)}\n")
+            if hint:
+                sys.stderr.write(f"{_bold('Hint:')} {_shown(hint)}\n")
         sys.stderr.flush()
 
     def finish(self) -> None:

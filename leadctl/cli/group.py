@@ -23,6 +23,7 @@ from leadctl.cli.exit_codes import (
     nagios_code,
 )
 from leadctl.errors import LeadctlError, OperationFailed, UsageError
+from leadctl.hints import given_in
 from leadctl.redact import scrub
 from leadctl.version import __version__
 
@@ -97,6 +98,8 @@ class Tree(typer.Typer):
 
 _SECTIONS = ("Schema", "Rows", "Backups", "State", "Setup", "Commands")
 """The headings of help, in their order."""
+_WHOLE = 1000
+"""Characters of a first sentence, which a narrow terminal breaks into lines and does not cut."""
 
 
 _SILENT_SECONDS = 5.0
@@ -122,7 +125,7 @@ class LeadctlGroup(TyperGroup):
         sections: dict[str, list[tuple[str, str]]] = {}
         for name, command in sorted(self.commands.items()):
             section = getattr(command, "rich_help_panel", None) or "Commands"
-            text = command.get_short_help_str(formatter.width)
+            text = command.get_short_help_str(_WHOLE)
             sections.setdefault(section, []).append((name, text))
         for title in sorted(sections, key=lambda title: _SECTIONS.index(title)):
             with formatter.section(title):
@@ -188,6 +191,9 @@ class RootGroup(LeadctlGroup):
         # Typer has no option whose value may be left out.
         arguments = ["--plan-read" if each == "--plan=read" else each for each in arguments]
         console = Console(as_json=_wants(arguments, "json"))
+        Console.given = given_in(arguments)
+        if _first_word(arguments) == "init":
+            Console.given.pop("--app", None)  # the project has it alone, then
         sys.exit(self._run(arguments, console, extra))
 
     def _run(self, arguments: list[str], console: Console, extra: dict[str, Any]) -> int:

@@ -9,6 +9,7 @@ import typer
 
 from leadctl.cli.console import Console
 from leadctl.cli.exit_codes import ExitCode
+from leadctl.hints import repeated
 
 if TYPE_CHECKING:
     from leadctl.api.database import Database
@@ -78,7 +79,7 @@ class Run:
             if not self.console.quiet and not self.console.as_json:
                 from leadctl.render.table import write
 
-                write(view(plan), sys.stderr)
+                write(_repeating(view(plan)), sys.stderr)
 
         return shown
 
@@ -110,9 +111,27 @@ class Run:
         else:
             from leadctl.render.table import write
 
-            write(view(result), sys.stdout)
+            write(_repeating(view(result)), sys.stdout)
         if not ok:
             raise typer.Exit(ExitCode.NO)
+
+
+def _repeating(view: "Iterable[Block]") -> "Iterable[Block]":
+    """Repeat in the commands that a view names what was given to this one; data stays as it is."""
+    from leadctl.render.blocks import Cell, Grid, Line, Pairs
+
+    def told(value: Any) -> Any:
+        if isinstance(value, Cell | Line):
+            return value._replace(text=repeated(value.text, Console.given))
+        return value
+
+    for block in view:
+        if isinstance(block, Grid):
+            yield block._replace(rows=[[told(each) for each in row] for row in block.rows])
+        elif isinstance(block, Pairs):
+            yield Pairs([(name, told(value)) for name, value in block.pairs])
+        else:
+            yield told(block)
 
 
 def _confirmed(question: str) -> bool:

@@ -65,7 +65,7 @@ def fix(
         if server_facts(connection).in_recovery:
             raise OperationFailed(
                 "This server is a standby: nothing can be changed here.",
-                hint="Run leadctl health-check --fix on its primary.",
+                hint="Fix it on its primary.",
             )
         if not any(True for _ in _fixes(connection, target, app, checks)):
             narrate("There is nothing that --fix can fix.")

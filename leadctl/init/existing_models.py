@@ -129,11 +129,11 @@ def init_own(
         encrypted=tuple(secret_columns(metadata)),
         retention=guessed,
         notes=(*said, *notes(root)),
-        next=next_commands(folder, has_url=bool(settings.url)),
+        next=_next_commands(folder, has_url=bool(settings.url)),
     )
 
 
-def next_commands(folder: Path, *, has_url: bool) -> tuple[str, ...]:
+def _next_commands(folder: Path, *, has_url: bool) -> tuple[str, ...]:
     """Return the commands to run after init."""
     if (folder / ".gitkeep").exists():
         return ('leadctl migrate new -m "first tables"', "leadctl migrate")
@@ -167,8 +167,7 @@ def app_name(settings: Settings) -> str:
 
 def notes(root: Path) -> list[str]:
     """Return what a person should look after."""
-    missing = not_ignored(root) if (root / ".git").exists() else []
-    if not missing:
+    if not (missing := not_ignored(root)):
         return []
     lines = "".join(rf"{name}\n" for name in missing)
     return [

@@ -179,9 +179,14 @@ _SECRET_FILES = (".env", ".env.local", ".leadctl/")
 
 
 def not_ignored(root: Path) -> list[str]:
-    """Return the lines that a project's .gitignore lacks for what holds secrets and data."""
-    path = root / ".gitignore"
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    """Return the lines that a project's .gitignore lacks for what holds secrets and data.
+
+    A project within a repository is read with the files of the folders above it.
+    """
+    whole = next((each for each in (root, *root.parents) if (each / ".git").exists()), root)
+    folders = [each for each in (root, *root.parents) if each.is_relative_to(whole)]
+    files = [path for each in folders if (path := each / ".gitignore").exists()]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in files)
     ignored = {line.strip().strip("/") for line in text.splitlines()}
     if ".env*" in ignored or ".env.*" in ignored:
         ignored |= {".env.local"} | ({".env"} if ".env*" in ignored else set())

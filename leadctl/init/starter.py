@@ -1,7 +1,7 @@
 """Init for an empty folder: two tables, a seed file and a retention rule to begin with."""
 
 from leadctl.errors import AlreadyDeclared
-from leadctl.init.existing_models import InitResult, app_name, next_commands, refuse_declared
+from leadctl.init.existing_models import InitResult, app_name, refuse_declared
 from leadctl.init.project_files import Files, RetentionGuess, leadctl_toml
 from leadctl.settings import Settings
 
@@ -85,7 +85,7 @@ def init_starter(settings: Settings) -> InitResult:
         retention=(),
         notes=(),
         next=(
-            *next_commands(migrations, has_url=bool(settings.url)),
+            'leadctl migrate dev -m "first tables"',
             "leadctl seed",
             "leadctl studio users",
         ),

@@ -207,7 +207,7 @@ class _Mover:
         if has_schema(self.new, self.name) and not has_schema(self.old, self.name):
             raise UnknownTenant(
                 f"{self.name} is not in {self.old.info.dbname}; {self.there.describe()} has it.",
-                hint="If it was moved, nothing is left to do: see leadctl tenants list there.",
+                hint="If it was moved, nothing is left to do: look there.",
             )
         find_tenant(self.old, self.app, self.name)
         if has_schema(self.new, self.name):

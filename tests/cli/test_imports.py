@@ -28,7 +28,7 @@ ROOMS = {
         "apps.alembic_config", "apps.loading", "apps.registry", "apps.retention",
         "cli.command", "cli.commands", "cli.commands.migrate", "cli.commands.migrate_write",
         "cli.console", "cli.exit_codes", "cli.fleet", "cli.group", "cli.options", "cli.run",
-        "errors", "files", "progress", "redact", "shell", "text", "version",
+        "errors", "files", "hints", "progress", "redact", "shell", "text", "version",
         "journal.guard", "journal.lock", "journal.records", "journal.state",
         "migrate.integrity", "migrate.revision", "migrate.revision_files", "migrate.revisions", "migrate.up",
         "postgres.connect", "postgres.exact", "postgres.provision", "postgres.queries",
@@ -42,7 +42,7 @@ ROOMS = {
         "inspect.run", "keys.encrypted_values", "products.", "postgres.replica", "restore.kept", "journal.kept", "journal.runs", "migrate.status",
         "cli.commands.health_check", "render.views.health_check",
     },
-    "--help": {"cli.", "errors", "files", "redact", "text", "version"},
+    "--help": {"cli.", "errors", "files", "hints", "redact", "text", "version"},
 }  # fmt: skip
 """What each may load of ours; health-check may load what `migrate` may, too."""
 OTHERS = {

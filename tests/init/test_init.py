@@ -382,6 +382,23 @@ def test_what_git_does_not_ignore_is_named(
         assert subprocess.run(asked, cwd=folder, check=False).returncode == 0, name
 
 
+def test_a_project_within_a_repository_is_ignored_by_it(folder: Path, cli: Cli) -> None:
+    """The file above it counts, and a folder that git does not know yet is told as well."""
+    project = folder / "services" / "cats"
+    project.mkdir(parents=True)
+    module(project, DECLARATIVE)
+    os.chdir(project)
+    (note,) = cli("init", "--app", "cats", "-o", "json").json["notes"]
+    assert "lacks .env, .env.local, .leadctl/," in note
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    (folder / ".gitignore").write_text(".env*\n.leadctl/\n")
+    for name in ("leadctl.toml", ".env"):
+        (project / name).unlink()
+    assert cli("init", "--app", "cats", "-o", "json").json["notes"] == []
+    asked = ["git", "check-ignore", "-q", ".leadctl/x"]
+    assert subprocess.run(asked, cwd=project, check=False).returncode == 0
+
+
 _TWICE = """\
 
 class Kitten(Base):

@@ -15,7 +15,6 @@ from leadctl.cli.options import (
     Tenant,
     Text,
     Texts,
-    Yes,
     argument,
     backup_ids,
     flag,
@@ -188,7 +187,14 @@ def pin(run: Run, *, backup_id: Id, off: Off = False, tenant: Tenant = None) -> 
 
 @group.leaf("prune")
 @command(Effect.DESTROYS, BACKUP_FROM, *BACKUP_KEEPS, of_app=False)
-def prune(run: Run, *, yes: Yes = False, tenant: Tenant = None) -> None:
+def prune(
+    run: Run,
+    *,
+    yes: Annotated[
+        bool, flag("--yes -y", "Remove them; without it, only list them.", consent=True)
+    ] = False,
+    tenant: Tenant = None,
+) -> None:
     """Remove old backups; without --yes only list them.
 
     Kept are: the newest backup of each of the last days, weeks and months (see the options), the

@@ -19,9 +19,9 @@ def generate(run: Run) -> None:
     result = run.project().generate_key()
     run.emit(result, view)
     run.narrate(
-        f"Fingerprint {result.fingerprint}. Set it as ENCRYPTION_KEY. To replace a key, keep the "
-        "old one readable: ENCRYPTION_KEYS=new:<this key>,old:<the old one>; then run: "
-        "leadctl keys rotate"
+        f"Fingerprint {result.fingerprint}. Set it as ENCRYPTION_KEY. To replace a key, first add "
+        "this one behind the old one on every host: ENCRYPTION_KEYS=old:<the old one>,new:<this "
+        "key>. When all have it, put it first on every host; then run: leadctl keys rotate"
     )
 
 

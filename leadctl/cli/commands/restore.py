@@ -44,7 +44,7 @@ Table = Annotated[
     option(
         "--table",
         "TABLE",
-        "Restore only this table; see below (repeatable).",
+        "Restore only this table; see above (repeatable).",
         names=table_names,
     ),
 ]

@@ -23,10 +23,10 @@ Telling = Annotated[Text, option("--on-failure", "COMMAND", "Run this command if
 def cron(
     run: Run, *, what: What = "cleanup", timeout: Limit = None, on_failure: Telling = None
 ) -> None:
-    """Print a line for a crontab: cleanup, backup or health-check.
+    """Print a line for a crontab.
 
-    Other values of COMMAND: pitr (keeps the archive's receiver running), pitr-backup,
-    pitr-rehearse.
+    COMMAND is cleanup, backup, health-check, pitr (keeps the archive's receiver running),
+    pitr-backup or pitr-rehearse.
     """
     _show(run, run.project().cron(what, timeout=_seconds(timeout), on_failure=on_failure))
 
@@ -41,7 +41,11 @@ def systemd(
     on_failure: Telling = None,
     write: Annotated[Text, option("--write", "DIR", "Write the units to this folder.")] = None,
 ) -> None:
-    """Print a systemd service and its timer."""
+    """Print a systemd service and its timer.
+
+    COMMAND is cleanup, backup, health-check, pitr (keeps the archive's receiver running),
+    pitr-backup or pitr-rehearse.
+    """
     limit = _seconds(timeout)
     _show(run, run.project().systemd(what, timeout=limit, on_failure=on_failure, write=write))
 

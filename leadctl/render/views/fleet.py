@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from leadctl.fleet.run import FleetReport, TargetReport, TargetState
+from leadctl.hints import repeated
 from leadctl.migrate.revision import RevisionState
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Style
 from leadctl.text import ago, counted, estimated, size
@@ -54,7 +55,9 @@ def report(result: FleetReport[Any]) -> Iterator[Block]:
 def _row(result: FleetReport[Any], each: TargetReport[Any]) -> tuple[Cell | str, ...]:
     what = each.message or summary(each.result)
     if each.hint:
-        what += f"\n{each.hint}"
+        place = {"--env": each.env, "--schema": each.schema}
+        given = {flag: value for flag, value in place.items() if value is not None}
+        what += f"\n{repeated(each.hint, given)}"
     # Alone, so that the command is in one line, from which it can be copied.
     command = _next_command(result, each) if each.state is not TargetState.DONE else ""
     return each.target, Cell(each.state.value, _STYLES[each.state]), what, command
