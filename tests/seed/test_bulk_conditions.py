@@ -230,3 +230,34 @@ def test_what_cannot_be_read_is_named_before_anything_begins(
     assert f" {named} " in json.loads(err.splitlines()[-1])["message"]
     with server.connect(database) as connection:
         assert connection.execute("SELECT FROM t").fetchall() == []
+
+
+REFLECTED = """
+import os, sqlalchemy as sa
+metadata = sa.MetaData()
+metadata.reflect(sa.create_engine(os.environ["DATABASE_URL"].replace("postgresql", "postgresql+psycopg")))
+"""
+
+
+@pytest.mark.thorough
+def test_a_partition_among_the_models_has_rows_of_its_table(
+    server: Server, database: str, tmp_path: Path
+) -> None:
+    """As whoever reflects the database has it in the models."""
+    (tmp_path / "reflected.py").write_text(REFLECTED)
+    (tmp_path / "leadctl.toml").write_text(
+        '[apps.own]\nmodels = "reflected:metadata"\nmigrations = "migrations"\n'
+    )
+    with server.connect(database) as connection:
+        connection.execute(
+            "CREATE TABLE t (id int, at date, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);"
+            "CREATE TABLE d PARTITION OF t DEFAULT PARTITION BY HASH (id);"
+            "CREATE TABLE d0 PARTITION OF d FOR VALUES WITH (MODULUS 2, REMAINDER 0);"
+            "CREATE TABLE d1 PARTITION OF d FOR VALUES WITH (MODULUS 2, REMAINDER 1);"
+        )
+    env = {"DATABASE_URL": server.url(database), "LEADCTL_APP": "own"}
+    for line in ("db environment dev --unprotect", "seed --bulk 500"):
+        done = run(*line.split(), env=env, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    with server.connect(database) as connection:
+        assert connection.execute("SELECT count(*) FROM t").fetchall() == [(500,)]

@@ -101,6 +101,12 @@ def make_plan(connection: Connection, app: App, schema: str, options: BulkOption
             f"The database lacks the table {missing[0]}.",
             hint=f"Apply the migrations first: leadctl migrate --app {app.name}",
         )
+    oids = {relation.oid for relation in relations.values()}
+    parts = {
+        name for name, each in relations.items() if each.is_partition and oids & {*each.parents}
+    }
+    tables = [table for table in tables if table.name not in parts]  # they have rows of the whole
+    relations = {name: each for name, each in relations.items() if name not in parts}
     conditions = read_conditions(connection, relations)
     planned = infer(
         tables,
