@@ -5,6 +5,7 @@ import importlib.util
 import sys
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import uuid4
@@ -113,13 +114,15 @@ def init_from_database(
     source = ModelsFile(name, existing.metadata, existing.catalog, encrypt=encrypt)
     text, tables = source.text(), tuple(table.name for table in source.tables)
     guessed, encrypted = tuple(old_rows(source.tables)), tuple(existing.guesses(encrypt))
-    baseline = proven_baseline(target, existing, narrate)
     # What was reflected is in the text now; of a thousand tables it is 100 MB, all in circles.
     existing = replace(existing, metadata=MetaData())
     del source
     gc.collect()
     app = App(name, settings.project, settings.project / _MIGRATIONS)
-    models = _load(text)
+    with ThreadPoolExecutor(1) as beside:  # the models of many tables load while the server works
+        loading = beside.submit(_load, text)
+        baseline = proven_baseline(target, existing, narrate)
+        models = loading.result()
     different, unmanaged = models_differ(target, existing, models, app)
     unrepresented = [Unrepresented(each.object, each.change) for each in different]
     module = f"{name}_models"

@@ -29,16 +29,12 @@ from leadctl.migrate.ddl.autodetector import changes
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
-from leadctl.postgres.translate import told, translate
+from leadctl.postgres.translate import MORE_LOCKS, told, translate
 from leadctl.sql.lexer import Kind, Reader, split, tokens, words_of
 
 _CONCURRENTLY = re.compile(r"\bCONCURRENTLY\b", re.IGNORECASE)
 _LOCK_TIMEOUT = "3s"
 """What is named with another schema is the real thing: it is waited for no longer."""
-_MORE_LOCKS = (
-    "Nothing was changed. It was tried in one transaction, which locks every table that it makes: "
-    "raise max_locks_per_transaction, and restart the server."
-)
 _AT_ONCE = 100
 _BETWEEN = "\n;\n"
 _RELATIONS = {"table", "view", "sequence", "index"}
@@ -341,7 +337,7 @@ class Scratch:
             detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
             raise OperationFailed(
                 f"The server rejects it: {reason}{detail}: {statement}",
-                hint=_MORE_LOCKS
+                hint=f"Nothing was changed. {MORE_LOCKS}"
                 if error.sqlstate == "53200"
                 else "Nothing was changed; it was tried in a scratch schema.",
             ) from None

@@ -160,7 +160,8 @@ class ModelScratch(Scratch):
             raise RevisionFailed(
                 f"The history of {app.name} cannot be run {'down from' if down else 'up to'} "
                 f"{', '.join(goal)} in a scratch schema: {reason}",
-                hint="It was tried without rows, and rolled back: nothing was changed.",
+                hint="It was tried without rows, and rolled back: nothing was changed. "
+                f"{translated.hint if translated else ''}".rstrip(),
             ) from error
         finally:
             event.remove(self._connection, "before_cursor_execute", _without_concurrently)

@@ -147,8 +147,26 @@ def _lost(text: str) -> errors.ConnectionLost:
     )
 
 
+_LOCKS = "max_locks_per_transaction"
+MORE_LOCKS = (
+    "One transaction locks every table, index and sequence that it makes: raise "
+    f"{_LOCKS}, and restart the server."
+)
+
+
 def _no_space(text: str) -> errors.NoSpace:
     return errors.NoSpace(f"A disk is full: {text}", hint="Free space there, then run it again.")
+
+
+def _no_room(error: Any, text: str) -> errors.LeadctlError:
+    """Return the error of a disk that is full, or of memory that is."""
+    if error.sqlstate == "53100":
+        return _no_space(text)
+    is_for_locks = _LOCKS in (error.diag.message_hint or "")
+    return errors.StatementFailed(
+        f"The server has no memory left{' for locks' if is_for_locks else ''}: {text}",
+        hint=MORE_LOCKS if is_for_locks else "",
+    )
 
 
 def translate(error: BaseException) -> errors.LeadctlError | None:
@@ -187,8 +205,8 @@ def _from_psycopg(error: BaseException) -> errors.LeadctlError:
         return errors.TooManyConnections(
             f"The server has no connection left: {text}", hint="End idle sessions, or use a pooler."
         )
-    if state == "53100":
-        return _no_space(text)
+    if state in {"53100", "53200"}:
+        return _no_room(error, text)
     diag = error.diag if isinstance(error, psycopg.Error) else None
     if (
         state == "0A000"

@@ -4,9 +4,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from sqlalchemy import Column, Integer, MetaData, Table
 
-from leadctl.errors import OperationFailed
+from leadctl.catalog.definitions import Catalog
+from leadctl.errors import LeadctlError, OperationFailed
 from leadctl.migrate.scratch import scratch
+from leadctl.migrate.scratch_models import model_scratch
 from leadctl.postgres.connect import connect
 from leadctl.postgres.target import Target, resolve
 from leadctl.settings import load_settings
@@ -44,7 +47,16 @@ def test_a_server_with_room_for_few_locks_says_which_setting() -> None:
             scratch(target, "test") as made,
         ):
             made.execute(tables)
-    assert "max_locks_per_transaction" in refused.value.hint
+        metadata = MetaData()
+        for number in range(2000):
+            Table(f"t{number}", metadata, Column("id", Integer, primary_key=True))
+        with (
+            pytest.raises(LeadctlError) as refused_models,
+            model_scratch(target, "test") as models,
+        ):
+            models.create_tables(metadata, "zoo", Catalog({}))
+    for each in (refused, refused_models):
+        assert "max_locks_per_transaction" in each.value.hint
 
 
 def test_a_second_one_waits_for_the_first(leadconnector: Prepared) -> None:
