@@ -141,6 +141,7 @@ create table tasks (tenant_id int not null references tenants, id int not null, 
 create table members (id int primary key, tenant_id int not null references tenants, project_id int,
     foreign key (tenant_id, project_id) references projects);
 create table notes (tenant int, id int, up int, primary key (tenant, id), foreign key (tenant, up) references notes);
+create table legs (id int primary key, tenant_id int not null, project_id int, foreign key (tenant_id, project_id) references projects);
 create table mails (id int primary key, email varchar(200) not null unique);
 create table copies (id int primary key, email varchar(200) not null references mails (email));
 create table days (d date, at timestamptz, word text, primary key (d, at, word));

@@ -123,7 +123,8 @@ def _refer(found: PlannedTable, planned: Mapping[str, PlannedTable]) -> None:
         ]  # fmt: skip
         if not missing:
             continue
-        link = _link(found, key, planned)
+        empty = all(element.parent.nullable for element in missing)
+        link = _link(found, key, planned, nullable=empty)
         if link is None:
             _leave_empty(found, key, [element.parent for element in missing])
             continue
@@ -132,13 +133,16 @@ def _refer(found: PlannedTable, planned: Mapping[str, PlannedTable]) -> None:
 
 
 def _link(
-    found: PlannedTable, key: sa.ForeignKeyConstraint, planned: Mapping[str, PlannedTable]
+    found: PlannedTable,
+    key: sa.ForeignKeyConstraint,
+    planned: Mapping[str, PlannedTable],
+    *,
+    nullable: bool,
 ) -> Link | None:
     """Return the rows that a key leads to; None where they cannot be told."""
     name = key.referred_table.name
     if name not in planned:
         return None
-    nullable = any(column.nullable for column in key.columns)
     null = _NULLS if nullable else 0.0
     chain = _chain(found, planned)
     shared = [
