@@ -461,6 +461,10 @@ class MissingExtension(OperationFailed):
     """A backup or a report needs an extension that the database does not have."""
 
 
+class MissingLocale(OperationFailed):
+    """A backup has collations or dictionaries that the server does not have the files of."""
+
+
 class MissingRole(OperationFailed):
     """A backup has objects of roles that the server does not have."""
 

@@ -21,10 +21,17 @@ SELECT system_identifier::text FROM pg_control_system()
 -- name: tables
 -- what: Which tables does a dump hold rows of, and how large are they?  Partitions, not their
 --   parents; not what an extension makes, and on a standby nothing that is unlogged.  Of a tenant
---   those of its schema.
+--   those of its schema.  Expressions of indexes and statistics, the owner's, may fail when
+--   a query is planned.
 -- versions: 15-
 SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name,
-    coalesce(pg_total_relation_size(c.oid), 0) AS bytes
+    coalesce(pg_total_relation_size(c.oid), 0) AS bytes,
+    EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid
+            AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL))
+    OR EXISTS (SELECT FROM pg_statistic_ext s WHERE s.stxrelid = c.oid AND s.stxexprs IS NOT NULL)
+        AS may_fail,
+    (SELECT r.rolname FROM pg_roles r WHERE r.oid = c.relowner AND NOT r.rolsuper
+     AND current_setting('is_superuser') = 'on') AS owner
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'r' AND c.relpersistence <> 't'
   AND (n.nspname = %(tenant)s OR %(tenant)s::text IS NULL)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -26,6 +26,7 @@ from leadctl.journal import records, state
 from leadctl.journal.records import VERSION_TABLE, VersionTable
 from leadctl.keys.encrypted_values import EncryptedTable, count_values
 from leadctl.postgres.connect import Connection, connect, set_session
+from leadctl.postgres.exact import as_owner
 from leadctl.postgres.queries import beside, identifier, parts_of, version_of
 from leadctl.postgres.target import Target
 
@@ -291,17 +292,49 @@ def count_tables(
 ) -> tuple[DumpedTable, ...]:
     """Count the rows of every table that a dump holds, but for those that are left out."""
     return tuple(
-        DumpedTable(name, count_rows(connection, name), size)
-        for name, size in _QUERIES.rows(connection, "tables", tenant=tenant)
+        DumpedTable(
+            name,
+            count_rows(connection, name, may_fail=may_fail, owner=owner if may_fail else None),
+            size,
+        )
+        for name, size, may_fail, owner in _QUERIES.rows(connection, "tables", tenant=tenant)
         if name not in excluded
     )
 
 
-def count_rows(connection: Connection, table: str) -> int:
-    """Count the rows of a table; its name is as the server quoted it."""
-    query = sql.SQL("SELECT pg_catalog.count(*) FROM ONLY {}").format(identifier(table))
-    ((count,),) = connection.execute(query)
+def count_rows(
+    connection: Connection, table: str, *, may_fail: bool = False, owner: str | None = None
+) -> int:
+    """Count the rows of a table; its name is as the server quoted it.
+
+    Planning evaluates constant parts of the expressions of indexes and statistics, which are the
+    owner's code: it runs as `owner`, and where it fails, the rows that COPY sends are counted,
+    which has no plan.  In a transaction that needs to be known before: `may_fail`.
+    """
+    name = identifier(table)
+    query = sql.SQL("SELECT pg_catalog.count(*) FROM ONLY {}").format(name)
+    owner = owner if may_fail else None
+    try:
+        with connection.transaction() if may_fail else nullcontext(), as_owner(connection, owner):
+            ((count,),) = connection.execute(query)
+    except psycopg.Error as error:
+        if owner is None and (error.sqlstate or "08").startswith(_NOT_OF_EXPRESSIONS):
+            raise
+        return _copied_rows(connection, name)
     return int(count)
+
+
+_NOT_OF_EXPRESSIONS = ("08", "25", "40", "42P01", "42501", "53", "55", "57", "58")
+"""SQLSTATEs, or their classes, that no expression is the cause of."""
+
+
+def _copied_rows(connection: Connection, table: sql.Identifier) -> int:
+    """Count the rows that the server sends of a table: that needs no plan, and takes longer."""
+    with connection.cursor() as cursor:
+        with cursor.copy(sql.SQL("COPY {} TO STDOUT").format(table)) as copy:
+            for _ in copy:
+                pass
+        return cursor.rowcount
 
 
 def _read_database(connection: Connection) -> DatabaseFacts:

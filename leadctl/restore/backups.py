@@ -18,7 +18,9 @@ from leadctl.db import rehearsal_target
 from leadctl.errors import (
     BackupDamaged,
     InsufficientPrivilege,
+    InvalidIdentity,
     MissingExtension,
+    MissingLocale,
     NoSpace,
     OlderServer,
     RestoreFailed,
@@ -41,6 +43,7 @@ from leadctl.restore.pg_restore import FOUND_BY_PATH, FOUND_BY_PATH_HINT
 from leadctl.restore.properties import NO_OWNERS, DatabaseProperties, text_of
 from leadctl.restore.restorable import IncompleteTable, Load, LoadComparison, Loading, Origin
 from leadctl.restore.restore import check_plan, plan, without_missing
+from leadctl.restore.server_needs import ServerNeeds, needs_of
 
 _QUERIES = beside(__file__, "restore.sql")
 _SHOWN = 5
@@ -90,8 +93,17 @@ class RestorableBackup(BackupReader):
             subscriptions=manifest.subscriptions,
             tablespaces=manifest.tablespaces,
             tenant=manifest.tenant,
+            needs=self._needs,
             left_out=(*manifest.excluded, *manifest.excluded_data),
         )
+
+    @property
+    def _needs(self) -> ServerNeeds:
+        """What its objects need of a server; nothing where it cannot be read: `check` says so."""
+        try:
+            return needs_of(self.entries)
+        except (BackupDamaged, InvalidIdentity):
+            return ServerNeeds()
 
     @cached_property
     def entries(self) -> list[ArchiveEntry]:
@@ -176,7 +188,7 @@ def rehearse(
             drop_database(target, connection, name)
     except InsufficientPrivilege as error:
         return [_not_here(error.message, _ON_EMBEDDED)]
-    except (OlderServer, MissingExtension, NoSpace) as error:
+    except (OlderServer, MissingExtension, MissingLocale, NoSpace) as error:
         own = "" if target.embedded else " Or on a server of leadctl's own: --embedded."
         return [_not_here(error.message, f"{error.hint}{own}")]
     except RestoreFailed as error:

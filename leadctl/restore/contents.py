@@ -54,6 +54,8 @@ class ArchiveEntry:
     name: str
     owner: str
     needs: frozenset[str] = frozenset()
+    definition: str = ""
+    """The statement that makes it; none of rows and statistics."""
 
     @property
     def label(self) -> str:
@@ -241,8 +243,9 @@ class _Reader:
                     text(name),
                     text(owner),
                     needs,
+                    "" if kind == b"STATISTICS DATA" else text(definition),
                 )
-                for number, kind, schema, name, owner, needs, _ in found
+                for number, kind, schema, name, owner, needs, definition in found
             ),
             any(
                 (each[1], each[3]) == (b"SCHEMA", b"public")

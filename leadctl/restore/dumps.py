@@ -26,6 +26,7 @@ from leadctl.restore.contents import ArchiveEntry, Contents, named, owners_of, r
 from leadctl.restore.pg_restore import PgRestore
 from leadctl.restore.restorable import Load, LoadComparison, Loading, Origin, nothing_more
 from leadctl.restore.script import StatementReader, load_script
+from leadctl.restore.server_needs import needs_of
 from leadctl.restore.statements import run_statements
 
 _HEAD = 512
@@ -212,6 +213,7 @@ class ArchiveDump(_Dump):
             roles=owners_of(entries),
             event_triggers=named(entries, "EVENT TRIGGER"),
             subscriptions=named(entries, "SUBSCRIPTION"),
+            needs=needs_of(entries),
         )
 
     @cached_property

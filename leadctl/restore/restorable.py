@@ -12,6 +12,7 @@ from leadctl.postgres.connect import Connection
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate, Progress
 from leadctl.restore.properties import DatabaseProperties
+from leadctl.restore.server_needs import ServerNeeds
 
 JOBS = 2
 """Connections that load and make indexes, where nothing else is said."""
@@ -43,6 +44,7 @@ class Origin:
     tablespaces: tuple[str, ...] = ()
     tenant: str | None = None
     """The schema that alone is in it; None where all of the database is."""
+    needs: ServerNeeds = field(default_factory=ServerNeeds)
     left_out: tuple[str, ...] = ()
     """Tables that are not in it, or not their rows, by --exclude and --exclude-data."""
 

@@ -3,7 +3,7 @@
 import shutil
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -19,6 +19,7 @@ from leadctl.errors import (
     InsufficientPrivilege,
     LeadctlError,
     MissingExtension,
+    MissingLocale,
     MissingRole,
     NoSpace,
     NotOnCitus,
@@ -55,6 +56,7 @@ from leadctl.restore.restorable import (
     Origin,
     Restorable,
 )
+from leadctl.restore.server_needs import try_all
 from leadctl.text import size
 
 _QUERIES = beside(__file__, "restore.sql")
@@ -93,6 +95,10 @@ class RestorePlan:
     """The major version of this server."""
     missing_extensions: tuple[str, ...]
     missing_roles: tuple[str, ...]
+    named_roles: tuple[str, ...]
+    """Those that policies and user mappings name, so that --no-owner needs them, too."""
+    missing_locales: tuple[str, ...]
+    """Collations and dictionaries that this server cannot make, and why."""
     without_rows_of: tuple[str, ...]
     """Tables that the backup does not have, or not the rows of."""
     missing_tablespaces: tuple[str, ...]
@@ -172,7 +178,9 @@ def _plan(
         missing_extensions=tuple(
             _QUERIES.column(connection, "missing_extensions", names=list(origin.extensions))
         ),
-        missing_roles=tuple(_QUERIES.column(connection, "missing_roles", names=list(origin.roles))),
+        missing_roles=_missing_roles(connection, (*origin.roles, *origin.needs.roles)),
+        named_roles=_missing_roles(connection, origin.needs.roles),
+        missing_locales=_missing_locales(connection, origin),
         without_rows_of=origin.left_out,
         missing_tablespaces=tuple(
             _QUERIES.column(connection, "missing_tablespaces", names=list(origin.tablespaces))
@@ -280,6 +288,21 @@ def restore(
     return result
 
 
+def _missing_roles(connection: Connection, names: Sequence[str]) -> tuple[str, ...]:
+    if not names:
+        return ()
+    return tuple(_QUERIES.column(connection, "missing_roles", names=list(names)))
+
+
+def _missing_locales(connection: Connection, origin: Origin) -> tuple[str, ...]:
+    """Return the collations and dictionaries that the server cannot make, and why."""
+    found = try_all(connection, origin.needs)
+    if names := list(origin.needs.collations):
+        for name in _QUERIES.column(connection, "missing_collations", names=names):
+            found[f"COLLATION pg_catalog {name}"] = "it does not exist"
+    return tuple(f"{label} ({reason})" for label, reason in found.items())
+
+
 def _is_there(connection: Connection, database: str) -> bool:
     return _QUERIES.value(connection, "databases", names=[database]) is not None
 
@@ -309,7 +332,7 @@ def preflight(
     What a restore that may be `partly` leaves out does not stop it.
 
     Raises BackupDamaged, InvalidIdentity, MissingClient, OlderServer, MissingExtension,
-    MissingRole, InsufficientPrivilege, DatabaseInUse, NoSpace.
+    MissingLocale, MissingRole, InsufficientPrivilege, DatabaseInUse, NoSpace.
     """
     source.check()
     check_plan(found, owners=owners, partly=partly)
@@ -329,8 +352,8 @@ def without_missing(loading: Loading, found: RestorePlan) -> Loading:
 def check_plan(found: RestorePlan, *, owners: bool, partly: bool = False) -> None:
     """Raise for what the server lacks or does not allow.
 
-    Raises OlderServer, MissingExtension, MissingRole, InsufficientPrivilege, DatabaseInUse,
-    NoSpace.
+    Raises OlderServer, MissingExtension, MissingLocale, MissingRole, InsufficientPrivilege,
+    DatabaseInUse, NoSpace.
     """
     if found.made_on is not None and found.made_on > found.server:
         raise OlderServer(
@@ -365,6 +388,19 @@ def check_plan(found: RestorePlan, *, owners: bool, partly: bool = False) -> Non
             hint="Install it on the server, restore on another one with --url, or leave it out: "
             "--keep-going, or of a backup "
             f'--skip "EXTENSION - {found.missing_extensions[0]}"',
+        )
+    if found.missing_locales and not partly:
+        raise MissingLocale(
+            f"This server cannot make what is in {found.backup}: "
+            f"{'; '.join(found.missing_locales)}.",
+            hint="Restore on a server like the one that was backed up, with --url; --keep-going "
+            "leaves out what needs it.",
+        )
+    if not owners and found.named_roles and not partly:
+        raise MissingRole(
+            f"The server does not have the roles that policies or user mappings of "
+            f"{found.backup} name: {', '.join(found.named_roles)}.",
+            hint="Make them by CREATE ROLE: --no-owner does not leave them out; --keep-going does.",
         )
     if owners and found.missing_roles and not partly:
         raise MissingRole(
@@ -434,6 +470,8 @@ def _missing_privilege(connection: Connection, database: str, origin: Origin) ->
         return f"may not make the extension {', '.join(sorted(extensions))}"
     if origin.event_triggers and not event_triggers:
         return f"may not make the event trigger {', '.join(origin.event_triggers)}"
+    if origin.needs.superuser and not event_triggers:
+        return f"may not make {', '.join(origin.needs.superuser)}"
     if origin.subscriptions and not subscriptions:
         return f"may not make the subscription {', '.join(origin.subscriptions)}"
     return None

@@ -38,6 +38,12 @@ SELECT unnest(%(names)s::text[]) EXCEPT SELECT name FROM pg_available_extensions
 -- versions: 15-
 SELECT unnest(%(names)s::text[]) EXCEPT SELECT rolname FROM pg_roles ORDER BY 1
 
+-- name: missing_collations
+-- what: Which of these collations of the server's own does this server not have?
+-- versions: 15-
+SELECT unnest(%(names)s::text[]) EXCEPT SELECT collname FROM pg_collation
+WHERE collnamespace = 'pg_catalog'::regnamespace ORDER BY 1
+
 -- name: privileges
 -- what: May this role create databases, and rename this one where it is there?
 -- versions: 15-

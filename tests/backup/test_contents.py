@@ -1,11 +1,13 @@
 """What comes back from a backup is what was there: everything that PostgreSQL has."""
 
+import os
 import re
 from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import psycopg
 import pytest
 
 from leadctl.backup.create import BackupOptions
@@ -13,6 +15,7 @@ from leadctl.backup.create import create as back_up
 from leadctl.backup.manifest import ARCHIVE
 from leadctl.backup.packing import read_identities
 from leadctl.backup.reader import BackupReader
+from leadctl.backup.snapshot import count_tables
 from leadctl.backup.storage import BackupFolder
 from leadctl.errors import BackupDamaged
 from leadctl.postgres.target import resolve
@@ -22,7 +25,7 @@ from leadctl.restore.load import divide_entries
 from leadctl.restore.restorable import Loading
 from leadctl.settings import load_settings
 from tests.backups import EVERYTHING, WEIRD, create, key_pair, plain_dump
-from tests.conftest import KEY, Prepare, Prepared
+from tests.conftest import KEY, Cli, Prepare, Prepared
 from tests.processes import run
 from tests.servers import MAJOR, RunningServer, Server
 
@@ -212,3 +215,42 @@ def test_tables_are_divided_by_their_bytes(worth: int, shares: list[list[str]]) 
     sizes = {("public", name): size for name, size in bytes_of.items()}
     divided = divide_entries(entries, sizes, 3, worth)
     assert [sorted(share) for share in divided] == [sorted(share) for share in shares]
+
+
+COUNTED = """
+CREATE TABLE t (id int); INSERT INTO t SELECT generate_series(1, 77);
+CREATE FUNCTION f(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN 1; END';
+CREATE {kind}; ALTER TABLE t OWNER TO {role};
+CREATE OR REPLACE FUNCTION f(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS
+'BEGIN PERFORM set_config(''counted.by'', current_user, false); RETURN 1; END';
+"""
+RAISES = """
+CREATE OR REPLACE FUNCTION f(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS
+'BEGIN RAISE ''no plan''; END'
+"""
+
+
+@pytest.mark.parametrize(
+    "kind", ["INDEX ON t ((id + f(1)))", "STATISTICS ON (id + f(1)), id FROM t"]
+)
+def test_a_table_is_counted_as_its_owner_even_if_no_query_of_it_can_be_planned(
+    server: Server, cli: Cli, tmp_path: Path, kind: str
+) -> None:
+    role = f"counted_{os.getpid()}"
+    with server.connect() as connection:
+        connection.execute(f"DROP ROLE IF EXISTS {role}; CREATE ROLE {role}")
+    name = create(server, role, COUNTED.format(kind=kind, role=role))
+    try:
+        with server.connect(name) as connection:
+            with connection.transaction():
+                assert [table.rows for table in count_tables(connection)] == [77]
+            assert connection.execute("SHOW counted.by").fetchone() == (role,)
+            connection.execute(RAISES)
+        with server.connect(name) as connection, pytest.raises(psycopg.errors.RaiseException):
+            connection.execute("SELECT count(*) FROM t")
+        made = cli("backup", "-o", "json", url=server.url(name), env={"BACKUP_DIR": str(tmp_path)})
+        assert (made.code, made.json["rows"]) == (0, 77), made.err
+    finally:
+        server.drop(name)
+        with server.connect() as connection:
+            connection.execute(f"DROP ROLE {role}")

@@ -32,6 +32,13 @@ class Shop:
             cursor = connection.execute(statement)
             return cursor.fetchall() if cursor.description else []
 
+    def dumped(self, folder: Path) -> Path:
+        """Return an archive of pg_dump's."""
+        place = ["-h", self.server.socket, "-p", str(self.server.port), "-U", "postgres"]
+        program, path = dump_programs(MAJOR, MAJOR).path("pg_dump"), folder / "shop.dump"
+        subprocess.run([program, *place, "-Fc", f"--file={path}", "shop"], check=True)
+        return path
+
     def databases(self) -> set[object]:
         return {name for (name,) in self.query("SELECT datname FROM pg_database", "postgres")}
 
@@ -134,6 +141,11 @@ def test_a_slot_that_is_read(shop: Shop) -> None:
             "alarm",
         ),
         (SUBSCRIPTION, "subscription s"),
+        ("CREATE PUBLICATION everything FOR ALL TABLES", "PUBLICATION - everything"),
+        (
+            "CREATE FUNCTION f() RETURNS int LANGUAGE sql IMMUTABLE LEAKPROOF AS 'SELECT 1'",
+            "FUNCTION public f()",
+        ),
     ],
 )
 def test_what_the_role_may_not_make(shop: Shop, makes: str, named: str) -> None:
@@ -226,18 +238,66 @@ def test_a_database_that_lets_nobody_in_or_write(shop: Shop) -> None:
         shop.server.drop("shop_copy")
 
 
-def test_a_role_that_no_option_leaves_out(shop: Shop) -> None:
-    """A policy names it: both the hint ahead and that of the failure say that it must be made."""
-    shop.query("CREATE ROLE reader; CREATE POLICY p ON t TO reader USING (true)")
+@pytest.mark.parametrize(
+    ("makes", "named"),
+    [
+        (
+            "CREATE COLLATION elsewhere (provider = libc, locale = 'C');"
+            " UPDATE pg_collation SET collcollate = 'xx_XX.utf8', collctype = 'xx_XX.utf8'"
+            " WHERE collname = 'elsewhere'",
+            "COLLATION public elsewhere (could not create locale",
+        ),
+        (
+            'CREATE COLLATION pg_catalog."its own" FROM "C";'
+            ' CREATE TABLE sorted (name text COLLATE pg_catalog."its own")',
+            "COLLATION pg_catalog its own (it does not exist)",
+        ),
+        (
+            "CREATE TEXT SEARCH DICTIONARY d (TEMPLATE = pg_catalog.simple, stopwords = english);"
+            " UPDATE pg_ts_dict SET dictinitoption = 'stopwords = ''nowhere''' WHERE dictname = 'd'",
+            "TEXT SEARCH DICTIONARY public d (could not open stop-word file",
+        ),
+    ],
+)
+def test_what_the_server_cannot_make(shop: Shop, tmp_path: Path, makes: str, named: str) -> None:
+    shop.query(makes)
     assert shop.leadctl("backup").code == 0
-    shop.query("DROP POLICY p ON t; DROP ROLE reader")
+    before = shop.databases()
+    for source in ("latest", str(shop.dumped(tmp_path))):
+        for more in ("--dry-run", "--yes"):
+            refused = shop.leadctl("restore", source, "--into", "shop_copy", more)
+            said = (named in refused.err, "--keep-going" in refused.err)
+            assert (refused.code, *said) == (1, True, True), refused.err
+    verified = shop.leadctl("backup", "verify", "latest", "--restore")
+    assert (verified.code, "could not be rehearsed" in verified.out) == (1, True), verified.out
+    assert shop.databases() == before
+    partly = shop.leadctl("restore", "latest", "--into", "shop_copy", "--keep-going")
+    assert partly.code == 7, partly.err
+
+
+def test_a_role_that_no_option_leaves_out(shop: Shop, tmp_path: Path) -> None:
+    """A policy names it, so --no-owner needs it, too."""
+    role = 'shop, "odd'
+    quoted = sql.Identifier(role).as_string()
+    shop.query(
+        f"CREATE ROLE {quoted};"
+        f" CREATE POLICY p ON t FOR SELECT TO current_user, {quoted} USING (true)"
+    )
+    assert shop.leadctl("backup").code == 0
+    dump = shop.dumped(tmp_path)
+    shop.query(f"DROP OWNED BY {quoted}; DROP ROLE {quoted}")
+    before = shop.databases()
     ahead = shop.leadctl("restore", "latest", "--into", "other")
     assert (ahead.code, "A role that a policy" in ahead.err) == (1, True), ahead.err
-    refused = shop.leadctl("restore", "latest", "--into", "other", "--no-owner")
-    assert (refused.code, "Make the role first" in refused.err) == (1, True), refused.err
-    shop.query("CREATE ROLE reader")
+    for source in ("latest", str(dump)):
+        for more in ("--dry-run", "--yes"):
+            refused = shop.leadctl("restore", source, "--into", "other", "--no-owner", more)
+            said = (role in refused.err, "policies" in refused.err)
+            assert (refused.code, *said) == (1, True, True), refused.err
+    assert shop.databases() == before
+    shop.query(f"CREATE ROLE {quoted}")
     done = shop.leadctl("restore", "latest", "--into", "other", "--no-owner")
     assert done.code == 0, done.err
     assert shop.query("SELECT polname FROM pg_policy", "other") == [("p",)]
-    shop.query("DROP OWNED BY reader", "other")
-    shop.query("DROP ROLE reader")
+    shop.query(f"DROP OWNED BY {quoted}", "other")
+    shop.query(f"DROP ROLE {quoted}")

@@ -39,6 +39,8 @@ def plan(result: "RestorePlan") -> list[Block]:
         pairs.append(("Missing extensions", Cell(", ".join(result.missing_extensions), "bad")))
     if result.missing_roles:
         pairs.append(("Missing roles", Cell(", ".join(result.missing_roles), "warn")))
+    for each in result.missing_locales:
+        pairs.append(("Cannot be made", Cell(each, "bad")))
     if result.without_rows_of:
         pairs.append(("Without rows of", Cell(", ".join(result.without_rows_of), "warn")))
     if result.missing_tablespaces:
