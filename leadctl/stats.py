@@ -142,8 +142,9 @@ class TableStats:
     name: str
     rows: int | None
     exact: bool
-    table_bytes: int
-    index_bytes: int
+    table_bytes: int | None
+    """None, as the next, where a node of Citus that has some of it does not answer."""
+    index_bytes: int | None
     dead_rows: int | None
     last_vacuum: datetime | None
 
@@ -304,8 +305,8 @@ def _table(relation: Relation, counted: int | None) -> TableStats:
         name=relation.quoted,
         rows=size.rows if counted is None else counted,
         exact=counted is not None,
-        table_bytes=size.table_bytes,
-        index_bytes=size.index_bytes,
+        table_bytes=None if size.partly else size.table_bytes,
+        index_bytes=None if size.partly else size.index_bytes,
         dead_rows=size.dead_rows,
         last_vacuum=size.last_vacuum,
     )

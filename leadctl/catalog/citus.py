@@ -3,13 +3,21 @@
 The coordinator has an empty table of the same name, whose size says nothing.
 """
 
+import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+import psycopg
 
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import beside
 
 _QUERIES = beside(__file__, "citus.sql")
+_GLOBAL = re.compile(r"gpid=(\d+)")
+"""How a session that Citus has opened on another node says for which session."""
+_SESSIONS_A_NODE = 10_000_000_000
+"""https://docs.citusdata.com/en/stable/develop/api_metadata.html#distributed-query-activity"""
 
 
 def has_citus(connection: Connection) -> bool:
@@ -58,3 +66,43 @@ def with_shards(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> li
             row |= {"partly": not size["whole"]}
             row |= {"dense_rows": max(size["rows"] or 0, 0), "dead_rows": None, "last_vacuum": None}
     return found
+
+
+def ask_workers(
+    connection: Connection, query: str, values: Mapping[str, Any]
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the rows that a query has on the other nodes of the cluster, and who did not answer.
+
+    Each row says on which `node` it is.  A process id is the cluster's, by which a session can be
+    ended from any node: of one that Citus has opened there it is that of the session it works for.
+    """
+    text = psycopg.ClientCursor(connection).mogrify(query, values)
+    found, silent = list[dict[str, Any]](), list[str]()
+    for node, number, answered, result in _QUERIES.rows(connection, "on_workers", query=text):
+        if not answered:
+            silent.append(node)
+            continue
+        rows = json.loads(result)
+        pids = {
+            pid: _global_pid(number, pid, row.get("application") or "")
+            for row in rows
+            if (pid := _pid(row.get("pid") or row.get("session")))
+        }
+        for row in rows:
+            for name in ("pid", "session", "blocked_by"):
+                if (pid := _pid(row.get(name))) in pids:
+                    # A session is a text, indented below the one that it waits for.
+                    row[name] = type(row[name])(str(row[name]).replace(str(pid), str(pids[pid])))
+            found.append({"node": node, **row})
+    return found, silent
+
+
+def _pid(session: Any) -> int | None:
+    """Return the process of a session; None for what has none, as a prepared transaction."""
+    text = str(session).strip()
+    return int(text) if text.isdigit() else None
+
+
+def _global_pid(node: int, pid: int, application: str) -> int:
+    works_for = _GLOBAL.search(application)
+    return int(works_for[1]) if works_for else node * _SESSIONS_A_NODE + pid

@@ -32,6 +32,16 @@ GROUP BY 1
 SELECT EXISTS (SELECT FROM pg_dist_partition p JOIN pg_class c ON c.oid = p.logicalrelid
                JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = ANY (%(schemas)s))
 
+-- name: on_workers
+-- what: Which rows, as one JSON text, has a query on each other node?
+-- versions: 15-
+-- needs: citus for pg_dist_node, run_command_on_workers
+SELECT r.nodename || ':' || r.nodeport AS node, n.nodeid::bigint AS number, r.success, r.result
+FROM run_command_on_workers(
+    'SELECT coalesce(json_agg(r), ''[]'')::text FROM (' || %(query)s || ') r') r
+JOIN pg_dist_node n USING (nodename, nodeport)
+ORDER BY n.nodeid
+
 -- name: has_citus
 -- what: Is the database one of a Citus cluster?
 -- versions: 15-

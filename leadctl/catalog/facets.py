@@ -79,10 +79,12 @@ class Reference(NamedTuple):
     child_schema: str
     child_table: str
     child_quoted: str
+    child_partitioned: bool
     parent: int
     parent_schema: str
     parent_table: str
     parent_quoted: str
+    parent_partitioned: bool
     columns: tuple[str, ...]
     referred: tuple[str, ...]
     equal: tuple[str, ...]

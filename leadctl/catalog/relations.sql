@@ -169,9 +169,9 @@ WITH found (oid, constraint_oid, outgoing) AS (
 )
 SELECT f.oid::bigint AS oid, f.outgoing, n.conname AS name,
        n.conrelid::bigint AS child, cn.nspname AS child_schema, c.relname AS child_table,
-       c.oid::pg_catalog.regclass::text AS child_quoted,
+       c.oid::pg_catalog.regclass::text AS child_quoted, c.relkind = 'p' AS child_partitioned,
        n.confrelid::bigint AS parent, pn.nspname AS parent_schema, p.relname AS parent_table,
-       p.oid::pg_catalog.regclass::text AS parent_quoted,
+       p.oid::pg_catalog.regclass::text AS parent_quoted, p.relkind = 'p' AS parent_partitioned,
        ARRAY(SELECT a.attname
              FROM pg_catalog.unnest(n.conkey) WITH ORDINALITY AS k (attnum, place)
              JOIN pg_catalog.pg_attribute a ON a.attrelid = n.conrelid AND a.attnum = k.attnum

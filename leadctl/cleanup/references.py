@@ -91,12 +91,23 @@ def lock_all(
         if found == before:
             # The rule's own rows first: the others refer to them.
             ordered = sorted(found, key=lambda row: list(table.tables).index(row[0]))
-            return [(tab, name, tids) for tab, _, name, tids in ordered]
-        for _, _, name, tids in found:
+            return [(tab, _named(statements, tab, name), tids) for tab, _, name, tids in ordered]
+        for tab, _, name, tids in found:
             lock = sql.SQL("SELECT FROM ONLY {} WHERE {} FOR UPDATE")
-            connection.execute(lock.format(identifier(name), is_one_of(tids)))
+            named = identifier(_named(statements, tab, name))
+            connection.execute(lock.format(named, is_one_of(tids)))
         before = found
     raise psycopg.errors.LockNotAvailable("rows that would be deleted with it keep changing")
+
+
+def _named(statements: Statements, tab: int, relation: str) -> str:
+    """Return a relation's name; of a shard on another node of Citus that of its table."""
+    if not relation.isdigit():
+        return relation
+    children = {key.child: key for key in statements.table.cascades}
+    if tab not in children:
+        return statements.qualified
+    return sql.Identifier(children[tab].child_schema, children[tab].child_table).as_string()
 
 
 def require_gone(connection: Connection, rows: Sequence[tuple[int, str, str]]) -> None:
@@ -256,7 +267,8 @@ class References:
         )
 
 
-_EVERY = sql.SQL("")
+_EVERY = _NOTHING = sql.SQL("")
+_ONLY = sql.SQL("ONLY ")
 
 
 def _leading_to(cascades: Sequence[Reference], keeps: Sequence[Reference]) -> list[Reference]:
@@ -297,25 +309,35 @@ def _others(key: Reference, *, this: sql.SQL, other: sql.SQL) -> sql.Composed:
         )
         for column, referred, operator in zip(key.columns, key.referred, key.equal, strict=True)
     )
+    parent = escaped(key.parent_schema, key.parent_table)
+    child = escaped(key.child_schema, key.child_table)
     tables = {
-        "parent": (key.parent, escaped(key.parent_schema, key.parent_table)),
-        "child": (key.child, escaped(key.child_schema, key.child_table)),
+        "parent": (key.parent, parent, key.parent_partitioned),
+        "child": (key.child, child, key.child_partitioned),
     }
-    (this_oid, this_table), (_, other_table) = tables[this.as_string()], tables[other.as_string()]
+    this_oid, this_table, this_partitioned = tables[this.as_string()]
+    other_oid, other_table, other_partitioned = tables[other.as_string()]
+    # Where Citus has the rows on another node, its tableoid is another one than ours.
+    heap, held = sql.SQL("{}.tableoid"), sql.SQL(" AND {}.tableoid OPERATOR(pg_catalog.=) this.rel")
     # OFFSET 0 keeps the planner from joining the whole tables for the sake of a batch.
     return sql.SQL(
-        "SELECT {other}.tableoid AS rel, {other}.ctid AS tid FROM ("
-        "SELECT {this}.* FROM {this_table} AS {this}"
+        "SELECT {other}.rel, {other}.ctid AS tid FROM ("
+        "SELECT {this}.* FROM {only_this}{this_table} AS {this}"
         " WHERE this.tab OPERATOR(pg_catalog.=) {this_oid}::pg_catalog.oid"
-        " AND {this}.ctid OPERATOR(pg_catalog.=) this.tid"
-        " AND {this}.tableoid OPERATOR(pg_catalog.=) this.rel OFFSET 0) AS {this}"
-        " CROSS JOIN LATERAL (SELECT {other}.tableoid, {other}.ctid FROM {other_table} AS {other}"
-        " WHERE {same} OFFSET 0) AS {other}"
+        " AND {this}.ctid OPERATOR(pg_catalog.=) this.tid{held} OFFSET 0) AS {this}"
+        " CROSS JOIN LATERAL (SELECT {heap} AS rel, {other}.ctid"
+        " FROM {only_other}{other_table} AS {other} WHERE {same} OFFSET 0) AS {other}"
     ).format(
         this=this,
         other=other,
         this_oid=this_oid,
         this_table=this_table,
         other_table=other_table,
+        only_this=_NOTHING if this_partitioned else _ONLY,
+        only_other=_NOTHING if other_partitioned else _ONLY,
+        held=held.format(this) if this_partitioned else _NOTHING,
+        heap=heap.format(other)
+        if other_partitioned
+        else sql.SQL("{}::pg_catalog.oid").format(other_oid),
         same=same,
     )

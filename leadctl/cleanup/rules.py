@@ -3,16 +3,24 @@
 Rules are the app's own and those of leadctl.toml, which overrides both.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import NamedTuple
 
 from leadctl.apps.registry import App, load_rules
 from leadctl.apps.retention import Rule
+from leadctl.catalog.citus import distributes, has_citus
 from leadctl.catalog.facets import Leaf, Reference
 from leadctl.catalog.relations import Relation, read_numbered, read_table
 from leadctl.cleanup import QUERIES
-from leadctl.errors import InvalidRule, NoPrimaryKey, UnindexedForeignKey, UnknownRule, UsageError
+from leadctl.errors import (
+    InvalidRule,
+    NoPrimaryKey,
+    NotOnCitus,
+    UnindexedForeignKey,
+    UnknownRule,
+    UsageError,
+)
 from leadctl.postgres.connect import Connection
 from leadctl.settings import Settings
 from leadctl.settings.durations import INTERVAL, Interval
@@ -184,7 +192,7 @@ class RuleTable(NamedTuple):
 def rule_table(connection: Connection, schema: str, rule: Rule) -> RuleTable:
     """Return the table of a rule.
 
-    Raises InvalidRule where table, column or type do not fit, and UnindexedForeignKey.
+    Raises InvalidRule where table, column or type do not fit, UnindexedForeignKey and NotOnCitus.
     """
     relation = read_table(connection, schema, rule.table, "columns", "references", "sizes")
     if relation is None or not relation.is_table:
@@ -195,6 +203,7 @@ def rule_table(connection: Connection, schema: str, rule: Rule) -> RuleTable:
             f"dropped table can be restored with: {restore_command([rule.table])}",
         )
     referring, touched = _read_referring(connection, relation, rule)
+    _refuse_partitions_on_citus(connection, schema, rule, referring)
     partitions = {leaf.oid for leaf in relation.leaves} - {relation.oid}
     touched |= read_numbered(connection, partitions)
     return RuleTable(
@@ -211,6 +220,21 @@ def rule_table(connection: Connection, schema: str, rule: Rule) -> RuleTable:
         pages=relation.size.pages,
         roles={oid: each.touched_as for oid, each in touched.items()},
     )
+
+
+def _refuse_partitions_on_citus(
+    connection: Connection, schema: str, rule: Rule, referring: Iterable[Reference]
+) -> None:
+    """Refuse a rule where nobody here knows in which partition a row of another node is."""
+    for key in referring:
+        if not (key.child_partitioned or key.parent_partitioned) or not has_citus(connection):
+            continue
+        if distributes(connection, [schema]):
+            raise NotOnCitus(
+                f"The rule {rule.name} would delete rows of {key.parent_quoted}, to which "
+                f"{key.child_quoted} refers, and one of the two is partitioned and distributed.",
+                hint="Drop old partitions instead: see leadctl partition --help",
+            )
 
 
 def require_keys(connection: Connection, table: RuleTable) -> None:

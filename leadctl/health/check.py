@@ -23,9 +23,11 @@ from leadctl.inspect.run import (
     ELSEWHERE,
     NOT_COUNTED,
     OF_FILES,
+    OF_NODES,
     ServerFacts,
     ask,
     block_of,
+    of_all_nodes,
     reports,
     server_facts,
 )
@@ -120,6 +122,8 @@ class Facts:
     """What is known of the database, and of its schemas."""
     _rows: dict[str, list[Row]] = field(default_factory=dict)
     _earlier: dict[str, list[Row]] = field(default_factory=dict)
+    _whole: set[str] = field(default_factory=set)
+    """Reports that have the rows of the cluster's other nodes."""
     _read: SchemaReadings = field(default_factory=SchemaReadings)
 
     def query(self, name: str, **values: Any) -> list[Any]:
@@ -150,6 +154,8 @@ class Facts:
             raise Skip(ELSEWHERE)
         if report not in self._rows:
             self._rows[report] = self._ask(report)
+        if report in OF_NODES and report not in self._whole and "citus" in self.server.extensions:
+            self._rows[report] = self._of_all_nodes(report)
         if report in self._earlier:
             return _difference(self._earlier[report], self._rows[report], _COUNTERS[report])
         return self._rows[report]
@@ -194,6 +200,15 @@ class Facts:
             return {}
         rows = dict(zip(names, found, strict=True))
         self.shared.keep(version, rows)
+        return rows
+
+    def _of_all_nodes(self, report: str) -> list[Row]:
+        """Raise Skip where a node does not answer."""
+        found, known = reports()[report], self._rows[report]
+        rows, silent = of_all_nodes(self.connection, found, self.schemas, known)
+        if silent:
+            raise Skip(f"no answer from {', '.join(silent)}")
+        self._whole.add(report)
         return rows
 
     def _ask(self, report: str) -> list[Row]:

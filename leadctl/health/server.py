@@ -33,13 +33,13 @@ https://www.postgresql.org/docs/current/runtime-config-replication.html
 @check(warning=1.3e9, critical=1.4e9, unit="transactions")
 def transaction_age(facts: Facts) -> Evidence:
     """No database nears the end of transaction ids, at which the server stops writing."""
-    return _oldest({name: age for name, age, _ in facts.query_database("oldest_ids")})
+    return _oldest(facts, "transaction_age")
 
 
 @check(warning=1.3e9, critical=1.4e9, unit="multixacts")
 def multixact_age(facts: Facts) -> Evidence:
     """No database nears the end of multixact ids, at which the server stops writing."""
-    return _oldest({name: age for name, _, age in facts.query_database("oldest_ids")})
+    return _oldest(facts, "multixact_age")
 
 
 @check("database", warning=1, unit="an hour")
@@ -197,7 +197,13 @@ def archiving(facts: Facts) -> Evidence:
     )
 
 
-def _oldest(ages: dict[str, int]) -> Evidence:
+def _oldest(facts: Facts, column: str) -> Evidence:
+    if "citus" in facts.server.extensions:
+        found = [row for row in facts.rows("wraparound") if row["kind"] == "database"]
+        ages = {f"{row['name']} on {row['node']}": row[column] for row in found}
+    else:
+        which = ("transaction_age", "multixact_age").index(column)
+        ages = {name: both[which] for name, *both in facts.query_database("oldest_ids")}
     worst = max(sorted(ages), key=lambda name: ages[name])
     return graded(
         ages[worst],

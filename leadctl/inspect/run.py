@@ -14,7 +14,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from leadctl.catalog.citus import distributes
+from leadctl.catalog.citus import ask_workers, distributes
 from leadctl.errors import MissingExtension, UnknownReport
 from leadctl.files import write_whole
 from leadctl.postgres import exact
@@ -38,8 +38,13 @@ NOT_COUNTED = "the server does not count: track_counts is off"
 OF_FILES = COUNTERS | {"tables", "bloat", "bloat-exact"}
 """Reports of what is on the disk of the server itself: nothing of what Citus has distributed."""
 ELSEWHERE = "the tables are on other nodes of the Citus cluster; sizes and rows: leadctl stats"
+COORDINATOR = "coordinator"
 OF_SESSIONS = frozenset({"blocking", "locks", "long-queries", "idle-in-transaction", "connections"})
 """Reports that show little of other roles' sessions to a role that may not see them."""
+OF_NODES = OF_SESSIONS | {"transactions", "prepared-transactions", "progress", "wraparound"}
+"""Reports that each node of a Citus cluster is asked for."""
+_OF_ORIGINS = frozenset({"long-queries", "idle-in-transaction"})
+"""Reports in which a session that Citus opens on another node says less than the one it is for."""
 _READS_TABLES = frozenset({"bloat-exact"})
 """Reports that read whole tables: they are asked by name only."""
 
@@ -236,6 +241,20 @@ def ask(
     return exact.execute(connection, text, {"schemas": schemas}, dict_row).fetchall()
 
 
+def of_all_nodes(
+    connection: Connection, report: Diagnostic, schemas: list[str], found: list[dict[str, Any]]
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return what was found on the coordinator of a Citus cluster with the other nodes' rows.
+
+    And which nodes did not answer.  Raises psycopg.Error.
+    """
+    block = block_of(report, version_of(connection))
+    others, silent = ask_workers(connection, block.sql, {"schemas": schemas})
+    if report.name in _OF_ORIGINS:
+        others = [row for row in others if "gpid=" not in (row["application"] or "")]
+    return [{"node": COORDINATOR, **row} for row in found] + others, silent
+
+
 def _why_not(error: psycopg.Error) -> str:
     """Say in a few words why a report could not be asked."""
     if isinstance(error, psycopg.errors.LockNotAvailable):
@@ -257,14 +276,17 @@ def _run(
         clustered = report.name in OF_FILES and "citus" in facts.extensions
         if clustered and distributes(connection, schemas):
             return InspectReport(report.name, block.what, skipped=ELSEWHERE)
-        found = ask(connection, report, schemas, facts.extensions)
+        found, silent = ask(connection, report, schemas, facts.extensions), list[str]()
+        if report.name in OF_NODES and "citus" in facts.extensions:
+            found, silent = of_all_nodes(connection, report, schemas, found)
     except MissingExtension as error:
         skipped = error.message
     except psycopg.Error as error:
         skipped = _why_not(error)
     else:
         rows = tuple(_clean(row) for row in found)
-        return InspectReport(report.name, block.what, rows, note=_note(report, facts))
+        note = f"no answer from {', '.join(silent)}" if silent else _note(report, facts)
+        return InspectReport(report.name, block.what, rows, note=note)
     return InspectReport(report.name, block.what, skipped=skipped)
 
 

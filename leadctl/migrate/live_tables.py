@@ -69,8 +69,10 @@ class LiveTables:
     def rows(self, table: str) -> int | None:
         """Return a table's rows, by the statistics or the planner's guess; None if not known."""
         relation = self._relation(table)
-        if relation is None or not relation.size.pages:
-            return None if relation is None else 0
+        if relation is None or relation.size.partly:
+            return None
+        if not relation.size.heap_bytes:
+            return 0
         if relation.size.rows is not None:
             return relation.size.rows
         if table not in self._guesses:  # it was never analysed: the planner guesses from its size

@@ -140,7 +140,17 @@ def _by_message(text: str, target: "Target") -> errors.ConnectionFailed | None:
     return None
 
 
+_OTHER_NODE = "connection to the remote node "
+"""How Citus says that another node than the coordinator does not answer."""
+
+
 def _lost(text: str) -> errors.ConnectionLost:
+    if _OTHER_NODE in text:
+        return errors.ConnectionLost(
+            f"A node of the Citus cluster does not answer: {text}",
+            hint="See which: leadctl inspect nodes. When it answers, run it again. An index that "
+            "was made or dropped CONCURRENTLY may be left invalid.",
+        )
     return errors.ConnectionLost(
         f"The connection to the server was lost: {text}",
         hint="Nothing half done was committed. Look at the server's log, then run it again.",

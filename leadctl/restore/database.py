@@ -45,6 +45,9 @@ _LITTLE_BYTES = 128 * 2**20
 _LITTLE_LOADED_WITH = {"max_parallel_maintenance_workers": "0"}
 """Sorting so little takes less than starting more processes."""
 
+_UNDISTRIBUTED = {"citus.enable_schema_based_sharding": "off"}
+"""A distributed table does not take all of what pg_restore does to one."""
+
 
 def maintenance(target: Target) -> Connection:
     """Connect to a database of the server that is not the target's.  Raises ConnectionFailed."""
@@ -75,6 +78,8 @@ def scratch_database(
 
 def _set_for_loading(connection: Connection, name: str, size: int) -> None:
     settings = {**_LOADED_WITH, **(_LITTLE_LOADED_WITH if size < _LITTLE_BYTES else {})}
+    if _QUERIES.value(connection, "distributes_schemas"):
+        settings |= _UNDISTRIBUTED
     with connection.transaction():
         for setting, value in settings.items():
             connection.execute(
@@ -212,6 +217,14 @@ def carry_over(target: Target, loaded: Target) -> None:
             _copy_journal(old, new)
 
 
+def end_sessions(connection: Connection, database: str) -> int:
+    """End the sessions of a database; return how many.
+
+    Raises psycopg.errors.InsufficientPrivilege where this role may not.
+    """
+    return len(_QUERIES.rows(connection, "end_sessions", name=database))
+
+
 def swap(connection: Connection, new: str, database: str, *, replace: bool) -> str | None:
     """Rename `new` to `database`; what had that name is kept under the name that is returned.
 
@@ -225,7 +238,7 @@ def swap(connection: Connection, new: str, database: str, *, replace: bool) -> s
         previous = kept_database(database)
         try:
             with connection.transaction():
-                _QUERIES.run(connection, "end_sessions", name=database)
+                end_sessions(connection, database)
                 _rename(connection, database, previous)
                 _rename(connection, new, database)
             return previous

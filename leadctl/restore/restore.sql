@@ -229,10 +229,11 @@ FROM pg_namespace n WHERE n.nspname ~ '^(restored|orphans)_[0-9]{8}_[0-9]{6}$|_(
 SELECT pg_try_advisory_lock(hashtext('leadctl restore'), hashtext(%(name)s))
 
 -- name: end_sessions
--- what: Ends the sessions of a database, so that it can be renamed.
+-- what: Ends the sessions of a database, so that it can be renamed.  That ends autovacuum by itself.
 -- versions: 15-
 SELECT pid, usename, application_name, pg_terminate_backend(pid, 2000)
-FROM pg_stat_activity WHERE datname = %(name)s AND pid <> pg_backend_pid()
+FROM pg_stat_activity
+WHERE datname = %(name)s AND pid <> pg_backend_pid() AND backend_type <> 'autovacuum worker'
 
 -- name: own_tables
 -- what: Does a database have tables of its own, so that it is more than just made?
@@ -404,3 +405,8 @@ WHERE c.oid = to_regclass(%(name)s) AND current_setting('is_superuser') = 'on' A
 -- versions: 15-
 SELECT n.nspname, has_schema_privilege(%(role)s, n.oid, 'USAGE'), has_table_privilege(%(role)s, c.oid, 'INSERT')
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass(%(name)s)
+
+-- name: distributes_schemas
+-- what: Does a server with Citus distribute each schema that is made?
+-- versions: 15-
+SELECT current_setting('citus.enable_schema_based_sharding', true) = 'on'

@@ -29,6 +29,8 @@ from leadctl.text import did_you_mean, plain
 QUERIES, MOVES = beside(__file__, "tenants.sql"), beside(__file__, "move.sql")
 _PAUSE_SECONDS = 0.1
 _OTHER_DATABASES = re.compile("(postgres|template[01])$|leadctl_")
+_NO_ANSWER = (psycopg.errors.ConnectionException, psycopg.errors.ConnectionFailure)
+"""What Citus says of another node that does not answer."""
 _AT_ONCE = 200
 """Version tables that one statement reads."""
 
@@ -43,7 +45,7 @@ class Tenant:
     """ "open"; "kept", where a move or a restore left it under another name; "closed" or "arriving"
     while a move goes on, or where one was ended."""
     revision: str | None
-    """What it is at; None where nothing is applied, or this role may not read it."""
+    """What it is at; None where nothing is applied, or nobody may or can read it."""
     pending: int | None
     """Revisions that are not applied; None where that is not known."""
     tables: int
@@ -68,8 +70,8 @@ def place_of(target: Target, name: str, *, whole: bool) -> Target:
     return target.on(name) if whole else replace(target, schema=name)
 
 
-def check_name(name: str, *, whole: bool = False) -> None:
-    """Refuse a name that a tenant cannot have, a schema or a `whole` database.
+def check_name(name: str, *, whole: bool = False, kept: bool = False) -> None:
+    """Refuse a name that a tenant cannot have, a schema or a `whole` database, or a `kept` one.
 
     Raises InvalidTenantName.
     """
@@ -81,7 +83,7 @@ def check_name(name: str, *, whole: bool = False) -> None:
         why = f"that {kind} is the server's, leadctl's or shared"
     elif shown != name or "\n" in name or "\t" in name:
         why = "it has control characters"
-    elif kept_since(name):
+    elif kept_since(name) and not kept:
         why = f"such names are those of kept {kind}s"
     else:
         return
@@ -149,14 +151,14 @@ def read_tenants(
         shared=["public"] if shared else [],
     )
     readable = [row["name"] for row in rows if row["readable"]]
-    current = _revisions(connection, app, readable)
+    current, silent = _revisions(connection, app, readable)
     sizes = schema_bytes(connection)
     history = read_history(app.versions, whole=False)
     states = _moving(connection) if recorded else {}
     kept = kept_schemas(connection)
     tenants = []
     for row in rows:
-        known = row["readable"] or not row["versioned"]
+        known = row["name"] not in silent and (row["readable"] or not row["versioned"])
         applied = current.get(row["name"], [])
         tenants.append(
             Tenant(
@@ -210,15 +212,25 @@ def _pending(history: Any, applied: Sequence[str]) -> int | None:
     return len(history.pending(applied))
 
 
-def _revisions(connection: Connection, app: App, schemas: Sequence[str]) -> dict[str, list[str]]:
-    """Read the version tables of schemas, many in one statement."""
-    found: dict[str, SchemaRevisions] = {}
+def _revisions(
+    connection: Connection, app: App, schemas: Sequence[str]
+) -> tuple[dict[str, list[str]], set[str]]:
+    """Read the version tables of schemas, many in one statement.
+
+    And return the schemas on nodes of Citus that do not answer.
+    """
+    found, silent = dict[str, SchemaRevisions](), set[str]()
     for start in range(0, len(schemas), _AT_ONCE):
         some = schemas[start : start + _AT_ONCE]
         try:
             found |= records.revisions_of_schemas(connection, some, app.version_table)
-        except psycopg.errors.UndefinedTable:  # one was dropped meanwhile
-            for name in some:
-                with suppress(psycopg.errors.UndefinedTable):
-                    found |= records.revisions_of_schemas(connection, [name], app.version_table)
-    return {name: list(each.revisions) for name, each in found.items()}
+        except (psycopg.errors.UndefinedTable, *_NO_ANSWER):
+            for name in some:  # one was dropped meanwhile, or is on a node that does not answer
+                try:
+                    with suppress(psycopg.errors.UndefinedTable):
+                        found |= records.revisions_of_schemas(connection, [name], app.version_table)
+                except _NO_ANSWER:
+                    if connection.broken:
+                        raise
+                    silent.add(name)
+    return {name: list(each.revisions) for name, each in found.items()}, silent

@@ -3,6 +3,8 @@
 import dataclasses
 import os
 import re
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from leadctl.backup.manifest import ExtensionFacts, parse, render
 from leadctl.postgres.queries import Queries
 from tests.backups import encrypted_backups
 from tests.conftest import Cli, Outcome, Prepared
+from tests.processes import wait_for
 from tests.tenants.conftest import Tenants
 
 CLUSTER = os.environ.get("LEADCTL_TEST_CITUS_URL")
@@ -101,6 +104,14 @@ STAND_IN = """
         from_nodeport int, to_nodename text, to_nodeport int, result bool) LANGUAGE sql AS $$
         SELECT f.nodename, f.nodeport, t.nodename, t.nodeport, CASE WHEN f.answers THEN t.answers END
         FROM pg_catalog.pg_dist_node f, pg_catalog.pg_dist_node t $$;
+    CREATE FUNCTION pg_catalog.run_command_on_workers(text)
+        RETURNS TABLE (nodename text, nodeport int, success bool, result text) LANGUAGE plpgsql AS $$
+        BEGIN
+            EXECUTE $1 INTO result;
+            RETURN QUERY SELECT n.nodename, n.nodeport, answers, CASE WHEN answers THEN
+                replace(run_command_on_workers.result, 'psql', 'citus_internal gpid=10000000042') END
+                FROM pg_catalog.pg_dist_node n;
+        END $$;
     CREATE PROCEDURE pg_catalog.citus_cleanup_orphaned_resources() LANGUAGE sql AS 'SELECT';
     CREATE FUNCTION pg_catalog.citus_schema_move(regnamespace, text, int) RETURNS void LANGUAGE plpgsql AS $$
         BEGIN
@@ -146,8 +157,34 @@ def test_of_a_node_that_is_down_nothing_is_said_as_if_it_were_empty(stand_in: Te
     for name, known in (("acme", set()), ("beta", {"size of customers", "size of orders"})):
         found = tenants.done("stats", "--schema", name)
         assert {each["part"] for each in found["skipped"]} == known
+        assert {each["table_bytes"] for each in found["tables"]} == ({None} if known else {8192})
         sizes = {each["bytes"] for each in tenants.done("studio", "--schema", name)["tables"]}
         assert sizes - {None} == (set() if known else {8192})
+
+
+def test_who_waits_on_another_node_is_told(stand_in: Tenants) -> None:
+    """By the session of the coordinator that the one on the node works for."""
+    tenants = stand_in
+    lock = "LOCK TABLE acme.orders"
+    checked = ("health-check", "--check", "blocking", "-o", "json")
+    holder = tenants.server.connect(tenants.name, application_name="psql")
+    waiter = threading.Thread(target=lambda: tenants.query(f"BEGIN; {lock}"))
+    with holder, holder.transaction():
+        holder.execute(lock)
+        waiter.start()
+        wait_for(lambda: tenants.query("SELECT 1 FROM pg_locks WHERE NOT granted"))
+        (report,) = tenants.leadctl("inspect", "blocking", "-o", "json").json["reports"]
+        found = {row["node"]: row for row in report["rows"] if row["blocked_by"] is None}
+        assert (found["one:5432"]["session"], "two:5432" in report["note"]) == ("10000000042", True)
+        assert found["coordinator"]["session"] == str(holder.info.backend_pid)
+        waiting = {row["blocked_by"] for row in report["rows"]} - {None}
+        assert waiting == {10000000042, holder.info.backend_pid}
+        assert [each["status"] for each in tenants.leadctl(*checked).json["checks"]] == ["skipped"]
+        tenants.query("UPDATE pg_dist_node SET answers = true")
+        time.sleep(1)
+        (check,) = tenants.leadctl(*checked).json["checks"]
+        assert (check["status"], "10000000042" in check["message"]) == ("warning", True), check
+    waiter.join()
 
 
 def test_what_cannot_be_done_on_a_cluster_is_refused_by_name(stand_in: Tenants) -> None:
@@ -276,3 +313,51 @@ def test_sizes_and_rows_are_those_of_all_nodes(cluster: Cluster) -> None:
         "SELECT sum(shard_size) FROM citus_shards WHERE table_name::oid = to_regclass(%s)",
         f"{cluster.name}.leads")  # fmt: skip
     assert tables["leads"]["table_bytes"] + tables["leads"]["index_bytes"] == int(total)
+
+
+def test_rows_that_a_cascade_takes_are_archived(cluster: Cluster, tmp_path: Path) -> None:
+    """The other node knows its table by another number than the coordinator."""
+    name, rows = cluster.name, f"{cluster.name}.webhook_deliveries"
+    cluster.done("tenants", "create", name)
+    cluster.done("seed", "--schema", name, "--bulk", "500")
+    cluster.query(f"UPDATE {rows} SET status = 'PENDING'")
+    cluster.query(f"UPDATE {name}.leads SET status = 'ARCHIVED', created_at = now() - interval '9 years'"
+                  f" WHERE id IN (SELECT lead_id FROM {rows} ORDER BY 1 LIMIT 20)")  # fmt: skip
+    before = set(cluster.query(f"SELECT md5(r::text) FROM {rows} r"))
+    (database,) = cluster.query("SELECT current_database()")[0]
+    line = ("cleanup", "--schema", name, "--confirm", database, "--archive", str(tmp_path / "old"))
+    cluster.done(*line)
+    left = set(cluster.query(f"SELECT md5(r::text) FROM {rows} r"))
+    assert 0 < len(left) < len(before)
+    for folder in (tmp_path / "old").iterdir():
+        cluster.done("cleanup", "unarchive", str(folder), "--schema", name)
+    assert set(cluster.query(f"SELECT md5(r::text) FROM {rows} r")) == before
+
+
+def test_who_waits_for_whom_on_a_node(cluster: Cluster) -> None:
+    cluster.done("tenants", "create", cluster.name)
+    change = f"UPDATE {cluster.name}.users SET name = name"
+    waiter = threading.Thread(target=lambda: cluster.query(change))
+    with psycopg.connect(cluster.url) as holder:
+        holder.execute(change)
+        waiter.start()
+        wait_for(lambda: cluster.query("SELECT 1 FROM citus_lock_waits"))
+        ((blocking,),) = cluster.query("SELECT blocking_gpid FROM citus_lock_waits")
+        rows = cluster.done("inspect", "blocking")["reports"][0]["rows"]
+        assert blocking in {row["blocked_by"] for row in rows}
+        cluster.query("SELECT pg_terminate_backend(%s)", blocking)
+        waiter.join()
+        with pytest.raises(psycopg.Error):
+            holder.execute("SELECT 1")
+
+
+def test_a_clusters_backup_is_rehearsed(cluster: Cluster) -> None:
+    """With a partitioned table, of which a distributed one would not take all that it is given."""
+    cluster.done("tenants", "create", cluster.name)
+    cluster.query(f"CREATE TABLE {cluster.name}.parted (id int, at date, PRIMARY KEY (id, at))"
+                  " PARTITION BY RANGE (at)")  # fmt: skip
+    cluster.query(f"CREATE TABLE {cluster.name}.part PARTITION OF {cluster.name}.parted"
+                  " FOR VALUES FROM ('2020-01-01') TO ('2021-01-01')")  # fmt: skip
+    made = cluster.done("backup")
+    verified = cluster.done("backup", "verify", made["id"], "--restore")
+    assert {check["ok"] for check in verified["checks"]} == {True}

@@ -138,11 +138,14 @@ def _health(result: Any) -> str:
 
 
 def _stats(result: Any) -> str:
-    rows = sum(table.rows or 0 for table in result.tables)
+    rows = [table.rows for table in result.tables]
+    known = None if rows and not any(row is not None for row in rows) else sum(filter(None, rows))
     exact = all(table.exact for table in result.tables)
+    large = [table.table_bytes + table.index_bytes for table in result.tables
+             if table.table_bytes is not None]  # fmt: skip
     return (
-        f"{counted(len(result.tables), 'table')}, {estimated(rows, exact=exact)} rows, "
-        f"{size(sum(table.table_bytes + table.index_bytes for table in result.tables))}"
+        f"{counted(len(result.tables), 'table')}, {estimated(known, exact=exact)} rows, "
+        f"{size(sum(large)) if large or not rows else 'unknown size'}"
         + (f"; {counted(len(result.skipped), 'part')} skipped" if result.skipped else "")
     )
 

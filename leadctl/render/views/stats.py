@@ -104,15 +104,15 @@ def _database(result: Overview) -> Block:
 
 def _tables(found: Sequence[TableStats]) -> list[Block]:
     """The tables; of many the largest, and what the others are together."""
-    by_size = sorted(found, key=lambda each: each.table_bytes + each.index_bytes, reverse=True)
+    by_size = sorted(found, key=_bytes, reverse=True)
     others = by_size[_TABLES:]
     shown = [each for each in found if each not in others] if others else found
     rows = [
         (
             table.name,
             estimated(table.rows, exact=table.exact),
-            size(table.table_bytes),
-            size(table.index_bytes),
+            "?" if table.table_bytes is None else size(table.table_bytes),
+            "?" if table.index_bytes is None else size(table.index_bytes),
             table.dead_rows,
             table.last_vacuum,
         )
@@ -126,10 +126,14 @@ def _tables(found: Sequence[TableStats]) -> list[Block]:
     ]
     blocks: list[Block] = [Grid(columns, rows)]
     if others:
-        together = size(sum(each.table_bytes + each.index_bytes for each in others))
+        together = size(sum(map(_bytes, others)))
         left = counted(len(others), "smaller table")
         blocks.append(Line(f"{left}, {together} in all: leadctl inspect tables", "dim"))
     return blocks
+
+
+def _bytes(table: TableStats) -> int:
+    return (table.table_bytes or 0) + (table.index_bytes or 0)
 
 
 def _skipped(parts: Iterable[SkippedPart]) -> list[Block]:
