@@ -166,24 +166,27 @@ class Tenants:
         name: str,
         to: str,
         *,
+        database: bool = False,
         window: float = 600,
         owners: bool = True,
         confirm: Confirm = None,
     ) -> "MovedTenant":
         """Move a tenant to another database, a URL or an [env.NAME]: `leadctl tenants move`.
 
-        It is closed to writes for `window` seconds at most, copied, compared by counts and
-        checksums, and opened there; the old schema is kept, closed.  A failure opens it here again;
-        what a killed call left is finished by the next one.  Raises Protected, NotConfirmed,
-        UnknownTenant, SchemaExists and MoveFailed.
+        It is a schema, or a `database` of its own, which moves to another server.  It is closed to
+        writes for `window` seconds at most, copied, compared by counts and checksums, and opened
+        there; the old one is kept, closed.  A failure opens it here again; what a killed call left
+        is finished by the next one.  Raises Protected, NotConfirmed, UnknownTenant, SchemaExists,
+        DatabaseExists and MoveFailed.
         """
         from leadctl.tenants.move import MOVE, move_tenant
+        from leadctl.tenants.move_database import move_database
 
         consent = consent_of(confirm)
-        self._foresee(f"{MOVE} {name}", consent)
-        target, app = self._place
+        self._foresee(f"{MOVE} {name}", consent, self.target.on(name) if database else None)
+        (target, app), move = self._place, move_database if database else move_tenant
         given = (target, self.other(to), app, name, consent)
-        return move_tenant(*given, window=window, owners=owners, **self._running)
+        return move(*given, window=window, owners=owners, **self._running)
 
     def move_to_node(self, name: str, node: str) -> "NodeMove":
         """Move a tenant within a Citus cluster: `leadctl tenants move --to-node`.
@@ -195,7 +198,12 @@ class Tenants:
         return move_to_node(*self._place, name, node, **self._running)
 
     def open_tenant(
-        self, name: str, *, handed_over: bool = False, confirm: Confirm = None
+        self,
+        name: str,
+        *,
+        database: bool = False,
+        handed_over: bool = False,
+        confirm: Confirm = None,
     ) -> "OpenedTenant":
         """Open a tenant that an ended move has left closed, as `leadctl tenants open`.
 
@@ -203,11 +211,12 @@ class Tenants:
         NotConfirmed and TenantMoving.
         """
         from leadctl.tenants.move import open_tenant
+        from leadctl.tenants.move_database import open_database
 
-        consent = consent_of(confirm)
-        self._foresee(f"opening of {name}", consent)
+        consent, reopen = consent_of(confirm), open_database if database else open_tenant
+        self._foresee(f"opening of {name}", consent, self.target.on(name) if database else None)
         given = (*self._place, name, consent)
-        return open_tenant(*given, handed_over=handed_over, **self._running)
+        return reopen(*given, handed_over=handed_over, **self._running)
 
     def _reader(self, name: str, backup: str) -> "BackupReader":
         """Return a backup of the tenant's own, or of the whole database that it is in."""

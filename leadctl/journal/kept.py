@@ -19,8 +19,9 @@ from leadctl.postgres.queries import beside
 
 _QUERIES = beside(__file__, "state.sql")
 _BEFORE, _AT = "_before_", "%Y%m%dT%H%M%SZ"
+_MOVED, _MOVED_AT = "_moved_", "%Y%m%dt%H%M%Sz"
 _TIMES = (
-    (re.compile(r".+_(?:before|moved|arriving)_(\d{8}t\d{6}z)", re.DOTALL), "%Y%m%dt%H%M%Sz"),
+    (re.compile(r".+_(?:before|moved|arriving)_(\d{8}t\d{6}z)", re.DOTALL), _MOVED_AT),
     (re.compile(r".+_before_(\d{8}T\d{6}Z)", re.DOTALL), _AT),
     (re.compile(r"(?:restored|orphans)_(\d{8}_\d{6})"), "%Y%m%d_%H%M%S"),
 )
@@ -47,6 +48,17 @@ def kept_prefix(database: str) -> str:
 def kept_database(database: str) -> str:
     """Return the name under which a database is kept that is replaced now."""
     return f"{kept_prefix(database)}{datetime.now(UTC):{_AT}}"
+
+
+def moved_prefix(database: str) -> str:
+    """Return what the names begin with under which moves keep a database."""
+    room = LONGEST_NAME - len(_MOVED) - len(f"{datetime.now(UTC):{_MOVED_AT}}")
+    return database.encode()[:room].decode(errors="ignore") + _MOVED
+
+
+def moved_database(database: str) -> str:
+    """Return the name under which a database is kept that is moved now."""
+    return f"{moved_prefix(database)}{datetime.now(UTC):{_MOVED_AT}}"
 
 
 def record_kept(connection: Connection, name: str, was: str) -> None:

@@ -32,7 +32,7 @@ from leadctl.journal.guard import Consent, permit, protection
 from leadctl.journal.kept import kept_prefix
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journal_done
-from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.connect import Connection, connect, set_session
 from leadctl.postgres.queries import beside, version_of
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
@@ -187,7 +187,7 @@ def _plan(
         ),
         missing_privilege=_missing_privilege(connection, target.database, origin),
         may_replace=all(_QUERIES.rows(connection, "privileges", name=target.database)[0]),
-        obstacles=tuple(_QUERIES.rows(connection, "obstacles", Obstacle, name=target.database)),
+        obstacles=tuple(obstacles(connection, target.database)),
         free_bytes=_free_bytes(connection),
     )
 
@@ -301,6 +301,11 @@ def _missing_locales(connection: Connection, origin: Origin) -> tuple[str, ...]:
         for name in _QUERIES.column(connection, "missing_collations", names=names):
             found[f"COLLATION pg_catalog {name}"] = "it does not exist"
     return tuple(f"{label} ({reason})" for label, reason in found.items())
+
+
+def obstacles(connection: Connection, database: str) -> list[Obstacle]:
+    """Return what keeps a database from being replaced, or from going elsewhere."""
+    return _QUERIES.rows(connection, "obstacles", Obstacle, name=database)
 
 
 def _is_there(connection: Connection, database: str) -> bool:
@@ -444,12 +449,13 @@ def _was_skipped(compared: LoadComparison, loading: Loading) -> bool:
 def _journal(target: Target, app: str, result: RestoreResult, narrate: Narrate) -> None:
     """Journal the restore in the restored database, where leadctl keeps a journal.
 
-    Its own limits and settings came back, and may not let this role in, or be read-only: that
-    undoes nothing of what was done.
+    Its own limits and settings came back, and may not let this role in: that undoes nothing of what
+    was done.
     """
     try:
         with connect(target, "restore", like_pg_dump=True) as connection:
             if state.is_there(connection):
+                set_session(connection, {"default_transaction_read_only": "off"})
                 facts = {"backup": result.backup, "rows": result.rows, "previous": result.previous}
                 journal_done(connection, target, "restore", app, **facts)
     except (LeadctlError, psycopg.Error) as error:

@@ -129,11 +129,14 @@ def close(connection: Connection, name: str, other: str, place: str) -> None:
             )
 
 
-def end_writers(connection: Connection, name: str, deadline: float) -> int:
+def end_writers(connection: Connection, name: str, seconds: float) -> int:
     """Wait for transactions that have written, a moment, then end their sessions; return how many.
+
+    All that takes `seconds` at most.
 
     Raises LockHeld for what cannot be ended, such as a prepared transaction.
     """
+    deadline = time.monotonic() + seconds
     patience, ended = min(time.monotonic() + _GRACE_SECONDS, deadline), set[int]()
     while writers := QUERIES.rows(connection, "writers", name=name):
         if prepared := [gid for _, _, gid in writers if gid]:
@@ -213,8 +216,10 @@ def lock(connection: Connection, name: str) -> None:
         connection.execute(sql.SQL("REVOKE UPDATE ON TABLE {} FROM CURRENT_USER").format(listed))
 
 
-def checksums(connection: Connection, name: str) -> dict[str, tuple[int, str]]:
+def checksums(connection: Connection, name: str | None) -> dict[str, tuple[int, str]]:
     """Return of each table how many rows it has and a sum over them; of each sequence its place.
+
+    Those of a schema, or of the whole database but for leadctl's own.
 
     Equal rows in any order have equal sums.
     """

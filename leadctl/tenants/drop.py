@@ -88,7 +88,7 @@ def drop_database(
 
     Raises DatabaseInUse where there are some, too.
     """
-    check_name(name, whole=True)
+    check_name(name, whole=True, kept=True)
     tenant, verb = target.on(name), f"{DROP} {name}"
     with connect(tenant, "tenants") as connection:
         granted = permit(connection, tenant, verb, consent)

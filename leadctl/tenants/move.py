@@ -8,7 +8,7 @@ leadctl.tenant_move in both databases: the next run finishes it, or opens the so
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
@@ -52,7 +52,7 @@ from leadctl.tenants.schemas import MOVES, check_name, find_tenant, kept_name
 
 MOVE = "tenants move"
 """What the guard and the journal call it."""
-_AGAIN = "If this run was killed, the same command finishes it"
+AGAIN = "If this run was killed, the same command finishes it"
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,32 @@ class MovedTenant:
     tables: int
     """That were compared by counts and checksums; none where a run that was ended had done that."""
     kept_as: str
-    """The schema in the old database, closed."""
+    """The schema in the old database, closed; of a whole database its name on the old server."""
     closed_seconds: float | None
     """How long nobody could write; None where a run that was ended had closed it."""
+
+    @classmethod
+    def of(
+        cls,
+        here: Target,
+        there: Target,
+        name: str,
+        kept: str,
+        sums: Mapping[str, tuple[int, str]],
+        window: "Window",
+    ) -> "MovedTenant":
+        """Return what is told of a move, by the sums that were compared."""
+        tables = [rows for what, (rows, _) in sums.items() if not what.startswith("sequence ")]
+        closed = window.closed_for()
+        return cls(
+            name=name,
+            database=here.database,
+            destination=there.describe(),
+            rows=sum(tables),
+            tables=len(tables),
+            kept_as=kept,
+            closed_seconds=closed and round(closed, 1),
+        )
 
 
 @dataclass(frozen=True)
@@ -113,7 +136,9 @@ def move_tenant(
             schema_lock(here, MOVE, timeouts.lock_wait, narrate),
             schema_lock(there, MOVE, timeouts.lock_wait, narrate),
         ):
-            mover = _Mover(old, new, here, there, app, window, owners, timeouts, narrate)
+            mover = _Mover(
+                old, new, here, there, app, owners, timeouts, narrate, Window(name, window)
+            )
             with journaled(here, MOVE, app.name) as entry:
                 permit(old, here, f"{MOVE} {name}", consent)
                 moved = mover.run(entry)
@@ -147,21 +172,54 @@ def open_tenant(
             find_tenant(connection, app, name)
             raise UsageError(f"{name} is not closed by a move.", hint="See: leadctl tenants list")
         if move.phase != CLOSED and not (handed_over and move.phase == HANDED_OVER):
-            raise _not_ended(move)
+            raise not_ended(move)
         with journaled(here, "tenants open", app.name) as entry:
             entry.note(held_as=move.held_as, since=f"{move.since:%Y-%m-%dT%H:%M:%SZ}")
             closing.reopen(connection, move)
     return OpenedTenant(name, target.database, move.place)
 
 
-def _not_ended(move: Move) -> TenantMoving:
-    what = "has come" if move.phase == ARRIVED else "was handed over"
+def not_ended(move: Move, *, copy: bool = False, whole: bool = False) -> TenantMoving:
+    """Return the refusal of a tenant, or of its `copy`, that a move has left closed."""
+    what = "has come" if copy or move.phase == ARRIVED else "was handed over"
+    more = " --database" if whole else ""
     return TenantMoving(
         f"The tenant {move.schema} {what} by a move that did not finish; the other database is "
         f"{move.place}.",
-        hint=f"Finish it from the database that it leaves: leadctl tenants move {move.schema} "
-        "--to PLACE",
+        hint="Finish it from the database that it leaves: leadctl tenants move "
+        f"{move.schema}{more} --to PLACE",
     )
+
+
+@dataclass
+class Window:
+    """For how long a tenant may be closed."""
+
+    name: str
+    seconds: float
+    _closed_at: float | None = None
+
+    def begin(self) -> None:
+        """Let the time run: it is closed now."""
+        self._closed_at = time.monotonic()
+
+    def closed_for(self) -> float | None:
+        """Return for how many seconds it is closed; None if this run did not close it."""
+        return None if self._closed_at is None else time.monotonic() - self._closed_at
+
+    def left(self) -> float:
+        """Return the seconds that are left.  Raises MoveFailed for none."""
+        left = self.seconds - (self.closed_for() or 0.0)
+        if left <= 0:
+            raise MoveFailed(
+                f"{self.name} was not moved within {self.seconds:g} s. It is open again.",
+                hint="Allow it to be closed for longer: --window TIME",
+            )
+        return left
+
+    def tick(self, done: int, total: int, unit: str) -> None:  # noqa: ARG002 - only time counts
+        """Be told of progress.  Raises MoveFailed where no time is left."""
+        self.left()
 
 
 @dataclass
@@ -173,23 +231,22 @@ class _Mover:
     here: Target
     there: Target
     app: App
-    window: float
     owners: bool
     timeouts: Timeouts
     narrate: Narrate
+    window: Window
 
     def __post_init__(self) -> None:
         self.name = self.here.schema
-        self._closed_at: float | None = None
 
     def run(self, entry: Entry) -> MovedTenant:
         """Move, or finish what an ended run has begun."""
         ours, theirs = _identity(self.old), _identity(self.new)
         move, arrived = read_move(self.old, self.name), read_move(self.new, self.name)
         if move and move.other != theirs:
-            raise _not_ended(move)
+            raise not_ended(move)
         if arrived and arrived.phase == ARRIVED and arrived.other != ours:
-            raise _not_ended(arrived)
+            raise not_ended(arrived)
         if move and move.phase == HANDED_OVER:
             self.narrate(f"An interrupted run handed over {self.name}. Finishing it.")
             self._open_there(move)
@@ -234,9 +291,9 @@ class _Mover:
     def _move(self, theirs: str, ours: str) -> MovedTenant:
         self._closed_at = time.monotonic()
         closing.close(self.old, self.name, theirs, self.there.describe())
-        self.narrate(f"{self.name} is closed to writes. {_AGAIN}; leadctl tenants open undoes it.")
+        self.narrate(f"{self.name} is closed to writes. {AGAIN}; leadctl tenants open undoes it.")
         try:
-            ended = closing.end_writers(self.old, self.name, self._deadline)
+            ended = closing.end_writers(self.old, self.name, self.window.left())
             if ended:
                 self.narrate(f"Ended {ended} sessions that were writing in it.")
             sums = self._copy(ours)
@@ -252,24 +309,6 @@ class _Mover:
             self._take_back(move, error)
         return self._result(kept, sums)
 
-    @property
-    def _deadline(self) -> float:
-        assert self._closed_at is not None
-        return self._closed_at + self.window
-
-    def _left(self) -> float:
-        """Return the seconds that are left of the window.  Raises MoveFailed for none."""
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise MoveFailed(
-                f"{self.name} was not moved within {self.window:g} s. It is open again.",
-                hint="Allow it to be closed for longer: --window TIME",
-            )
-        return left
-
-    def _tick(self, done: int, total: int, unit: str) -> None:  # noqa: ARG002 - only time counts
-        self._left()
-
     def _copy(self, ours: str) -> dict[str, tuple[int, str]]:
         """Copy the tenant, and put the copy aside; return its checksums."""
         key = pyrage.x25519.Identity.generate()
@@ -279,7 +318,7 @@ class _Mover:
             waits = (self.timeouts.lock_wait, self.app.version_table)
             options = BackupOptions(recipients, *waits, tenant=self.name)
             self.narrate("Copying it.")
-            made = create(self.here, folder, options, self.narrate, self._tick)
+            made = create(self.here, folder, options, self.narrate, self.window.tick)
             reader = BackupReader(folder.find(made.id), [key])
             return self._load(reader, ours)
 
@@ -287,7 +326,7 @@ class _Mover:
         """Load the copy in one transaction, and put it aside; return its checksums."""
         with connect(self.there, "tenants", like_pg_dump=True) as connection:
             as_pg_restore(connection, self.timeouts.lock_timeout)
-            with _within(connection, self._left()):
+            with within(connection, self.window.left()):
                 loading = TenantLoading(connection, reader, self.name, owners=self.owners)
                 with connection.transaction():
                     _, keys, _ = loading.load(self.timeouts.lock_wait, self.narrate)
@@ -306,17 +345,11 @@ class _Mover:
     def _hand_over(self, sums: dict[str, tuple[int, str]]) -> str:
         """Compare the two while nobody can write here, and let the copy be the tenant."""
         self.narrate("Comparing counts and checksums.")
-        with _within(self.old, self._left()), self.old.transaction():
+        with within(self.old, self.window.left()), self.old.transaction():
             closing.lock(self.old, self.name)
             found = closing.checksums(self.old, self.name)
-            different = sorted(k for k in found.keys() | sums.keys() if found.get(k) != sums.get(k))
-            if different:
-                raise MoveFailed(
-                    f"The copy of {', '.join(different)} differs from the original. "
-                    f"{self.name} is open again.",
-                    hint="Was a superuser writing? Stop it, and move again.",
-                )
-            self._left()
+            refuse_different(self.name, found, sums)
+            self.window.left()
             return closing.hand_over(self.old, self.name)
 
     def _open_there(self, move: Move) -> None:
@@ -387,17 +420,19 @@ class _Mover:
             forget_records(new, arrived.held_as)
             closing.end_move(new, self.name)
 
-    def _result(self, kept: str, sums: dict[str, tuple[int, str]]) -> MovedTenant:
-        tables = [rows for what, (rows, _) in sums.items() if not what.startswith("sequence ")]
-        closed = time.monotonic() - self._closed_at if self._closed_at is not None else None
-        return MovedTenant(
-            name=self.name,
-            database=self.here.database,
-            destination=self.there.describe(),
-            rows=sum(tables),
-            tables=len(tables),
-            kept_as=kept,
-            closed_seconds=closed and round(closed, 1),
+    def _result(self, kept: str, sums: Mapping[str, tuple[int, str]]) -> MovedTenant:
+        return MovedTenant.of(self.here, self.there, self.name, kept, sums, self.window)
+
+
+def refuse_different(
+    name: str, found: Mapping[str, tuple[int, str]], copied: Mapping[str, tuple[int, str]]
+) -> None:
+    """Raise MoveFailed where the sums of the copy are not those of the original."""
+    different = sorted(k for k in found.keys() | copied.keys() if found.get(k) != copied.get(k))
+    if different:
+        raise MoveFailed(
+            f"The copy of {', '.join(different)} differs from the original. {name} is open again.",
+            hint="Was a superuser writing? Stop it, and move again.",
         )
 
 
@@ -413,7 +448,7 @@ def _validate(keys: ForeignKeys, name: str) -> None:
 
 
 @contextmanager
-def _within(connection: Connection, seconds: float) -> Iterator[None]:
+def within(connection: Connection, seconds: float) -> Iterator[None]:
     """Let no statement of the block take longer than what is left of the window."""
     limit = max(1, round(seconds * 1000))
     set_session(connection, {"statement_timeout": f"{limit}ms"})

@@ -91,19 +91,40 @@ WHERE n.nspname = %(name)s AND l.locktype = 'relation' AND l.granted
 SELECT pg_terminate_backend(%(pid)s, 2000)
 
 -- name: sequences_of
--- what: Which sequences are in a schema?
+-- what: Which sequences are in a schema, or in all but the server's and leadctl's?
 -- versions: 15-
 SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname = %(name)s AND c.relkind = 'S' ORDER BY 1
+WHERE (n.nspname = %(name)s OR (%(name)s::text IS NULL AND n.nspname !~ '^pg_'
+                                AND n.nspname <> ALL ('{information_schema,leadctl}')))
+  AND c.relkind = 'S' ORDER BY 1
 
 -- name: database_identity
--- what: Which database is this: of which cluster, by which number?
+-- what: Which database is this: by its identity, its number and name, of which server?
 -- versions: 15-
-SELECT (SELECT id::text FROM leadctl.identity), d.oid::bigint, d.datname
+SELECT (SELECT id::text FROM leadctl.identity), d.oid::bigint, d.datname,
+    (SELECT system_identifier FROM pg_control_system())
 FROM pg_database d WHERE d.datname = current_database()
 
 -- name: missing_roles
 -- what: Which of these roles does this server not have?
 -- versions: 15-
 SELECT unnest(%(names)s::text[]) EXCEPT SELECT rolname FROM pg_roles ORDER BY 1
+
+-- name: databases_of
+-- what: Which databases has a tenant under its own name, or as moves have kept it?  The newest first.
+-- versions: 15-
+SELECT datname FROM pg_database WHERE datname = %(name)s OR starts_with(datname, %(prefix)s) ORDER BY 1 DESC
+
+-- name: connecting
+-- what: Who may connect to the database, and may grant that?  And is it set to be read only?
+-- versions: 15-
+SELECT CASE WHEN a.grantee <> 0 THEN pg_get_userbyid(a.grantee) END AS grantee,
+    bool_or(a.is_grantable) AND a.grantee <> 0 AS again, NULL AS read_only
+FROM pg_database d CROSS JOIN LATERAL aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a
+WHERE d.datname = current_database() AND a.privilege_type = 'CONNECT' GROUP BY a.grantee
+UNION ALL
+SELECT NULL, false, split_part(setting, '=', 2)
+FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase AND s.setrole = 0
+CROSS JOIN LATERAL unnest(s.setconfig) setting
+WHERE d.datname = current_database() AND starts_with(setting, 'default_transaction_read_only=')

@@ -135,6 +135,7 @@ def move(
     run: Run,
     *,
     name: Name,
+    database: Whole = False,
     to: Annotated[
         Text, option("--to", "PLACE", "The other database: an [env.NAME] or a URL.")
     ] = None,
@@ -158,19 +159,22 @@ def move(
 
     \b
     leadctl tenants move tenant_acme --to us --window 5m
+    leadctl tenants move shop_acme --database --to us
     """
     from leadctl.render.views import tenants as views
 
     exclusive(to=to, to_node=to_node)
     if to_node is not None:
-        not_with("--to-node", no_owner=no_owner)
+        not_with("--to-node", no_owner=no_owner, database=database)
         run.emit(run.database().tenants.move_to_node(name, to_node), views.on_node)
         return
     if to is None:
         raise UsageError("No destination is given.", hint="Add --to or --to-node.")
     consent, limit = run.consent(yes=yes, confirm=confirm), seconds("--window", window)
     tenants = run.database().tenants
-    moved = tenants.move_tenant(name, to, window=limit, owners=not no_owner, confirm=consent)
+    moved = tenants.move_tenant(
+        name, to, database=database, window=limit, owners=not no_owner, confirm=consent
+    )
     run.emit(moved, views.moved)
 
 
@@ -180,6 +184,7 @@ def open_(
     run: Run,
     *,
     name: Name,
+    database: Whole = False,
     handed_over: Annotated[
         bool, flag("--handed-over", "Take back a tenant whose moved copy is gone.")
     ] = False,
@@ -191,4 +196,5 @@ def open_(
 
     consent = run.consent(yes=yes, confirm=confirm)
     tenants = run.database().tenants
-    run.emit(tenants.open_tenant(name, handed_over=handed_over, confirm=consent), view)
+    how = {"database": database, "handed_over": handed_over}
+    run.emit(tenants.open_tenant(name, **how, confirm=consent), view)

@@ -104,8 +104,13 @@ def moved(result: MovedTenant) -> Iterator[Block]:
             f"Compared by counts and checksums: {counted(result.rows, 'row')} in "
             f"{counted(result.tables, 'table')}, and where sequences are."
         )
-    yield Line(f"The old schema is kept, closed, as {result.kept_as} of {result.database}.")
-    yield Line(f"If it is no longer needed: leadctl tenants drop {result.kept_as}", "dim")
+    whole = result.name == result.database
+    kept = f"database is kept, closed, as {result.kept_as}"
+    if not whole:
+        kept = f"schema is kept, closed, as {result.kept_as} of {result.database}"
+    yield Line(f"The old {kept}.")
+    more = " --database" if whole else ""
+    yield Line(f"If it is no longer needed: leadctl tenants drop {result.kept_as}{more}", "dim")
 
 
 def on_node(result: NodeMove) -> Iterator[Block]:
