@@ -230,13 +230,22 @@ def indexes(facts: Facts) -> Evidence:
     }
     missing = sorted(recorded - found.keys())
     invalid = sorted(name for name in recorded & found.keys() if found[name] == (False, False))
+    unfinished = sorted(name for name in recorded & found.keys() if found[name] == (False, True))
     if missing or invalid:
         what = [f"missing: {', '.join(missing)}"] if missing else []
         what += [f"invalid: {', '.join(invalid)}"] if invalid else []
+        what += [f"being built: {', '.join(unfinished)}"] if unfinished else []
         return critical(
             "; ".join(what),
             "Build them with: leadctl health-check --fix; a constraint's as its revision says.",
-            len(missing) + len(invalid),
+            len(missing) + len(invalid) + len(unfinished),
+            "bad",
+        )
+    if unfinished:
+        return warning(
+            f"not valid yet, being built: {', '.join(unfinished)}",
+            "See how far: leadctl inspect progress",
+            len(unfinished),
             "bad",
         )
     return ok(f"{len(recorded)} recorded, all valid", 0, "bad")

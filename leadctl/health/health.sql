@@ -67,12 +67,18 @@ WHERE c.oid = ANY (ARRAY(
   AND c.relkind IN ('r', 'p', 'f')
 
 -- name: indexes
--- what: Which indexes do the app's schemas have, is each valid, is it being built now?
+-- what: Which indexes do the app's schemas have, is each valid, is it being built now?  Where this
+--       role does not see what others do, it may be if they work on its table.
 -- versions: 15-
 SELECT CASE WHEN n.nspname <> %(schema)s THEN quote_ident(n.nspname) || '.' ELSE '' END
          || quote_ident(i.relname) AS name, x.indisvalid AND x.indisready AS valid,
        EXISTS (SELECT FROM pg_stat_progress_create_index p
-               WHERE p.index_relid = i.oid AND p.datname = current_database()) AS being_built
+               WHERE p.index_relid = i.oid AND p.datname = current_database())
+       OR NOT pg_has_role('pg_read_all_stats', 'USAGE')
+          AND EXISTS (SELECT FROM pg_locks l
+                      WHERE l.relation = x.indrelid AND l.mode = 'ShareUpdateExclusiveLock'
+                        AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()))
+       AS being_built
 FROM pg_index x
 JOIN pg_class i ON i.oid = x.indexrelid
 JOIN pg_namespace n ON n.oid = i.relnamespace

@@ -298,6 +298,40 @@ def test_an_index_that_is_missing_is_not_built_into_another_s_build(
     assert fix["outcome"] == "done"
 
 
+def test_an_index_is_not_valid_before_its_build_has_ended(
+    leadconnector: Prepared, cli: Cli
+) -> None:
+    """Neither for who sees the build, nor for who sees the lock alone."""
+    database, role = leadconnector, f"owner_{leadconnector.name}"
+    flags = ("health-check", "--check", "indexes", "-o", "json")
+    database.query(
+        f"CREATE ROLE {role} LOGIN PASSWORD 'a b'; GRANT USAGE ON SCHEMA public, leadctl TO {role};"
+        f"GRANT SELECT ON ALL TABLES IN SCHEMA public, leadctl TO {role};"
+        "DROP INDEX idx_leads_form_id"
+    )
+    urls = [
+        database.url,
+        database.url.replace("postgres:correct%20horse%20battery", f"{role}:a%20b"),
+    ]
+    with ExitStack() as stack:
+        stack.callback(lambda: database.query(f"DROP OWNED BY {role}; DROP ROLE {role}"))
+        reader = stack.enter_context(database.server.connect(database.name))
+        reader.autocommit = False
+        reader.execute("LOCK leads IN ROW EXCLUSIVE MODE")
+        builder = stack.enter_context(database.server.connect(database.name))
+        builder.pgconn.send_query(b"CREATE INDEX CONCURRENTLY idx_leads_form_id ON leads (form_id)")
+        database.wait_for("SELECT 1 WHERE to_regclass('idx_leads_form_id') IS NOT NULL")
+        for url in urls:
+            (found,) = cli(*flags, url=url).json["checks"]
+            assert (found["status"], found["value"]) == ("warning", 1)
+            assert found["message"] == "not valid yet, being built: idx_leads_form_id"
+        reader.rollback()
+        while (result := builder.pgconn.get_result()) is not None:
+            assert result.status == psycopg.pq.ExecStatus.COMMAND_OK, result.error_message
+        for url in urls:
+            assert cli(*flags, url=url).json["checks"][0]["status"] == "ok"
+
+
 def test_a_partition_that_is_being_detached_is_left_alone(
     leadconnector: Prepared, cli: Cli
 ) -> None:
