@@ -23,7 +23,7 @@ OWN_KINDS = (
 )  # fmt: skip
 """Kinds that stand for themselves; indexes, constraints and the like go with their table."""
 
-READS = 4
+READS = 5
 """How much is read: what a schema was recorded with says which of it can be compared."""
 _NEWER_KINDS = ("property", "namespace")
 _NEWER = (("domain", "collation"), ("constraint", "invalid"), ("function", "aggregate_options"))
@@ -32,6 +32,10 @@ _NEWEST = (("other", "comment"),)
 """What records of 2 do not have."""
 _INHERITED = "property inherited "
 """How the keys begin of what records of 3 do not have."""
+OWN_NOT_NULL = "own NOT NULL of "
+"""How a property begins that says of a column's NOT NULL that it is there beside a parent's."""
+_OWN = "property own "
+"""How the keys begin of what records of 4 do not have."""
 
 USES, DEFAULT_USES = "uses", "default_uses"
 """Attributes that say which objects one uses, and which a column's default does, by their keys."""
@@ -105,7 +109,7 @@ class Catalog:
                 for key, each in self.objects.items()
                 if (kind := key.partition(" ")[0]) not in _NEWER_KINDS * first
                 and not (first and "part_of" in each)
-                and not key.startswith(_INHERITED)
+                and not key.startswith((_OWN, _INHERITED) if reads < 4 else _OWN)
             }
         )
 
@@ -265,6 +269,7 @@ def key_reference(definition: str) -> KeyReference:
 
 _BESIDE = ("position", "not_null", "written", "reference", "extensions", USES, DEFAULT_USES)
 """What objects are written by, and in what order, but nothing that they differ in."""
+_BESIDE_PROPERTY = (*_BESIDE, "of")
 
 
 class Difference(NamedTuple):
@@ -342,11 +347,12 @@ def definition(attributes: Attributes | None) -> Attributes | None:
     """Return what defines an object, without what two equal ones may differ in."""
     if attributes is None:
         return None
+    beside = _BESIDE_PROPERTY if "undo" in attributes else _BESIDE
     return {
         # Options have an order by which they were set, and nothing else by it.
         name: sorted(value) if name == "options" else _settled(value)
         for name, value in attributes.items()
-        if name not in _BESIDE
+        if name not in beside
     }
 
 
@@ -356,8 +362,8 @@ def _without_uses(attributes: Attributes | None) -> Attributes | None:
     return {key: value for key, value in attributes.items() if key not in {USES, DEFAULT_USES}}
 
 
-_OWN = r'(?:"(?:[^"]|"")+"|[\w$]+)'
-_ON_COLUMNS = re.compile(rf"(?<= ON ){_OWN}(?:, {_OWN})*(?=, \(| FROM )")
+_NAME = r'(?:"(?:[^"]|"")+"|[\w$]+)'
+_ON_COLUMNS = re.compile(rf"(?<= ON ){_NAME}(?:, {_NAME})*(?=, \(| FROM )")
 _ITEM = r"'(?:[^']|'')*'::character varying"
 _LISTS = (
     (re.compile(rf"\(ARRAY\[({_ITEM}(?:, {_ITEM})*)\]\)::text\[\]"), r"(\g<0>)::text"),

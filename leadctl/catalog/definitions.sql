@@ -565,20 +565,24 @@ WITH r AS (
        OR (a.attrelid, a.attnum) IN (SELECT conrelid, attnum FROM required WHERE connoinherit OR comment IS NOT NULL)
 ), i AS (
     SELECT i.oid, i.reloptions, x.indisclustered, %(prefix)s || quote_ident(i.relname) AS name, r.name AS of_table,
-        coalesce('constraint ' || r.name || '.' || quote_ident(n.conname),
-                 'index ' || %(prefix)s || quote_ident(i.relname)) AS key, n.oid IS NOT NULL AS of_key,
+        CASE WHEN i.relispartition THEN r.key
+             WHEN n.oid IS NOT NULL THEN 'constraint ' || r.name || '.' || quote_ident(n.conname)
+             ELSE 'index ' || %(prefix)s || quote_ident(i.relname) END AS key, n.oid IS NOT NULL AS of_key,
         i.relispartition, o.description AS comment
     FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN r ON r.oid = x.indrelid
     LEFT JOIN pg_description o ON o.objoid = i.oid AND o.classoid = 'pg_class'::regclass AND o.objsubid = 0
     LEFT JOIN pg_constraint n ON n.conrelid = x.indrelid AND n.conindid = i.oid AND n.contype IN ('p', 'u', 'x')
     WHERE r.relkind IN ('r', 'p', 'm')
-      AND (i.reloptions IS NOT NULL OR x.indisclustered OR o.description IS NOT NULL OR x.indexprs IS NOT NULL)
+      AND (i.reloptions IS NOT NULL OR x.indisclustered OR o.description IS NOT NULL OR x.indexprs IS NOT NULL
+           OR (i.relispartition AND EXISTS (SELECT FROM pg_inherits h JOIN pg_class p ON p.oid = h.inhparent
+                                            WHERE h.inhrelid = i.oid AND p.reloptions IS NOT NULL)))
 ), commented AS MATERIALIZED (  -- first: a schema may have as many sequences as tables
     SELECT r.oid, r.name, o.description
     FROM r JOIN pg_description o ON o.objoid = r.oid AND o.classoid = 'pg_class'::regclass AND o.objsubid = 0
     WHERE r.relkind = 'S'
 ), handed AS (  -- constraints that come from a parent, with what its own are
     SELECT r.key, r.name AS of_table, r.relispartition, quote_ident(n.conname) AS name, n.contype, n.conislocal,
+        (SELECT quote_ident(attname) FROM pg_attribute WHERE attrelid = r.oid AND attnum = n.conkey[1]) AS attname,
         n.convalidated, pg_get_constraintdef(n.oid) AS definition, p.convalidated AS parent_valid,
         p.conrelid::regclass::text AS parent, quote_ident(p.conname) AS parents,
         pg_get_constraintdef(p.oid) AS parent_definition, o.description AS comment
@@ -593,7 +597,7 @@ WITH r AS (
             ELSE p.contype = n.contype AND p.conname = n.conname END
         LIMIT 1) AS p
     WHERE o.description IS NOT NULL OR (n.convalidated AND NOT p.convalidated)
-       OR (n.conislocal AND n.contype = 'c' AND NOT r.relispartition)
+       OR (n.conislocal AND n.contype IN ('c', 'n') AND NOT r.relispartition)
 ), parent AS (
     SELECT a.rel, a.attname, bool_or(p.attnotnull) AS required, min(pg_get_expr(d.adbin, d.adrelid)) AS expression
     FROM a JOIN pg_inherits h ON h.inhrelid = a.rel
@@ -646,6 +650,17 @@ FROM (
     SELECT split_part(o, '=', 1) || ' of ' || i.name, i.key, 'ALTER INDEX ' || i.name || ' SET (' || o || ')',
         'ALTER INDEX ' || i.name || ' RESET (' || split_part(o, '=', 1) || ')'
     FROM i, unnest(i.reloptions) AS o WHERE i.of_key AND NOT i.relispartition
+    UNION ALL
+    -- Of a partition's index, what is another than its parent's; a change of the parent's is none of it.
+    SELECT 'own ' || o.name || ' of ' || i.name, i.key,
+        'ALTER INDEX ' || i.name || coalesce(' SET (' || o.own || ')', ' RESET (' || o.name || ')'),
+        'ALTER INDEX ' || i.name || coalesce(' SET (' || o.parents || ')', ' RESET (' || o.name || ')')
+    FROM i JOIN pg_inherits h ON h.inhrelid = i.oid JOIN pg_class p ON p.oid = h.inhparent
+    CROSS JOIN LATERAL (
+        SELECT coalesce(split_part(a.o, '=', 1), split_part(b.o, '=', 1)) AS name, a.o AS own, b.o AS parents
+        FROM unnest(i.reloptions) AS a (o)
+        FULL JOIN unnest(p.reloptions) AS b (o) ON split_part(a.o, '=', 1) = split_part(b.o, '=', 1)) AS o
+    WHERE i.relispartition AND o.own IS DISTINCT FROM o.parents
     UNION ALL
     SELECT 'comment of index ' || i.name, i.key,
         'COMMENT ON INDEX ' || i.name || ' IS ' || quote_literal(i.comment),
@@ -738,6 +753,13 @@ FROM (
         || ' DROP CONSTRAINT ' || name || E';\nALTER TABLE ' || parent || ' ADD CONSTRAINT ' || parents || ' '
         || parent_definition
     FROM handed WHERE conislocal AND contype = 'c' AND NOT relispartition
+    UNION ALL
+    SELECT 'own NOT NULL of ' || of_table || '.' || attname, key,
+        'ALTER TABLE ' || of_table || ' ALTER COLUMN ' || attname || ' SET NOT NULL',
+        'ALTER TABLE ONLY ' || parent || ' DROP CONSTRAINT ' || parents || E';\nALTER TABLE ' || of_table
+        || ' ALTER COLUMN ' || attname || E' DROP NOT NULL;\nALTER TABLE ' || parent || ' ADD CONSTRAINT ' || parents
+        || ' ' || parent_definition
+    FROM handed WHERE conislocal AND contype = 'n' AND NOT relispartition
     UNION ALL
     SELECT 'NO INHERIT of ' || a.name, a.key,
         'ALTER TABLE ' || a.of_table || ' ALTER CONSTRAINT ' || quote_ident(n.conname) || ' NO INHERIT',

@@ -212,4 +212,6 @@ def test_what_was_not_recorded_then_is_no_drift() -> None:
         {"property inherited validity of positive of p1": valid, "property storage of p1.v": stored}
     )
     assert set(found.as_of(3).objects) == {"property storage of p1.v"}
-    assert found.as_of(4) is found
+    assert found.as_of(5) is found
+    own = dict.fromkeys(("property own NOT NULL of p1.v", "property own fillfactor of i"), valid)
+    assert Catalog({**found.objects, **own}).as_of(4) == found

@@ -5,7 +5,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 
-from leadctl.catalog.definitions import Attributes, Catalog, definition, owner, split_name
+from leadctl.catalog.definitions import (
+    OWN_NOT_NULL,
+    Attributes,
+    Catalog,
+    definition,
+    owner,
+    split_name,
+)
 from leadctl.errors import OperationFailed
 from leadctl.migrate.ddl import objects, online
 from leadctl.migrate.ddl.comparison import Comparison
@@ -60,6 +67,7 @@ class _Changes:
         self._before, self._after, self._rebuilt = both.before, both.after, both.rebuilt
         self._tables = TableChanges(both)
         self._parts = both.partition_indexes
+        self._handed = both.handed
         self.unwritten: list[OperationFailed] = []
         self._dropped_names = {plain(each) for each in both.dropped}
         self._new = [
@@ -74,6 +82,7 @@ class _Changes:
             except OperationFailed as error:
                 self.unwritten.append(error)
         found += self._tables.drop()
+        found += self._handed.left_behind()
         if any(self._reads_what_comes(name) for name in self._after.names("function")):
             found.append(Step(UNCHECKED_BODIES, Phase.RENAME))
         return in_order(found, self._both.used, self._both.uses)
@@ -85,9 +94,12 @@ class _Changes:
             return  # it comes with its column
         anew = key in self._rebuilt or key in self._both.replaced or self._parent_changes(key)
         anew = anew or (kind == "column" and f"default {name}" in self._rebuilt)
+        anew = anew or any(each in self._rebuilt for each in _replica_index(new))
         if key.startswith("other index "):
+            part = name.removeprefix("index ")
             if new is not None:
-                yield from self._parts.make(name.removeprefix("index "), old, new, self._coming)
+                yield from self._parts.make(part, old, new, self._coming)
+            yield from self._parts.left_behind(part)
         elif definition(old) == definition(new) and not anew:
             return
         elif kind == "grant":
@@ -136,7 +148,7 @@ class _Changes:
         elif old is None or new is None or key in self._rebuilt:
             if old is not None:
                 yield from self._drop(kind, name, old)
-            if new is not None:
+            if new is not None and (old is not None or not self._is_kept(kind, name)):
                 yield from self._create(kind, name, new)
         else:
             yield from self._alter(kind, name, old, new)
@@ -147,6 +159,8 @@ class _Changes:
         if self._goes_with_its_table(kind, name, old):
             return
         if kind == "index" and self._parts.becomes_a_part(name):
+            return
+        if kind == "constraint" and self._handed.merges(name):
             return
         if kind in {"index", "constraint"}:
             yield from self._parts.free(f"{kind} {name}")
@@ -163,7 +177,17 @@ class _Changes:
             )
         key = f"{kind} {name}"
         ends = self._both.parts(key, self._before) if kind == "view" else (key,)
-        yield Step(objects.drop(kind, name, old), self._drop_phase(kind, name, old), ends=ends)
+        phase = self._drop_phase(kind, name, old)
+        needs = (
+            self._handed.leavers(owner(key, old) or "") if kind in {"index", "constraint"} else ()
+        )
+        yield Step(objects.drop(kind, name, old), phase, ends=ends, needs=needs)
+
+    def _is_kept(self, kind: str, name: str) -> bool:
+        """Whether a table keeps as its own what the parent that it leaves handed down."""
+        if kind == "constraint":
+            return self._handed.stays(name)
+        return kind == "index" and self._parts.stays_as_its_own(name)
 
     def _goes_with_its_table(self, kind: str, name: str, old: Attributes) -> bool:
         if kind == "sequence" and "owned_by" in old:
@@ -193,6 +217,7 @@ class _Changes:
         return (
             self._both.exists(str(old["table"]))
             and f"index {index}" not in self._rebuilt
+            and f"other index {index}" not in self._after.objects  # its name is taken
             and not any(self._goes(each) for each in used if each.partition(" ")[0] in _DEFINED)
         )
 
@@ -319,17 +344,40 @@ class _Changes:
         is_cast = name.startswith("cast of ")
         # A cast is made once, and so is an option of a foreign table's column added.
         first = is_cast or " OPTIONS (ADD " in (old or {}).get("do", "")
+        first = first or (bool(_replica_index(old)) and self._loosens(str((old or {}).get("of"))))
         if old is not None and (new is None or first):
             of = old.get("of")
             stays = of in self._after.objects and of not in self._rebuilt
-            if (of is None or stays) and not self._is_handed_down(name):
+            if (of is None or stays) and not self._goes_by_itself(name):
                 # NOT NULL goes after the key that wants it, all else before what it rests on.
                 late = name.startswith("NOT NULL of ")
                 yield Step(old["undo"], Phase.DEFINE if late else Phase.DROP_DEPENDENT, ends=(key,))
         yield from self._not_null_named(name, (new or old or {}).get("do", ""))
         if new is not None:
             phase = Phase.DEFINE if is_cast else Phase.COMMENT
-            yield Step(new["do"], phase, (key,))
+            index = _replica_index(new)
+            stage = self._stage_of_replica(str(new["of"]), index) if index else Stage.MAIN
+            yield Step(new["do"], phase, (key,), needs=index, stage=stage)
+
+    def _loosens(self, table: str) -> bool:
+        """Whether a column of a table is to be NULL at times, which a replica identity's is not."""
+        now = self._after.columns(table.removeprefix("table "))
+        return any(
+            not old["nullable"] and own in now and now[own]["nullable"]
+            for own, old in self._before.columns(table.removeprefix("table ")).items()
+        )
+
+    def _stage_of_replica(self, table: str, index: Sequence[str]) -> Stage:
+        """Return where an index can be a replica identity: built, and NULL refused."""
+        name = table.removeprefix("table ")
+        if not (self._both.online and self._both.exists(name)):
+            return Stage.MAIN
+        was = self._before.columns(name)
+        tightens = any(
+            not new["nullable"] and was.get(own, {"nullable": True})["nullable"]
+            for own, new in self._after.columns(name).items()
+        )
+        return Stage.NOT_NULL if tightens or self._coming & {*index} else Stage.MAIN
 
     def _not_null_named(self, name: str, does: str) -> Iterator[Step]:
         """Yield what gives the NOT NULL of a column, of which something is or was set, its name."""
@@ -355,10 +403,16 @@ class _Changes:
         sides = (_from_parent(catalog, key) for catalog in (self._before, self._after))
         return len({str(definition(each)) for each in sides}) > 1
 
-    def _is_handed_down(self, name: str) -> bool:
-        """Whether a column gets from its parent what it had of its own: NOT NULL."""
-        parent = _from_parent(self._after, name) if name.startswith("NOT NULL of ") else None
-        return parent is not None and not parent["nullable"]
+    def _goes_by_itself(self, name: str) -> bool:
+        """Whether the NOT NULL of a column that has a parent needs no statement.
+
+        The parent gets it, or it is there beside the parent's, which goes.
+        """
+        if name.startswith("NOT NULL of "):
+            parent = _from_parent(self._after, name)
+            return parent is not None and not parent["nullable"]
+        parent = _from_parent(self._after, name) if name.startswith(OWN_NOT_NULL) else {}
+        return parent is None or bool(parent.get("nullable"))
 
     def _comment(
         self, kind: str, name: str, old: Attributes | None, new: Attributes
@@ -368,6 +422,17 @@ class _Changes:
             yield Step(objects.comment(kind, name, new), Phase.COMMENT, needs=needs)
         for statement in objects.column_comments(name, old or {}, new):
             yield Step(statement, Phase.COMMENT, needs=needs)
+
+
+def _replica_index(replica_identity: Attributes | None) -> tuple[str, ...]:
+    """Return the keys that the index may have which a property makes the replica identity."""
+    set_by = str((replica_identity or {}).get("do", ""))
+    table, found, own = set_by.partition(" REPLICA IDENTITY USING INDEX ")
+    if not found:
+        return ()
+    table = table.removeprefix("ALTER TABLE ")
+    schema = table.removesuffix(split_name(table)[-1])
+    return (f"index {schema}{own}", f"constraint {table}.{own}")
 
 
 def _from_parent(catalog: Catalog, of_column: str) -> Attributes | None:

@@ -7,6 +7,7 @@ from leadctl.catalog.definitions import Catalog, definition, owner, split_name
 from leadctl.errors import OperationFailed
 from leadctl.migrate.ddl import objects
 from leadctl.migrate.ddl.dependencies import Uses, reached, uses_of
+from leadctl.migrate.ddl.handed_constraints import HandedConstraints
 from leadctl.migrate.ddl.objects import alter
 from leadctl.migrate.ddl.partition_indexes import PartitionIndexes
 from leadctl.migrate.ddl.table_copies import Copy, place_of, rows_of
@@ -43,6 +44,7 @@ class Comparison:
         self.used, self.uses = {**uses_of(before), **late}, uses_of(after)
         """What each object used, and what it uses afterwards."""
         self.partition_indexes = PartitionIndexes(before, after)
+        self.handed = HandedConstraints(before, after, self.partition_indexes)
         seeds = self.partition_indexes.recreated
         self.rebuilt = _rebuilt(before, after, self.replaced, self.used, seeds)
         self.serials = serials(before, after)

@@ -11,6 +11,7 @@ from itertools import count
 
 from leadctl.catalog.definitions import Attributes, Catalog, definition, owner, split_name
 from leadctl.migrate.ddl.steps import Phase, Step, identifier, plain
+from leadctl.migrate.ddl.table_copies import place_of
 from leadctl.migrate.ddl.tables import parents
 from leadctl.postgres import LONGEST_NAME
 from leadctl.sql.lexer import tokens
@@ -93,8 +94,56 @@ class PartitionIndexes:
 
     def becomes_a_part(self, index: str) -> bool:
         """Whether an index of a table is to be a part of one of its parent's, or was one."""
-        key = f"other index {index}"
-        return key in self._after or (key in self._before and f"index {index}" in self._after)
+        was = self._before.get(f"index {index}", {})
+        return f"other index {index}" in self._after and self._tail_of_part(index, self._after) in {
+            "",
+            _tail(was),
+        }
+
+    def stays_as_its_own(self, name: str) -> bool:
+        """Whether the index of a partition is what it is to have once it is none any more."""
+        wanted = self._after.get(f"index {name}")
+        if wanted is None or not self._left_by(name):
+            return False
+        return _tail(wanted) == self._tail_of_part(name, self._before)
+
+    def _tail_of_part(self, name: str, objects: Mapping[str, Attributes]) -> str:
+        """Return what an index that is a part is, but for its name and table; "" for a key's."""
+        part = objects.get(f"other index {name}", {})
+        return _tail(objects.get(self._root(str(part.get("part_of")), objects), {}))
+
+    def left_behind(self, name: str) -> Iterator[Step]:
+        """Yield what drops the index of a partition that stays where it leaves, and should not."""
+        table = self._left_by(name)
+        is_key = not self._tail_of_part(name, self._before)
+        if table and not is_key and not self.stays_as_its_own(name):
+            yield Step(f"DROP INDEX {name}", Phase.DROP_KEY, needs=(place_of(table),))
+
+    def keys_of(self, table: str, catalog: Catalog) -> dict[str, str]:
+        """Return the keys that a partition has with its parent: their names and definitions."""
+        objects = catalog.objects
+        parts = self._parts[objects is self._after]
+        roots = {
+            split_name(part)[-1]: self._root(whole, objects)
+            for (of, whole), part in parts.items()
+            if of == table
+        }
+        return {
+            own: str(objects[root]["definition"])
+            for own, root in roots.items()
+            if root.startswith("constraint ")
+        }
+
+    def _left_by(self, name: str) -> str:
+        """Return the table of a part, where that leaves the tables that the whole is of."""
+        part = self._before.get(f"other index {name}", {})
+        table = str(part.get("table", ""))
+        if "part_of" not in part or f"table {table}" not in self._after:
+            return ""
+        if f"other index {name}" in self._after:
+            return ""
+        now = self._after[f"table {table}"].get("partition_of")
+        return table if self._before[f"table {table}"].get("partition_of") != now else ""
 
     def make(
         self, name: str, old: Attributes | None, new: Attributes, coming: set[str]
@@ -111,10 +160,10 @@ class PartitionIndexes:
         if text is None or self._is_own_key(table, name, self._after):
             return
         key, own = f"other index {name}", split_name(name)[-1]
-        stays = f"table {table}" in self._before and self._is_attached(table)
-        was_plain = f"index {name}" in self._before and f"index {name}" not in self._after
+        stays = self._stays_below(table, root)
+        was_plain = self.becomes_a_part(name) and f"index {name}" in self._before
         if self._is_put_together(root, coming):
-            if old is None:
+            if old is None or root in coming:
                 yield from self._put_together(name, new, root, was_plain=was_plain)
         elif was_plain:
             if stays and root not in coming:
@@ -173,6 +222,14 @@ class PartitionIndexes:
             )
             yield Step(attach, Phase.DEFINE)
 
+    def _stays_below(self, table: str, root: str) -> bool:
+        """Whether a partition was already below the table whose index or key is the `root`."""
+        while self._is_attached(table):
+            table = str(self._after[f"table {table}"]["partition_of"])
+            if table == self._table(root):
+                return True
+        return False
+
     def _is_attached(self, table: str) -> bool:
         """Whether a table is a partition of the same table before and after."""
         sides = (each.get(f"table {table}", {}) for each in (self._before, self._after))
@@ -218,6 +275,13 @@ def _index_name(key: str) -> str:
         table, own = split_name(name)
         return f"{table.removesuffix(split_name(table)[-1])}{own}"
     return name if kind == "index" else ""
+
+
+def _tail(index: Attributes) -> str:
+    """Return what the text of an index says besides its name and its table; "" of a key's."""
+    text = str(index.get("definition", ""))
+    head, using, rest = text.partition(" USING ")
+    return f"{'UNIQUE' in head.partition(' INDEX ')[0]}{using}{rest}" if using else ""
 
 
 def _of_partition(text: str, own: str, table: str) -> str:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from itertools import chain
 
 from leadctl.catalog.definitions import (
+    OWN_NOT_NULL,
     Attributes,
     Catalog,
     definition,
@@ -86,8 +87,24 @@ class TableChanges:
             if becomes_partition:
                 yield from self._missing_columns(name, parent)
             phase = Phase.KEY if self._has_other_columns(parent) else Phase.DEFINE
-            needs = (f"table {parent}", place_of(name), *self._missing(name, parent))
+            first = list(self._missing_rules(name, parent))
+            yield from first
+            rules = tuple(key for each in first for key in each.makes)
+            needs = (f"table {parent}", place_of(name), *self._missing(name, parent), *rules)
             yield Step(statement, phase, (f"table {name}",), needs=needs)
+
+    def _missing_rules(self, name: str, parent: str) -> Iterator[Step]:
+        """Yield the checks and the NOT NULLs that a table must have before it has that parent."""
+        place = (place_of(name),)
+        for own, text in self._both.handed.missing_checks(name).items():
+            add = f"ALTER TABLE {name} ADD CONSTRAINT {own} {text}"
+            yield Step(add, Phase.DEFINE, (f"rule {own} for {name}",), needs=place)
+        had = all_columns(self._before, name)
+        for own, each in all_columns(self._after, parent).items():
+            listed = f"column {name}.{own}" in self._after.objects
+            if own in had and had[own]["nullable"] and is_required(each) and not listed:
+                required = f"ALTER TABLE {name} ALTER COLUMN {own} SET NOT NULL"
+                yield Step(required, Phase.DEFINE, (f"rule {own} for {name}",), needs=place)
 
     def _left_columns(self, name: str) -> Iterator[Step]:
         """Yield what drops columns that a parent handed down, and that stay where it is left."""
@@ -140,6 +157,8 @@ class TableChanges:
             if key in self._both.serials:
                 made.append(f"sequence {self._both.serials[key]}")
             written = self._as_written(key, attributes)
+            if self._is_required_by_parent(name, own):
+                written = {**written, "nullable": True}
             if "default" in written and self._reads_what_comes(default):
                 later.append(_set_default(name, own, written))
                 written = _plainly(written)
@@ -155,6 +174,12 @@ class TableChanges:
         ]
         yield Step(create_table(name, new, columns, constraints), Phase.DEFINE, tuple(made))
         yield from later
+
+    def _is_required_by_parent(self, table: str, own: str) -> bool:
+        """Whether a column has NOT NULL from a parent, and none of its own."""
+        parent = handed_down(self._after, table, own)
+        of_its_own = f"property {OWN_NOT_NULL}{table}.{own}" in self._after.objects
+        return parent is not None and is_required(parent) and not of_its_own
 
     def _attached_later(self, name: str, new: Attributes, keys: tuple[str, ...]) -> Iterator[Step]:
         """Yield a partition that is attached once it has the keys that indexes are to rest on.

@@ -1,0 +1,20 @@
+-- FROM
+CREATE TABLE a (x int NOT NULL, y int);
+CREATE TABLE b () INHERITS (a);
+CREATE TABLE a2 (x int NOT NULL, y int);
+CREATE TABLE c (x int) INHERITS (a2);
+CREATE TABLE a3 (x int NOT NULL, y int);
+CREATE TABLE same (x int) INHERITS (a3);
+-- ROWS
+INSERT INTO b VALUES (1, 2);
+INSERT INTO c VALUES (3, 4);
+-- TO
+CREATE TABLE a (x int NOT NULL, y int);
+CREATE TABLE b () INHERITS (a);
+ALTER TABLE b ALTER x SET NOT NULL;
+CREATE TABLE a2 (x int NOT NULL, y int);
+CREATE TABLE c (x int NOT NULL) INHERITS (a2);
+CREATE TABLE a3 (x int NOT NULL, y int);
+CREATE TABLE same (x int) INHERITS (a3);
+CREATE TABLE new (x int, z int) INHERITS (a3);
+CREATE TABLE own (x int NOT NULL, z int) INHERITS (a3);

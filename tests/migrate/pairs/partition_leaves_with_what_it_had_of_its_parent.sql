@@ -1,0 +1,25 @@
+-- FROM
+CREATE TABLE k (id int PRIMARY KEY);
+CREATE TABLE t (
+    a int PRIMARY KEY, b int CONSTRAINT of_k REFERENCES k, c int CONSTRAINT positive CHECK (c > 0)
+) PARTITION BY LIST (a);
+CREATE TABLE kept PARTITION OF t FOR VALUES IN (1);
+CREATE TABLE plain PARTITION OF t FOR VALUES IN (2);
+CREATE TABLE mixed PARTITION OF t FOR VALUES IN (3);
+CREATE INDEX by_b ON t (b) WHERE c > 1;
+-- ROWS
+INSERT INTO k VALUES (7);
+INSERT INTO t VALUES (1, 7, 1), (2, 7, 2), (3, 7, 3);
+-- TO
+CREATE TABLE k (id int PRIMARY KEY);
+CREATE TABLE t (
+    a int PRIMARY KEY, b int CONSTRAINT of_k REFERENCES k, c int CONSTRAINT positive CHECK (c > 0)
+) PARTITION BY LIST (a);
+CREATE TABLE kept (
+    a int PRIMARY KEY, b int CONSTRAINT of_k REFERENCES k, c int CONSTRAINT positive CHECK (c > 0)
+);
+CREATE TABLE plain (a int NOT NULL, b int, c int);
+CREATE TABLE mixed (a int NOT NULL UNIQUE, b int, c int CONSTRAINT positive CHECK (c > 0));
+CREATE INDEX by_b ON t (b) WHERE c > 1;
+CREATE INDEX kept_b_idx ON kept (b) WHERE c > 1;
+CREATE INDEX mixed_b_idx ON mixed (b);
