@@ -10,12 +10,13 @@ import ast
 import contextlib
 import importlib
 import importlib.util
+import io
 import os
 import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -123,8 +124,28 @@ class AlembicEnvironment:
         has what lets Alembic print SQL instead, `arguments` what it sees of a command line.  Raises
         EnvironmentNotRun, and whatever a step raises.
         """
-        self._refuse_loops()
+        self.refuse_loops()
+        self._run_steps(
+            steps,
+            ours,
+            connection=connection,
+            fence=fence,
+            offline=offline,
+            arguments=arguments,
+            ready=ready,
+        )
 
+    def _run_steps(
+        self,
+        steps: Steps,
+        ours: Mapping[str, Any],
+        *,
+        connection: Connection | None = None,
+        fence: Fence | None = None,
+        offline: Mapping[str, Any] | None = None,
+        arguments: Mapping[str, Any] | None = None,
+        ready: Callable[[], None] = lambda: None,
+    ) -> None:
         def configure(run: "_Run", given: Mapping[str, Any]) -> None:
             kept = {key: value for key, value in given.items() if key not in _HOW_TO_CONNECT}
             callbacks = [kept.get("on_version_apply"), ours.get("on_version_apply")]
@@ -173,18 +194,29 @@ class AlembicEnvironment:
             "call.",
         )
 
-    def _refuse_loops(self) -> None:
-        for node in ast.walk(ast.parse(self.env_py.read_bytes())):
-            if not isinstance(node, ast.For | ast.AsyncFor | ast.While):
-                continue
-            called = [each.func for each in ast.walk(node) if isinstance(each, ast.Call)]
-            if any(getattr(each, "attr", None) == "run_migrations" for each in called):
-                raise EnvironmentNotRun(
-                    f"{self.env_py}, line {node.lineno}: it runs the revisions in a loop, once for "
-                    "each database or schema.",
-                    hint="leadctl migrates one target at a time: configure only that one in "
-                    "env.py. For many targets: leadctl migrate --fleet NAME",
-                )
+    def refuse_loops(self) -> None:
+        """Refuse one that runs the revisions in a loop, unless that is of one round only.
+
+        Raises EnvironmentNotRun with its line.
+        """
+        line = _line_of_loop(ast.parse(self.env_py.read_bytes()))
+        if line is not None and not self._runs_once():
+            raise EnvironmentNotRun(
+                f"{self.env_py}, line {line}: it runs the revisions in a loop, once for each "
+                "database or schema.",
+                hint="leadctl migrates one target at a time: configure only that one in env.py. "
+                "For many targets: leadctl migrate --fleet NAME",
+            )
+
+    def _runs_once(self) -> bool:
+        """Whether it runs the revisions once, as far as it can be run where there is no server."""
+        ours = {"dialect_name": "postgresql", "output_buffer": io.StringIO()}
+        offline = {"as_sql": True, "starting_rev": None}
+        try:
+            self._run_steps(lambda _heads, _context: iter(()), ours, offline=offline)
+        except LeadctlError:
+            return False
+        return True
 
     def alembic_config(self, url: str, arguments: Mapping[str, Any] | None = None) -> Config:
         """Return Alembic's configuration of the project, in which `url` stands for no database.
@@ -242,6 +274,26 @@ def _flat(callbacks: list[Any]) -> tuple[Any, ...]:
         for given in callbacks
         if given is not None
         for each in (given if isinstance(given, list | tuple) else [given])
+    )
+
+
+_LOOPS = ast.For | ast.AsyncFor | ast.While | ast.ListComp | ast.SetComp | ast.GeneratorExp
+
+
+def _line_of_loop(tree: ast.Module) -> int | None:
+    """Return the line of a loop in which revisions are run, by a function of the file's or not."""
+    defined = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+    running = {"run_migrations"}
+    while more := {each.name for each in defined if _calls(each, running)} - running:
+        running |= more
+    loops = (each for each in ast.walk(tree) if isinstance(each, _LOOPS))
+    return next((each.lineno for each in loops if _calls(each, running)), None)
+
+
+def _calls(tree: ast.AST, names: Collection[str]) -> bool:
+    called = (each.func for each in ast.walk(tree) if isinstance(each, ast.Call))
+    return any(
+        (getattr(each, "attr", None) or getattr(each, "id", None)) in names for each in called
     )
 
 
@@ -304,7 +356,7 @@ class _Run:
                 _logging_as_it_is(),
                 _connected_to(self._engine, lambda: not self._in_revisions),
                 self.fence(lambda: not self._in_revisions),
-                _flask(self._environment),
+                application_of(self._environment),
                 self.context,
             ):
                 self.context.script.run_env()
@@ -333,10 +385,11 @@ class _Run:
 
     def _run_migrations(self, **arguments: Any) -> None:
         if self._has_run:
-            raise EnvironmentNotRun(
+            self._error = EnvironmentNotRun(  # whatever env.py makes of it
                 f"{self._environment.env_py} runs the revisions a second time.",
                 hint="leadctl migrates one target at a time: configure only that one in env.py.",
             )
+            raise self._error
         self._has_run = self._in_revisions = True
         try:
             self._ready()
@@ -389,7 +442,7 @@ def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _flask(environment: AlembicEnvironment) -> Iterator[None]:
+def application_of(environment: AlembicEnvironment) -> Iterator[None]:
     """Push the application context that Flask-Migrate's env.py is run in by `flask db`."""
     if "current_app" not in environment.env_py.read_text(encoding="utf-8"):
         yield

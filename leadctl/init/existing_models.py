@@ -15,6 +15,7 @@ from leadctl.apps.metadata import joined, known_metadata, load_metadata, metadat
 from leadctl.apps.registry import App, all_apps
 from leadctl.errors import (
     AlreadyDeclared,
+    EnvironmentNotRun,
     MigrationsInvalid,
     ModelsNotFound,
     ModelsNotImportable,
@@ -113,6 +114,7 @@ def init_own(
     else:
         files.new(folder / ".gitkeep", "", "the folder of revisions")
     tables = list(metadata.tables.values())
+    said += _refused(app)
     guessed = tuple(old_rows(tables))
     entries |= seed_files_of(root)
     files.new_configuration(leadctl_toml(name, entries, guessed))
@@ -163,6 +165,16 @@ def app_name(settings: Settings) -> str:
             hint="Give another one with --app: small letters, digits and _.",
         )
     return name
+
+
+def _refused(app: App) -> list[str]:
+    """Return why `migrate` will not run an app's env.py, where that can be said."""
+    try:
+        if app.environment is not None:
+            app.alembic_environment.refuse_loops()
+    except EnvironmentNotRun as error:
+        return [f"{error.message} {error.hint}"]
+    return []
 
 
 def notes(root: Path) -> list[str]:

@@ -19,7 +19,7 @@ from alembic.operations.ops import DowngradeOps, MigrateOperation, UpgradeOps
 from alembic.script import Script, ScriptDirectory
 from alembic.util import CommandError
 
-from leadctl.apps.alembic_environment import AlembicEnvironment
+from leadctl.apps.alembic_environment import AlembicEnvironment, application_of
 from leadctl.apps.loading import user_code
 from leadctl.errors import EnvironmentNotRun, LeadctlError, MigrationsInvalid
 from leadctl.migrate.revisions import RevisionPlacement
@@ -220,10 +220,11 @@ def _made(made: Script | None, environment: AlembicEnvironment) -> tuple[str, Pa
 
 @contextmanager
 def _within(environment: AlembicEnvironment) -> Iterator[None]:
-    """Be where `alembic` is run: hooks and relative paths count from there."""
+    """Be where `alembic` is run: hooks, relative paths and templates count on that."""
     before = Path.cwd()
     os.chdir(environment.config.folder)
     try:
-        yield
+        with application_of(environment):
+            yield
     finally:
         os.chdir(before)

@@ -201,6 +201,14 @@ def _env(before: str = "", inside: str = "pass", after: str = "", **other: str) 
             "env.py, line 3: it runs the revisions in a loop",
         ),
         (
+            "from alembic import context\nfrom things_models import metadata\n"
+            "def one(name):\n    context.configure(\n"
+            "        dialect_name='postgresql', target_metadata=metadata)\n"
+            "    context.run_migrations()\n"
+            "for name in ('a', 'b'):\n    one(name)\n",
+            "env.py, line 7: it runs the revisions in a loop",
+        ),
+        (
             _env(inside="connection.execute(text('SET search_path TO elsewhere'))"),
             "env.py sets the search path to elsewhere, and the target is the schema public",
         ),
@@ -235,6 +243,9 @@ def test_what_env_py_may_not_do(
         " target_metadata=[metadata])\n"
         "with context.begin_transaction():\n    context.run_migrations()\n",
         _env(connect="begin", inside="connection.execute(text('SELECT 1'))"),
+        _env().replace(
+            "        context.run", "        for each in ['only']:\n            context.run"
+        ),
         _env(inside="connection = connection.execution_options(isolation_level='AUTOCOMMIT')"),
         _env(inside="connection.execute(text(\"SET search_path TO 'public', 'pg_temp'\"))"),
         _env(

@@ -335,6 +335,65 @@ def test_tokens_prefixes_and_variables_of_the_template(zoo: Zoo) -> None:
     zoo.alembic("check")
 
 
+FLASK = """\
+from contextlib import contextmanager
+
+
+class App:
+    name = None
+
+    @contextmanager
+    def app_context(self):
+        before, self.name = self.name, "birds of flask"
+        yield
+        self.name = before
+
+
+current_app = App()
+"""
+FLASK_CLI = """\
+from flask import current_app
+
+
+class NoAppException(Exception):
+    pass
+
+
+class ScriptInfo:
+    def __init__(self, named):
+        self.load_app = lambda: current_app
+
+
+def load_dotenv():
+    pass
+"""
+
+
+@pytest.mark.thorough
+def test_a_template_may_ask_flask_as_env_py_does(zoo: Zoo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Flask-Migrate writes for several databases asks in both, and loops over them in env.py."""
+    for name in ("flask", "flask.cli"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    (zoo.folder / "flask").mkdir()
+    (zoo.folder / "flask" / "__init__.py").write_text(FLASK)
+    (zoo.folder / "flask" / "cli.py").write_text(FLASK_CLI)
+    zoo.env(before="from flask import current_app\nassert current_app.name")
+    environment = zoo.folder / "db" / "env.py"
+    text = environment.read_text()
+    inner = "            context.run_migrations()\n\n\nif"
+    assert inner in text
+    loop = '            for each in ["only"]:\n                context.run_migrations()\n\n\nif'
+    environment.write_text(text.replace(inner, loop))
+    template = zoo.folder / "db" / "script.py.mako"
+    asks = '<% from flask import current_app %>"""${current_app.name}'
+    template.write_text(template.read_text().replace('"""${message}', asks))
+    zoo.leadctl("migrate", "new", "-m", "Birds")
+    zoo.leadctl("migrate")
+    (path,) = zoo.files()
+    assert path.read_text().startswith('"""birds of flask')
+    zoo.leadctl("migrate", "check")
+
+
 @pytest.mark.thorough
 def test_a_project_without_a_template_has_alembic_s(zoo: Zoo) -> None:
     (zoo.folder / "db" / "script.py.mako").unlink()
