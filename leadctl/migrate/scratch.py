@@ -112,16 +112,21 @@ class _Fence:
         texts = [each for each in given if isinstance(each, str)] if given else []
         self.reached |= _names_schema(text, self._target)
         self.reached |= any(_says(each, self._target) for each in texts)
-        if not self.reached and self._asks_words:
-            self.reached = self._by_word = self._may_name(text, texts)
+        if not self.reached:
+            is_value = self._has_value(text, texts)
+            self.reached = is_value and _asks_catalog(text)
+            if not self.reached and self._asks_words:
+                self.reached = self._by_word = is_value or self._leads_there(text)
         self.refuse()
 
-    def _may_name(self, text: str, texts: Sequence[str]) -> bool:
-        """Whether a value is the schema's name, or a word leads there by a path that is shared."""
+    def _has_value(self, text: str, texts: Sequence[str]) -> bool:
+        """Whether a value is the schema's name."""
         strings = [each.text for each in tokens(text) if each.kind is Kind.STRING]
         alone = re.compile(rf"""(?:^|['"]){re.escape(self._target)}(?:['"]|$)""")
-        if any(alone.search(each) for each in (*strings, *texts)):
-            return True
+        return any(alone.search(each) for each in (*strings, *texts))
+
+    def _leads_there(self, text: str) -> bool:
+        """Whether a word may lead to the target by a path that is shared."""
         if not self._shares_path:
             return False
         words = words_of(text) - _made(text)
@@ -202,6 +207,14 @@ def _names_schema(statement: str, schema: str) -> bool:
     return False
 
 
+def _asks_catalog(statement: str) -> bool:
+    """Whether a statement asks what there is: a value in it that is a schema's name means that."""
+    return any(
+        word == "information_schema" or word.startswith(("pg_", "to_reg"))
+        for word in words_of(statement)
+    )
+
+
 def _says(text: str, schema: str) -> bool:
     """Whether a text in a statement names a schema: before a dot, or where schemas are meant."""
     name = re.escape(schema)
@@ -213,9 +226,9 @@ def _says(text: str, schema: str) -> bool:
 
 def _prepares_only(statement: str) -> bool:
     """Whether a statement of an env.py only sets a path, or makes a schema if it is missing."""
-    if len(list(split(statement))) != 1:
-        return False
     said = [token.word for token in tokens(statement)]
+    if not said or len(list(split(statement))) != 1:
+        return False
     sets = said[0] in {"RESET", "SET"} or (said[0] == "SELECT" and "FROM" not in said)
     return (sets and "search_path" in statement.lower()) or said[:3] == ["CREATE", "SCHEMA", "IF"]
 
