@@ -119,11 +119,16 @@ def open_database(
     here = target.on(name)
     with maintenance(here) as server, restore_lock(server, name):
         found = _find(server, here, name)
-        with connect(target.on(found.database if found else name), "tenants") as connection:
-            _permit(connection, here, f"opening of {name}", consent)
-            if found is None:
-                find_tenant(connection, app, here.schema, shared=False)
-                raise UsageError(f"{name} is not closed by a move.", hint="See: leadctl history")
+        try:
+            with connect(target.on(found.database if found else name), "tenants") as connection:
+                _permit(connection, here, f"opening of {name}", consent)
+                if found is None:
+                    find_tenant(connection, app, here.schema, shared=False)
+                    raise UsageError(
+                        f"{name} is not closed by a move.", hint="See: leadctl history"
+                    )
+        except UnknownDatabase:
+            raise _unknown(name) from None
         if (found.is_copy or found.move.phase == HANDED_OVER) and not handed_over:
             raise not_ended(replace(found.move, schema=name), copy=found.is_copy, whole=True)
         _go_back(server, here, found)
@@ -192,10 +197,7 @@ class _Mover:
                 f"{self.name} is not on this server; {self.there.describe()} has it.",
                 hint="If it was moved, nothing is left to do.",
             )
-        return UnknownTenant(
-            f"There is no database {self.name} on this server.",
-            hint="To list the tenants: leadctl tenants list --fleet NAME",
-        )
+        return _unknown(self.name)
 
     def _foresee(self) -> None:
         """Look for what would stop the move, while the tenant is open; drop the copy of a run."""
@@ -403,6 +405,13 @@ class _Mover:
 
     def _result(self, kept: str) -> MovedTenant:
         return MovedTenant.of(self.here, self.there, self.name, kept, self.rows, self.window)
+
+
+def _unknown(name: str) -> UnknownTenant:
+    return UnknownTenant(
+        f"There is no database {name} on this server.",
+        hint="To list the tenants: leadctl tenants list --fleet NAME",
+    )
 
 
 def _permit(connection: Connection, target: Target, verb: str, consent: Consent) -> Consent:
