@@ -94,7 +94,7 @@ def new_identity() -> tuple[str, Any]:
 
 _SLICE = 16 * 1024
 """What is decompressed at once of a file whose maker is not known."""
-_HEAD = 8
+_HEAD = 16
 _LAYERS = 3
 """Compressions inside each other that are undone; more are an accident or an attack."""
 
@@ -118,6 +118,15 @@ _REFUSED = (
     (b"\xff\xfe", "UTF-16 text", "convert it: iconv -f UTF-16 -t UTF-8"),
     (b"\xfe\xff", "UTF-16 text", "convert it: iconv -f UTF-16 -t UTF-8"),
     (b"-----BEGIN AGE", "an armored age file", "decode it: age --decrypt"),
+    (b"-----BEGIN PGP", "encrypted by PGP", "decrypt it: gpg --decrypt"),
+    (b"Salted__", "encrypted by OpenSSL", "decrypt it: openssl enc -d"),
+    (b"Rar!", "a RAR archive", "unpack it first"),
+    (b"\x04\x22\x4d\x18", "compressed by lz4", "unpack it: lz4 -d"),
+    (b"\x1f\x9d", "compressed by compress", "unpack it: gzip -d"),
+    (b"]\0\0", "compressed by lzma", "unpack it: xz --format=lzma -d"),
+    (b"SQLite format 3", "a database of SQLite", "convert it to PostgreSQL's SQL"),
+    (b"-- MySQL dump", "a dump of MySQL", "convert it to PostgreSQL's SQL"),
+    (b"-- MariaDB dump", "a dump of MariaDB", "convert it to PostgreSQL's SQL"),
 )
 
 
@@ -188,7 +197,7 @@ class _Layer:
         """Look at the first bytes, and return them."""
         head, self._head = self._head or b"", None
         for magic, what, hint in _REFUSED:
-            if head.startswith(magic[:_HEAD]):
+            if head.startswith(magic):
                 raise UnreadableDump(
                     f"{self._path} is {what}, which leadctl does not read.",
                     hint=f"Before you restore it, {hint}.",

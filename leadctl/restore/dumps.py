@@ -17,6 +17,7 @@ from leadctl.errors import (
     InvalidIdentity,
     OptionNotForScripts,
     OutsideStatement,
+    UnreadableDump,
 )
 from leadctl.postgres.binaries import dump_programs
 from leadctl.postgres.connect import Connection, connect
@@ -30,6 +31,9 @@ from leadctl.restore.server_needs import needs_of
 from leadctl.restore.statements import run_statements
 
 _HEAD = 512
+_SHOWN = 16
+_NO_SQL = (b"<", b"{", b"[")
+"""How a page or a message begins that was stored instead of a dump."""
 _END_OF_TAR = 1024
 """Bytes that are zero at the end of a tar archive."""
 _NEWEST = 99
@@ -156,8 +160,15 @@ class ScriptDump(_Dump):
         """Read its statements before any of them runs; its end is looked at while it runs.
 
         Raises BackupDamaged where it has none, OutsideStatement where one ends the transaction
-        that the script runs in or reaches out of its database.
+        that the script runs in or reaches out of its database, UnreadableDump where it is no SQL.
         """
+        head = self.head()
+        if b"\0" in head or head.lstrip().startswith(_NO_SQL):
+            raise UnreadableDump(
+                f"{self.path} is not SQL: it begins with {head[:_SHOWN]!r}.",
+                hint="Dump again, or convert the file: leadctl reads pg_dump's formats, packed or "
+                "not, and SQL in an encoding that PostgreSQL has.",
+            )
         read = self._statements
         if not read.number:
             raise BackupDamaged(

@@ -390,14 +390,35 @@ def test_packing_is_told_by_the_first_bytes(
         server.drop(of)
 
 
-@pytest.mark.parametrize(("kind", "says"), [("zip", "a zip archive"), ("utf-16", "UTF-16")])
+SQL = b"CREATE TABLE t (i int);\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (compressed("zip", SQL), "a zip archive"),
+        (compressed("utf-16", SQL), "UTF-16"),
+        (lzma.compress(SQL, format=lzma.FORMAT_ALONE), "by lzma"),
+        (b"\x04\x22\x4d\x18" + SQL, "by lz4"),
+        (b"-----BEGIN PGP MESSAGE-----\n\n", "by PGP"),
+        (b"-----BEGIN AGE ENCRYPTED FILE-----\n", "an armored age file"),
+        (b"Salted__12345678" + SQL, "by OpenSSL"),
+        (b"-- MySQL dump 10.13\n" + SQL, "a dump of MySQL"),
+        (SQL.decode().encode("utf-16-le"), "not SQL"),
+        (SQL.decode().encode("utf-16-be"), "not SQL"),
+        (compressed("gzip", b"<html>404</html>"), "not SQL"),
+        (b'\n{"error": "denied"}', "not SQL"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
 def test_kinds_that_are_not_read_are_named(
-    leadctl: Restore, tmp_path: Path, copy: str, kind: str, says: str
+    leadctl: Restore, tmp_path: Path, copy: str, data: bytes, says: str
 ) -> None:
     path = tmp_path / "dump.sql"
-    path.write_bytes(compressed(kind, b"CREATE TABLE t (i int);\n"))
+    path.write_bytes(data)
     outcome = leadctl("restore", str(path), "--into", copy)
     assert (outcome.code, says in outcome.err) == (1, True), outcome.err
+    assert "--keep-going" not in outcome.err
 
 
 def test_values_of_rows_are_not_shown(leadctl: Restore, tmp_path: Path, copy: str) -> None:
