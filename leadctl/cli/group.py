@@ -214,6 +214,7 @@ class RootGroup(LeadctlGroup):
 
     def _reporting(self, arguments: list[str], console: Console, extra: dict[str, Any]) -> int:
         try:
+            _refuse_named_shell(arguments)
             code = super().main(args=arguments, standalone_mode=False, **extra)
             sys.stdout.flush()
             if code == ExitCode.INTERRUPTED:  # Typer has caught the KeyboardInterrupt
@@ -247,6 +248,16 @@ def _signal_behind(error: BaseException) -> BaseException | None:
     while found is not None and not isinstance(found, KeyboardInterrupt | Terminated):
         found = found.__context__
     return found
+
+
+def _refuse_named_shell(arguments: list[str]) -> None:
+    """Refuse `--install-completion zsh`: Typer installs it for the shell that runs, silently."""
+    for flag in ("--install-completion", "--show-completion"):
+        if arguments[:1] == [flag] and len(arguments) > 1:
+            raise UsageError(
+                f"{flag} is for the shell that it is run in, and takes no value.",
+                hint=f"Run this in {arguments[1]}: leadctl {flag}",
+            )
 
 
 def _first_word(arguments: list[str]) -> str:

@@ -28,6 +28,7 @@ def test_version_and_help(cli: Cli) -> None:
     ("arguments", "said"),
     [
         (["migrat"], "Did you mean 'migrate'"),
+        (["--install-completion", "zsh"], "Run this in zsh"),
         (["migrate", "--step", "1"], "--steps"),
         (["migrate", "--steps", "none"], "--steps"),
         (["migrate", "-o", "xml"], "xml"),

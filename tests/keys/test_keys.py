@@ -221,7 +221,7 @@ def test_what_other_tools_made_is_no_plaintext(leadconnector: Prepared, cli: Cli
     assert counted("status", code=1) == (each, 2)
     assert counted("rotate", "--encrypt-plaintext", code=1) == (each, 0)
     ring, context = Keyring([OLD_KEY]), "leadconnector.users.access_token"
-    read = "SELECT access_token FROM users WHERE id LIKE 'u%' ORDER BY substr(id, 2)::int"
+    read = "SELECT access_token FROM users WHERE id ~ '^u[0-9]+$' ORDER BY substr(id, 2)::int"
     there = [value for (value,) in leadconnector.query(read)]
     assert there[:-2] == texts[:-2]
     assert [decrypt(value, ring, context) for value in there[-2:]] == tokens

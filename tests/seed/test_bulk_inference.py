@@ -1,10 +1,12 @@
 """Bulk seed of models that nobody wrote a factory for."""
 
+import re
 import sys
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
+import psycopg
 import pytest
 from sqlalchemy import create_engine
 
@@ -148,6 +150,21 @@ def test_rows_of_unknown_models(fill: Callable[..., BulkResult], models: str) ->
 def test_twice(fill: Callable[..., BulkResult]) -> None:
     assert fill(TYPES).series == 0
     assert fill(TYPES, 200).series == 1
+
+
+def test_unique_names_can_be_read(
+    fill: Callable[..., BulkResult], server: Server, database: str
+) -> None:
+    """Two words and what makes them different; where a CHECK wants another form, that."""
+    models = """
+table("firms", Column("name", Text, primary_key=True), Column("short_name", String(20), unique=True),
+    Column("title", Text, CheckConstraint("title ~ '^[a-z0-9]{3,}$'"), unique=True))
+"""
+    assert fill(models, 300).rows == 300
+    with psycopg.connect(server.url(database)) as connection:
+        rows = connection.execute("SELECT name, title FROM firms").fetchall()
+    assert len({name for name, _ in rows}) == 300
+    assert all(re.fullmatch(r"\w+ [\w-]+ [a-z0-9]{10}", name) for name, _ in rows), rows[:3]
 
 
 def test_a_circle_is_broken_where_it_may_be_empty(fill: Callable[..., BulkResult]) -> None:

@@ -104,6 +104,17 @@ class Email:
         return [head.replace("@", token + "@") for head, token in zip(heads, unique, strict=True)]
 
 
+@dataclass(frozen=True)
+class Name:
+    """Names of firms and things, each a different one."""
+
+    def __call__(self, chunk: Chunk) -> Values:
+        """Make the values of a chunk."""
+        form = "{adjective} {trade}"
+        names, unique = chunk.draw(form, phrases(form)), Unique("token", name="name")(chunk)
+        return [f"{name} {token}" for name, token in zip(names, unique, strict=True)]
+
+
 DAYS = 1000
 """The most days that a run has; a later one takes those before."""
 

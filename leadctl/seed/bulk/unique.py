@@ -22,6 +22,7 @@ from leadctl.apps.synthetic.makers import (
     InTurn,
     Link,
     Moments,
+    Name,
     Position,
     Reference,
     Serial,
@@ -40,6 +41,7 @@ from leadctl.seed.bulk.values import (
 )
 
 _TOKEN = 10  # the length of a unique text
+_NAME = 60  # what holds any unique name
 
 
 @dataclass
@@ -239,6 +241,9 @@ def _unique_text(found: PlannedTable, column: sa.Column[Any], kind: sa.String) -
         return Unique("phone")
     if "email" in name and longest >= 60:
         return Email()
+    checked = any(name in text for text in found.rules.texts)
+    if {"name", "title"} & {*name.lower().split("_")} and longest >= _NAME and not checked:
+        return Name()
     if column.primary_key and longest >= 24:
         return Unique("cuid")
     if name.endswith("_id") and longest >= 15:

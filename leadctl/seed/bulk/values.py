@@ -60,6 +60,8 @@ class CheckRules:
     arrays: set[str] = field(default_factory=set)
     """JSON columns that hold lists."""
     phones: set[str] = field(default_factory=set)
+    texts: list[str] = field(default_factory=list)
+    """The checks as they are, for what is made without reading them."""
 
 
 def read_checks(definitions: Iterable[str]) -> CheckRules:
@@ -67,6 +69,7 @@ def read_checks(definitions: Iterable[str]) -> CheckRules:
     rules = CheckRules()
     for definition in definitions:
         body = _CAST.sub("", definition.removeprefix("CHECK ").removesuffix(" NOT VALID"))
+        rules.texts.append(body)
         body = _unwrapped(body)
         if " OR " in body and " IS NULL OR " not in body:
             continue
