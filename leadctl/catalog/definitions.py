@@ -362,6 +362,14 @@ def _without_uses(attributes: Attributes | None) -> Attributes | None:
     return {key: value for key, value in attributes.items() if key not in {USES, DEFAULT_USES}}
 
 
+_OPTION = re.compile(r"""("(?:[^"]|"")+"|[\w$]+) (E?'(?:[^']|'')*')""")
+
+
+def foreign_options(foreign: str) -> dict[str, str]:
+    """Return the options of a foreign table, as `foreign` of its definition has them."""
+    return dict(_OPTION.findall(foreign.partition(" OPTIONS (")[2]))
+
+
 _NAME = r'(?:"(?:[^"]|"")+"|[\w$]+)'
 _ON_COLUMNS = re.compile(rf"(?<= ON ){_NAME}(?:, {_NAME})*(?=, \(| FROM )")
 _ITEM = r"'(?:[^']|'')*'::character varying"
@@ -381,6 +389,8 @@ def _settled(value: Any) -> Any:
         return {name: _settled(each) for name, each in value.items()}
     if not isinstance(value, str):
         return value
+    if value.startswith("SERVER "):
+        return [value.partition(" OPTIONS (")[0], foreign_options(value)]
     if value.startswith("CREATE STATISTICS "):
         return _ON_COLUMNS.sub(lambda found: ", ".join(sorted(found[0].split(", "))), value, 1)
     if "::text[]" not in value:

@@ -145,7 +145,14 @@ NO_WAY_BACK = {
     "enum_value_goes_that_was_the_default",
 }
 """What PostgreSQL can do in one direction only, or one transaction: `down` refuses."""
-NOT_IN_A_REVISION = {*PARTLY, *REFUSED_BY_THE_SERVER, *IN_ANOTHER_ORDER}
+NEEDS_WHAT_IS_NOT_WRITTEN = {"options_of_a_foreign_table"}
+"""From nothing: a foreign server is none of the schema's."""
+NOT_IN_A_REVISION = {
+    *PARTLY,
+    *REFUSED_BY_THE_SERVER,
+    *IN_ANOTHER_ORDER,
+    *NEEDS_WHAT_IS_NOT_WRITTEN,
+}
 
 
 @pytest.mark.few(1)

@@ -3,7 +3,13 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from leadctl.catalog.definitions import Attributes, Catalog, definition, split_name
+from leadctl.catalog.definitions import (
+    Attributes,
+    Catalog,
+    definition,
+    foreign_options,
+    split_name,
+)
 from leadctl.errors import OperationFailed
 from leadctl.migrate.ddl.objects import LARGEST, cannot_go_on
 from leadctl.migrate.ddl.steps import Phase, Step, literal, mentions, plain
@@ -121,15 +127,29 @@ def alter_table(name: str, before: Attributes, after: Attributes) -> Iterator[st
             f"The table {name} cannot be changed between partitioned and plain in place.",
             hint="This writes SQL that copies the rows: leadctl migrate diff database TO -o sql",
         )
-    if before.get("foreign") != after.get("foreign"):
-        raise OperationFailed(
-            f"The foreign table {name} needs another server or other options, which leadctl does "
-            f"not write.",
-            hint="Write it by hand: leadctl migrate new --empty -m NAME",
-        )
+    yield from _foreign(name, str(before.get("foreign", "")), str(after.get("foreign", "")))
     if before.get("persistence") != after.get("persistence"):
         yield f"ALTER TABLE {name} SET {'UNLOGGED' if after.get('persistence') else 'LOGGED'}"
     yield from _options(name, before.get("options", []), after.get("options", []))
+
+
+def _foreign(name: str, before: str, after: str) -> Iterator[str]:
+    """Yield what gives a foreign table other options.  Raises OperationFailed for another server.
+
+    An option has no place among the others.
+    """
+    if before.partition(" OPTIONS (")[0] != after.partition(" OPTIONS (")[0]:
+        raise OperationFailed(
+            f"The foreign table {name} needs another server, or becomes a plain one, which leadctl "
+            f"does not write.",
+            hint="Write it by hand: leadctl migrate new --empty -m NAME",
+        )
+    old, new = foreign_options(before), foreign_options(after)
+    changes = [f"DROP {key}" for key in old if key not in new]
+    changes += [f"SET {key} {new[key]}" for key in old if new.get(key, old[key]) != old[key]]
+    changes += [f"ADD {key} {value}" for key, value in new.items() if key not in old]
+    if changes:
+        yield f"ALTER FOREIGN TABLE {name} OPTIONS ({', '.join(changes)})"
 
 
 def parents_change_places(before: Attributes, after: Attributes) -> bool:
