@@ -20,12 +20,14 @@ from psycopg.types.json import Jsonb
 from leadctl.apps.registry import App
 from leadctl.backup.create import BackupOptions, create
 from leadctl.backup.storage import BackupFolder
+from leadctl.catalog.citus import has_citus
 from leadctl.errors import (
     DatabaseExists,
     DatabaseInUse,
     InsufficientPrivilege,
     LeadctlError,
     MoveFailed,
+    NotOnCitus,
     OlderServer,
     UnknownDatabase,
     UnknownTenant,
@@ -203,6 +205,12 @@ class _Mover:
         """Look for what would stop the move, while the tenant is open; drop the copy of a run."""
         with connect(self.here, "tenants", read_only=True) as old:
             find_tenant(old, self.app, self.here.schema, shared=False)
+            if has_citus(old):
+                raise NotOnCitus(
+                    f"{self.name} is a database of a Citus cluster, whose tables would no longer "
+                    "be distributed.",
+                    hint="Move its tenants: leadctl tenants move NAME --to PLACE",
+                )
             major = version_of(old) // 10000
         if found := obstacles(self.server, self.name):
             raise DatabaseInUse(

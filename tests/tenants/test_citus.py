@@ -193,6 +193,19 @@ def test_what_cannot_be_done_on_a_cluster_is_refused_by_name(stand_in: Tenants) 
         outcome = tenants.leadctl("inspect", asked, "--schema", "acme", "-o", "json")
         found = outcome.json["reports"][0]
         assert (found["rows"], "other nodes" in found["skipped"]) == ([], True)
+    whole = (
+        "tenants",
+        "move",
+        tenants.name,
+        "--database",
+        "--schema",
+        "acme",
+        "--to",
+        tenants.url,
+        "--yes",
+    )
+    refused = tenants.leadctl(*whole)
+    assert (refused.code, "Citus" in refused.err) == (5, True), refused.err
     move = ("tenants", "move", "acme", "--to-node")
     assert tenants.leadctl(*move, "three:5432").code == 2
     failed = tenants.leadctl(*move, "two:5432")

@@ -37,7 +37,7 @@ def _row(tenant: Tenant) -> tuple[Value, ...]:
         pending = Cell("unknown", "warn")
     else:
         pending = Cell(f"{tenant.pending}", "warn" if tenant.pending else "good")
-    revision = tenant.revision or Cell("none", "dim")
+    revision = tenant.revision or Cell("unknown" if tenant.pending is None else "none", "dim")
     large = Cell("unknown", "warn") if tenant.bytes is None else size(tenant.bytes)
     return (
         tenant.name, revision, pending, large, tenant.rows, tenant.tables, tenant.owner
