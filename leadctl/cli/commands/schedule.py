@@ -62,6 +62,6 @@ def _show(run: Run, result: "Schedule") -> None:
     else:
         sys.stdout.write(text(result) + "\n")
     if not result.tells:
-        told = "cron mails one line" if result.kind == "cron" else "no notice"
-        run.narrate(f"When it fails, {told}: --on-failure COMMAND runs a command.")
-    run.narrate("To put it in place: " + "; ".join(result.install))
+        told = "cron mails one line" if result.kind == "cron" else "systemd tells nobody"
+        run.narrate(f"If a run fails, {told}; --on-failure COMMAND runs a command then.")
+    run.narrate("To install it: " + "; ".join(result.install))
