@@ -394,6 +394,13 @@ SELECT count(*) FROM pg_depend d JOIN pg_attribute a
 WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = to_regclass(%(table)s)
   AND a.attname = ANY (%(columns)s)
 
+-- name: ruled
+-- what: Which of these tables, or roots of their partition trees, have rules for what is written?
+-- versions: 15-
+SELECT DISTINCT ev_class::regclass::text FROM pg_rewrite
+WHERE ev_class IN (SELECT unnest(ARRAY[oid, pg_partition_root(oid)]) FROM unnest(%(oids)s::oid[]) oid)
+  AND ev_type IN ('2', '3') AND ev_enabled <> 'D' ORDER BY 1
+
 -- name: loaded_as
 -- what: Which role owns a table, where this one is a superuser and that none?
 -- versions: 15-

@@ -20,7 +20,7 @@ from leadctl.journal.guard import Consent, permit
 from leadctl.journal.runs import journaled
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect, set_session
-from leadctl.postgres.queries import parts_of
+from leadctl.postgres.queries import beside, parts_of
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
@@ -35,6 +35,8 @@ _ENABLE = {
     "R": sql.SQL("ALTER TABLE ONLY {} ENABLE REPLICA TRIGGER {}"),
 }
 """https://www.postgresql.org/docs/current/catalog-pg-trigger.html"""
+
+_QUERIES = beside(__file__, "restore.sql")
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,7 @@ def restore_tables(
         wanted, gone = _leaves(connection, reader, names or _all_tables(reader))
         for relation in wanted.values():
             _require_key(relation)
+        _refuse_ruled(connection, wanted.values())
         _refuse_distributed(connection, reader, wanted.values())
         set_session(connection, {"lock_timeout": f"{round(lock_timeout * 1000)}ms"})
         journal = nullcontext() if dry_run else journaled(target, "restore", app)
@@ -233,6 +236,17 @@ def _require_key(relation: Relation) -> None:
             f"The table {relation.qualified} has no primary key, so its rows cannot be matched "
             f"with the backup.",
             hint="Restore the backup into another database with --into, and copy what is needed.",
+        )
+
+
+def _refuse_ruled(connection: Connection, tables: Iterable[Relation]) -> None:
+    """Refuse tables whose rules would write something else than what is in the backup."""
+    ruled = _QUERIES.column(connection, "ruled", oids=[table.oid for table in tables])
+    if ruled:
+        raise RestoreFailed(
+            f"{', '.join(ruled)} has rules that change what is written. Nothing was changed.",
+            hint=f"Disable them meanwhile: ALTER TABLE {ruled[0]} DISABLE RULE NAME; or restore "
+            "into another database with --into, and copy what is needed.",
         )
 
 

@@ -59,6 +59,37 @@ def place(server: Server, cli: Cli, tmp_path: Path) -> Iterator[Place]:
                 server.drop(each)
 
 
+RULED = """
+CREATE TABLE log (id int PRIMARY KEY, note text); INSERT INTO log VALUES (1, 'was');
+CREATE TABLE kept (id int PRIMARY KEY) PARTITION BY RANGE (id);
+CREATE TABLE kept_1 PARTITION OF kept FOR VALUES FROM (0) TO (100);
+INSERT INTO kept VALUES (1), (2);
+"""
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "ON INSERT TO kept_1 DO ALSO INSERT INTO log VALUES (100 + new.id, 'by the rule')",
+        "ON INSERT TO kept_1 DO INSTEAD NOTHING",
+        "ON UPDATE TO kept DO INSTEAD NOTHING",
+    ],
+)
+def test_a_rule_writes_nothing_of_its_own_into_what_comes_back(place: Place, rule: str) -> None:
+    place.query(RULED)
+    place.query(f"CREATE RULE r AS {rule}")
+    assert place.leadctl("backup").code == 0
+    place.query("DELETE FROM kept")
+    table = rule.split()[3]
+    outcome = place.leadctl(*DATA_ONLY, "--table", "kept_1")
+    assert (outcome.code, f"{table} has rules" in outcome.err) == (1, True), outcome.err
+    assert place.query("SELECT (SELECT count(*) FROM kept), (SELECT count(*) FROM log)") == [(0, 1)]
+    place.query(f"ALTER TABLE {table} DISABLE RULE r")
+    outcome = place.leadctl(*DATA_ONLY, "--table", "kept_1")
+    assert outcome.code == 0, outcome.err
+    assert place.query("SELECT (SELECT count(*) FROM kept), (SELECT count(*) FROM log)") == [(2, 1)]
+
+
 @pytest.mark.parametrize("options", [(), ("--table", "item"), ("--table", "item_0")])
 def test_rows_of_partitions_by_the_hash_of_an_enum(place: Place, options: tuple[str, ...]) -> None:
     place.query(BY_ENUM)
