@@ -95,10 +95,11 @@ def prepared_transactions(facts: Facts) -> Evidence:
         raise Skip("a standby does not show the prepared transactions of its primary")
     if not rows:
         return graded(0, "none is prepared")
-    oldest = rows[0]
+    oldest = max(rows, key=lambda row: row["seconds"])
+    where = f" on {oldest['node']}" if "node" in oldest else ""
     return graded(
         round(oldest["seconds"], 1),
-        f"{len(rows)} prepared, {oldest['gid']} for {oldest['seconds']:.0f} s",
+        f"{len(rows)} prepared, {oldest['gid']} for {oldest['seconds']:.0f} s{where}",
         _LET_GO["prepared"].format(oldest["gid"].replace("'", "''")),
     )
 
