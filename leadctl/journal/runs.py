@@ -17,6 +17,11 @@ from leadctl.postgres.translate import translate
 from leadctl.redact import scrub
 
 _QUERIES = beside(__file__, "state.sql")
+_WAIT_FOR_NO_STANDBY = (
+    "SELECT pg_catalog.set_config('synchronous_commit', 'local', false)"
+    " WHERE pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.<>) 'off'"
+)
+"""What is only noted must not hold a run up for ever that has a time of its own."""
 of_fleet: ContextVar[Mapping[str, str] | None] = ContextVar("of_fleet", default=None)
 """The fleet whose run this is a part of: its `name`, and the id of its `run`."""
 
@@ -77,6 +82,7 @@ def journaled(target: Target, command: str, app: str, *, adopts: bool = False) -
     Raises what `state.ensure` raises where the journal cannot be kept.
     """
     with connect(target, command) as session:
+        session.execute(_WAIT_FOR_NO_STANDBY)
         state.ensure(session, target, adopts=adopts)
         run = _QUERIES.value(session, "run_begin", **beginning(target, command, app))
         entry, outcome = Entry(session, run), "terminated"

@@ -14,6 +14,7 @@ from psycopg import sql
 from tests.conftest import Prepared
 from tests.leads import fill, ids
 from tests.processes import run, start, wait_for
+from tests.servers import MAJOR, RunningServer
 
 LEADS, DELIVERIES = 4000, 2
 
@@ -136,3 +137,20 @@ def test_a_run_that_was_killed_after_its_commit(leadconnector: Prepared, tmp_pat
     assert run(*command, env=env).returncode == 0
     assert not partial.exists()
     assert path.exists()
+
+
+@pytest.mark.thorough
+def test_a_run_holds_its_time_where_no_commit_returns(tmp_path: Path) -> None:
+    """No standby is there that commits wait for: those of the journal do not wait."""
+    with RunningServer(MAJOR, synchronous_commit="on") as server:
+        env = {"DATABASE_URL": server.info.url("app"), "LEADCTL_APP": "leadconnector"}
+        assert run("migrate", env=env, cwd=tmp_path).returncode == 0
+        with server.info.connect() as connection:
+            connection.execute("ALTER SYSTEM SET synchronous_standby_names = 'gone'")
+            connection.execute("SELECT pg_reload_conf()")
+            wait_for(
+                lambda: connection.execute("SHOW synchronous_standby_names").fetchone() == ("gone",)
+            )
+        done = run("cleanup", "--max-seconds", "5", "-o", "json", env=env, cwd=tmp_path, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["ok"]
