@@ -10,7 +10,7 @@ and the rest follow when all rows are there, in parallel.
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, as_completed
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from typing import IO
@@ -57,13 +57,13 @@ _AFTERWARDS = (_STATISTICS, "MATERIALIZED VIEW DATA")
 @contextmanager
 def unpacked_ahead(
     reader: BackupReader, loading: Loading
-) -> Iterator[tuple[ThreadPoolExecutor, "Future[IO[bytes]] | None"]]:
+) -> Iterator[tuple[ProgramPool, "Future[IO[bytes]] | None"]]:
     """Unpack a small archive in memory, in a thread that is yielded, too.
 
     None where it is not loaded from there.
     """
     memory = _memory(reader, loading)
-    with memory or nullcontext(), ThreadPoolExecutor(1) as thread:
+    with memory or nullcontext(), ProgramPool(1) as thread:
         yield thread, thread.submit(_unpacked, reader, memory) if memory else None
 
 
@@ -94,7 +94,7 @@ def load(
     reader: BackupReader,
     entries: Sequence[ArchiveEntry],
     loading: Loading,
-    thread: ThreadPoolExecutor,
+    thread: ProgramPool,
     archive: "Future[IO[bytes]] | None",
     target: Target,
     server_major: int,
@@ -131,7 +131,7 @@ def load(
         restore.run(reader.schema, *more, entries=left, known=entries)
     views = reader.manifest.materialized_views if loading.rows else ()
     statistics = [entry.id for entry in listed if entry.kind == _STATISTICS and loading.rows]
-    rest = thread.submit(_load_statistics, reader, restore, statistics, listed)
+    rest = thread.submit(_load_statistics, reader, restore, thread, statistics, listed)
     if views:
         rest.result()
         with connect(target, "restore", rows=True, like_pg_dump=True) as connection:
@@ -142,11 +142,12 @@ def load(
 def _load_statistics(
     reader: BackupReader,
     restore: PgRestore,
+    pool: ProgramPool,
     statistics: Sequence[str],
     listed: Sequence[ArchiveEntry],
 ) -> None:
     if statistics:
-        with restore.running(None, entries=statistics) as program:
+        with restore.running(None, entries=statistics) as program, pool.running(program):
             restore.feed(program, partial(reader.unpack, ARCHIVE), lambda _: None, listed)
 
 

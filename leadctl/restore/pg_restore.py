@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from leadctl.errors import RestoreFailed
 from leadctl.postgres.binaries import Binaries
@@ -18,6 +18,7 @@ from leadctl.restore.contents import ArchiveEntry
 from leadctl.restore.properties import NO_OWNERS
 from leadctl.restore.restorable import LeftOutEntry, Loading
 
+_T = TypeVar("_T")
 SHARES_OPEN_FILES = sys.platform == "linux"
 """Whether several programs can read an open file without a name: each needs a position of its own,
 and elsewhere /dev/fd hands out the same one."""
@@ -193,7 +194,7 @@ class ProgramPool:
             program.stop()
         self._threads.shutdown(wait=True)
 
-    def submit(self, work: Callable[..., None], *arguments: object) -> Future[None]:
+    def submit(self, work: Callable[..., _T], *arguments: object) -> Future[_T]:
         """Let a thread do the work when one is free: the first in the line first."""
         return self._threads.submit(work, *arguments)
 
