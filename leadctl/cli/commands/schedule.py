@@ -62,6 +62,6 @@ def _show(run: Run, result: "Schedule") -> None:
     else:
         sys.stdout.write(text(result) + "\n")
     if not result.tells:
-        told = "cron mails one line" if result.kind == "cron" else "systemd tells nobody"
+        told = "cron mails one line" if result.kind == "cron" else "systemd sends no message"
         run.narrate(f"If a run fails, {told}; --on-failure COMMAND runs a command then.")
     run.narrate("To install it: " + "; ".join(result.install))
