@@ -245,7 +245,7 @@ def _refuse_ruled(connection: Connection, tables: Iterable[Relation]) -> None:
     if ruled:
         raise RestoreFailed(
             f"{', '.join(ruled)} has rules that change what is written. Nothing was changed.",
-            hint=f"Disable them meanwhile: ALTER TABLE {ruled[0]} DISABLE RULE NAME; or restore "
+            hint=f"Disable the rules first: ALTER TABLE {ruled[0]} DISABLE RULE NAME; or restore "
             "into another database with --into, and copy what is needed.",
         )
 

@@ -2,6 +2,7 @@
 
 import random
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -10,10 +11,16 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from leadctl.postgres.binaries import dump_programs
+from leadctl.postgres.target import resolve
+from leadctl.restore.pg_restore import PgRestore, ProgramPool
+from leadctl.restore.restorable import Loading
+from leadctl.settings import load_settings
 from tests.backup.test_backup_faults import fill
 from tests.backups import left_by_restores
 from tests.conftest import KEY, Prepared
 from tests.processes import run, start
+from tests.servers import MAJOR
 
 ROWS = 60_000
 
@@ -131,3 +138,23 @@ def test_interrupted_leaves_nothing_for_long(leadconnector: Prepared, env: dict[
         # A session that was being opened may have kept the new database; the next run drops it.
         assert run("restore", "--yes", env=env).returncode == 0
         assert not half_made(leadconnector)
+
+
+def test_what_loads_beside_the_counting_ends_with_the_run() -> None:
+    """The server says nothing, and only a signal ends pg_restore before its connection's end."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql://nobody@127.0.0.1:{silent.getsockname()[1]}/nothing"
+        target = resolve(load_settings({}, environ={"DATABASE_URL": url}), app="leadconnector")
+        restore = PgRestore(target, dump_programs(MAJOR, MAJOR), MAJOR, Loading(print, print))
+
+        def loads() -> None:
+            with restore.running(None) as program, pool.running(program):
+                began.set()
+                program.wait()
+                ended.append(program.first_message())
+
+        began, ended = threading.Event(), list[str]()
+        with ProgramPool(1) as pool:
+            pool.submit(loads)
+            assert began.wait(60)
+    assert ended == ["exit code -15"]
