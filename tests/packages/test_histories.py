@@ -110,7 +110,7 @@ def environment_of(name: str, requires: Sequence[str]) -> Path:
             shutil.rmtree(home, ignore_errors=True)
             venv.create(home, with_pip=True)
             subprocess.run(
-                [home / "bin" / "pip", "install", "--quiet", *requires, "-e", str(ROOT)],
+                [home / "bin" / "pip", "install", "--quiet", *requires, "-e", f"{ROOT}[embedded]"],
                 check=True,
                 capture_output=True,
             )
