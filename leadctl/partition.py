@@ -19,10 +19,10 @@ from leadctl.cleanup.partitions import Period
 from leadctl.errors import CannotPartition
 from leadctl.migrate.new import new_empty
 from leadctl.postgres.connect import Connection, connect
-from leadctl.postgres.queries import beside, written_by_server
+from leadctl.postgres.queries import queries_of, written_by_server
 from leadctl.postgres.target import Target
 
-_QUERIES = beside(__file__, "partition.sql")
+_QUERIES = queries_of(__file__, "partition.sql")
 _TYPES = ("timestamp with time zone", "timestamp without time zone", "date")
 _BODY = "    pass"
 

@@ -18,7 +18,7 @@ from leadctl.journal.records import VERSION_TABLE
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect, set_session
 from leadctl.postgres.exact import Authored, authored
-from leadctl.postgres.queries import beside
+from leadctl.postgres.queries import queries_of
 from leadctl.postgres.replica import reading
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import told, translate
@@ -102,7 +102,7 @@ def _user_id(
     return str(next(iter(rows[0].values())))
 
 
-_QUERIES = beside(__file__, "stats.sql")
+_QUERIES = queries_of(__file__, "stats.sql")
 _EXACT_BYTES = 10**6
 """A table up to this size is counted instead of estimated: that takes a few milliseconds."""
 _AT_ONCE = 100

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from benchmarks.bench import SIZES, Bench, Row, Sides
 from benchmarks.rows.seed import TABLES
 from leadctl import stats as stats_room
-from leadctl.postgres.queries import beside
+from leadctl.postgres.queries import queries_of
 from leadctl.products.leadconnector.reports import LEADS_BY_DAY
 
 
@@ -25,7 +25,7 @@ def _sides(bench: Bench, name: str, arguments: Sequence[str], statements: Sequen
 def stats(bench: Bench, rows: int) -> Iterator[Sides]:
     name = bench.database("leadconnector", rows)
     counts = [f"SELECT count(*) FROM {table}" for table in TABLES]
-    blocks = beside(stats_room.__file__, "stats.sql").blocks
+    blocks = queries_of(stats_room.__file__, "stats.sql").blocks
     yield _sides(bench, name, ["stats", "--exact"], [*(block.sql for block in blocks), *counts])
     bench.drop(name)
 

@@ -70,14 +70,14 @@ if TYPE_CHECKING:
     from leadctl.stats import Overview, ReportResult
 
 
-class _Told(TypedDict):
+class _Reporters(TypedDict):
     """Who is told what a verb does, and how far it is."""
 
     narrate: Narrate
     progress: Progress
 
 
-class _Running(_Told):
+class _RunOptions(_Reporters):
     """The same, and how long a verb may wait."""
 
     timeouts: "Timeouts"
@@ -142,20 +142,20 @@ class Database(Project):
             show(plan())
 
     @property
-    def _place(self) -> "tuple[Target, App]":
+    def _target_app(self) -> "tuple[Target, App]":
         return self.target, self.app
 
     @property
-    def _place_alone(self) -> "tuple[Target, App]":
+    def _target_app_if_named(self) -> "tuple[Target, App]":
         return self.target, self.app_if_named
 
     @property
-    def _told(self) -> _Told:
+    def _reporters(self) -> _Reporters:
         return {"narrate": self.narrate, "progress": self.progress}
 
     @property
-    def _running(self) -> _Running:
-        return {**self._told, "timeouts": self._timeouts}
+    def _run_options(self) -> _RunOptions:
+        return {**self._reporters, "timeouts": self._timeouts}
 
     # --- migrate ----------------------------------------------------------------------------
 
@@ -177,12 +177,12 @@ class Database(Project):
         from leadctl.migrate.up import up
 
         return up(
-            *self._place,
+            *self._target_app,
             to=to,
             steps=steps,
             allow=names(allow),
             consent=consent_of(confirm),
-            **self._running,
+            **self._run_options,
             before=self._backup_before(wanted=backup),
         )
 
@@ -200,31 +200,31 @@ class Database(Project):
         """
         from leadctl.migrate.preview import plan
 
-        return plan(*self._place, to=to, steps=steps, allow=names(allow), tried=tried)
+        return plan(*self._target_app, to=to, steps=steps, allow=names(allow), tried=tried)
 
     def script(self, to: str | None = None, *, steps: int | None = None) -> "MigrationScript":
         """Return what `migrate` would run as SQL for psql, as `leadctl migrate --sql`."""
         from leadctl.migrate.preview import script
 
-        return script(*self._place, to=to, steps=steps, timeouts=self._timeouts)
+        return script(*self._target_app, to=to, steps=steps, timeouts=self._timeouts)
 
     def status(self) -> "MigrationStatus":
         """Return the state of each revision, as `leadctl migrate status`."""
         from leadctl.migrate.status import status
 
-        return status(*self._place)
+        return status(*self._target_app)
 
     def migration_history(self) -> "MigrationHistory":
         """Return the applied revisions, when and by whom, as `leadctl migrate history`."""
         from leadctl.migrate.status import history
 
-        return history(*self._place_alone)
+        return history(*self._target_app_if_named)
 
     def check(self) -> "SchemaCheck":
         """Compare models, migrations and database, as `leadctl migrate check`; changes nothing."""
         from leadctl.migrate.diff import check
 
-        return check(*self._place, self.narrate)
+        return check(*self._target_app, self.narrate)
 
     def drift(self) -> "Drift":
         """Return the changes made by hand, as `leadctl migrate drift`.
@@ -233,7 +233,7 @@ class Database(Project):
         """
         from leadctl.migrate.diff import drift
 
-        return drift(*self._place, self.narrate)
+        return drift(*self._target_app, self.narrate)
 
     def diff(
         self, before: str = "database", after: str = "models", *, written: bool = True
@@ -245,7 +245,7 @@ class Database(Project):
         """
         from leadctl.migrate.diff import sides
 
-        return sides(*self._place, before, after, self._other, self.narrate, written=written)
+        return sides(*self._target_app, before, after, self._other, self.narrate, written=written)
 
     def _other(self, name: str) -> "Target":
         """Return the target that a URL or the name of an environment means."""
@@ -291,8 +291,8 @@ class Database(Project):
 
         filled = filling(self.target, names(fills), ask, self.narrate)
         return new(
-            *self._place, message, renames=names(renames), safe=not plain, ask=ask, ready=filled,
-            placement=RevisionPlacement(**placement or {}), narrate=self.narrate,
+            *self._target_app, message, renames=names(renames), safe=not plain, ask=ask,
+            ready=filled, placement=RevisionPlacement(**placement or {}), narrate=self.narrate,
         )  # fmt: skip
 
     def new_empty(
@@ -328,13 +328,13 @@ class Database(Project):
         from leadctl.migrate.revisions import RevisionPlacement
 
         place = RevisionPlacement(**placement or {})
-        return new_sql(*self._place, message, text, self.narrate, place)
+        return new_sql(*self._target_app, message, text, self.narrate, place)
 
     def new_revert(self, revision: str, message: str | None = None) -> "NewRevisions":
         """Write a revision that undoes another, as `leadctl migrate new --revert`."""
         from leadctl.migrate.new import new_revert
 
-        return new_revert(*self._place, message, revision, self.narrate)
+        return new_revert(*self._target_app, message, revision, self.narrate)
 
     def dev(
         self,
@@ -355,8 +355,8 @@ class Database(Project):
 
         renamed, filled, consent = names(renames), names(fills), consent_of(confirm)
         return dev(
-            *self._place, message, renames=renamed, fills=filled, safe=not plain, ask=ask,
-            consent=consent, **self._running,
+            *self._target_app, message, renames=renamed, fills=filled, safe=not plain, ask=ask,
+            consent=consent, **self._run_options,
         )  # fmt: skip
 
     def push(self, confirm: Confirm = None) -> "Push":
@@ -364,13 +364,15 @@ class Database(Project):
         from leadctl.migrate.dev import push
 
         timeouts, narrate = self._timeouts, self.narrate
-        return push(*self._place, consent=consent_of(confirm), timeouts=timeouts, narrate=narrate)
+        return push(
+            *self._target_app, consent=consent_of(confirm), timeouts=timeouts, narrate=narrate
+        )
 
     def down_plan(self, to: str | None = None, *, steps: int = 1) -> "DownPlan":
         """Return what `down` would undo and lose; changes nothing."""
         from leadctl.migrate.down import plan
 
-        return plan(*self._place, to, steps)
+        return plan(*self._target_app, to, steps)
 
     def down(
         self,
@@ -392,13 +394,13 @@ class Database(Project):
         # What goes is shown before consent is missed: only protection is asked ahead of it.
         ahead = consent._replace(yes=True) if show else consent
         self._ahead("migrate down", ahead, show, partial(self.down_plan, to, steps=steps))
-        return down(*self._place, to, steps, consent=consent, **self._running)
+        return down(*self._target_app, to, steps, consent=consent, **self._run_options)
 
     def rehearse_down(self, to: str | None = None, *, steps: int = 1) -> "DownRehearsal":
         """Try revisions up, down and up in a scratch, as `leadctl migrate down --rehearse`."""
         from leadctl.migrate.down import rehearse
 
-        return rehearse(*self._place, to, steps, self.narrate)
+        return rehearse(*self._target_app, to, steps, self.narrate)
 
     def resolve(self, resolution: str, revision: str) -> "Resolved":
         """Correct the record of applied revisions, as `leadctl migrate resolve`.
@@ -409,14 +411,14 @@ class Database(Project):
 
         chosen = Resolution[resolution.upper()]
         wait, narrate = self.settings.lock_wait, self.narrate
-        return resolve(*self._place, chosen, revision, lock_wait=wait, narrate=narrate)
+        return resolve(*self._target_app, chosen, revision, lock_wait=wait, narrate=narrate)
 
     def adopt_drift(self, message: str) -> "Adopted":
         """Write a revision of changes by hand, as `leadctl migrate resolve --adopt-drift`."""
         from leadctl.migrate.resolve import adopt
 
         wait, narrate = self.settings.lock_wait, self.narrate
-        return adopt(*self._place, message, lock_wait=wait, narrate=narrate)
+        return adopt(*self._target_app, message, lock_wait=wait, narrate=narrate)
 
     def init_from_database(
         self, *, encrypt: Names = (), drop_history: bool = False, prisma: str | Path | None = None
@@ -463,7 +465,7 @@ class Database(Project):
         """Bring in fixtures and seed files, as `leadctl seed`.  Raises MissingKey, SeedFailed."""
         from leadctl.seed.seed import journaled_seed
 
-        return journaled_seed(*self._place, self.keyring, self.narrate)
+        return journaled_seed(*self._target_app, self.keyring, self.narrate)
 
     def bulk_seed(
         self,
@@ -485,7 +487,7 @@ class Database(Project):
         options, consent = bulk_options(rows, random_seed, names(scale), span), consent_of(confirm)
         # What is added loses nothing, so only a protected database needs more than the command.
         self.foresee("bulk seed", consent._replace(yes=True))
-        return bulk_seed(*self._place, self.keyring, options, consent, **self._running)
+        return bulk_seed(*self._target_app, self.keyring, options, consent, **self._run_options)
 
     def export(
         self,
@@ -504,13 +506,15 @@ class Database(Project):
 
         folder = self.app.seed_files or self.settings.project / "seeds"
         file = absolute(path) if path else folder / f"{table}.yaml"
-        return export(*self._place, table, where=where, path=file, for_spreadsheet=for_spreadsheet)
+        return export(
+            *self._target_app, table, where=where, path=file, for_spreadsheet=for_spreadsheet
+        )
 
     def reset_plan(self) -> "ResetPlan":
         """Return what `reset` would drop; changes nothing."""
         from leadctl.reset import plan
 
-        return plan(*self._place)
+        return plan(*self._target_app)
 
     def reset(
         self,
@@ -529,13 +533,13 @@ class Database(Project):
 
         self._ahead("reset", confirm, show, self.reset_plan)
         before, consent = self._backup_before(wanted=backup), consent_of(confirm)
-        return reset(*self._place, self.keyring, consent, **self._running, before=before)
+        return reset(*self._target_app, self.keyring, consent, **self._run_options, before=before)
 
     def keys(self) -> "KeysStatus":
         """Count values per encrypted column and key, as `leadctl keys status`."""
         from leadctl.keys.status import keys_status
 
-        return keys_status(*self._place, self.keyring)
+        return keys_status(*self._target_app, self.keyring)
 
     def rotate_keys(
         self,
@@ -553,13 +557,13 @@ class Database(Project):
         from leadctl.keys.rotate import rotate
 
         return rotate(
-            *self._place,
+            *self._target_app,
             lambda: self.keyring,
             encrypt_plaintext=encrypt_plaintext,
             encrypt_foreign=encrypt_foreign,
             dry_run=dry_run,
             lock_wait=self.settings.lock_wait,
-            **self._told,
+            **self._reporters,
         )
 
     def partition(
@@ -573,7 +577,7 @@ class Database(Project):
         from leadctl.partition import partition
 
         period = period_named(by)
-        return partition(*self._place, table, period, column, self._rules())
+        return partition(*self._target_app, table, period, column, self._rules())
 
     # --- cleanup ----------------------------------------------------------------------------
 
@@ -589,13 +593,13 @@ class Database(Project):
         """Return the retention rules and what each would take, as `leadctl cleanup --list`."""
         from leadctl.cleanup.preview import list_rules
 
-        return list_rules(*self._place, self._rules(rules, days=days))
+        return list_rules(*self._target_app, self._rules(rules, days=days))
 
     def cleanup_preview(self, rules: Names = (), *, days: int | None = None) -> "Preview":
         """Plan `cleanup`, as `leadctl cleanup --dry-run`; changes nothing.  Raises UnknownRule."""
         from leadctl.cleanup.preview import preview
 
-        return preview(*self._place, self._rules(rules, days=days))
+        return preview(*self._target_app, self._rules(rules, days=days))
 
     def cleanup(
         self,
@@ -623,8 +627,8 @@ class Database(Project):
         chosen = self._rules(rules, days=days, archive=archive is not None)
         lenient = lenient_rules(self.app, self.settings, days)
         return cleanup(
-            *self._place, chosen, lenient=lenient, bounds=bounds or Bounds(max_seconds, max_rows),
-            consent=consent, archive=place, **self._told,
+            *self._target_app, chosen, lenient=lenient, archive=place, consent=consent,
+            bounds=bounds or Bounds(max_seconds, max_rows), **self._reporters,
         )  # fmt: skip
 
     def _consent_past_fuse(self, confirm: Confirm) -> "Consent":
@@ -662,13 +666,13 @@ class Database(Project):
         from leadctl.cleanup.undo import unarchive
 
         place = object_url(str(path)) or absolute(path)
-        return unarchive(*self._place, place, self.identities, self.progress)
+        return unarchive(*self._target_app, place, self.identities, self.progress)
 
     def undelete(self, table: str, key: str) -> "UndeleteResult":
         """Bring a soft-deleted row back, as `leadctl cleanup undelete`.  Raises RowNotFound."""
         from leadctl.cleanup.undo import undelete
 
-        return undelete(*self._place, table, key)
+        return undelete(*self._target_app, table, key)
 
     # --- backups ----------------------------------------------------------------------------
 
@@ -904,7 +908,7 @@ class Database(Project):
         from leadctl.restore.in_place import VERB, restore_in_place
 
         self.foresee(VERB, confirm)
-        given = (*self._place_alone, self._stored(backup), consent_of(confirm))
+        given = (*self._target_app_if_named, self._stored(backup), consent_of(confirm))
         waits, narrate = self._timeouts, self.narrate
         return restore_in_place(*given, owners=owners, waits=waits, narrate=narrate)
 
@@ -953,7 +957,7 @@ class Database(Project):
         """
         from leadctl.pitr.status import rehearse
 
-        return rehearse(self.pitr_archive, self._copying, **self._told)
+        return rehearse(self.pitr_archive, self._copying, **self._reporters)
 
     @property
     def _copying(self) -> "BackupOptions":
@@ -978,7 +982,7 @@ class Database(Project):
         if before_run is not None:
             moment = moment_before_run(self.target, before_run)
         given = (self.pitr_archive, moment, self.target, self._copying)
-        with backup_as_of(*given, **self._told) as (backups, identity):
+        with backup_as_of(*given, **self._reporters) as (backups, identity):
             yield replace(self, chosen=self.target, recovered=(backups, (identity,)))
 
     # --- looking ----------------------------------------------------------------------------
@@ -987,7 +991,7 @@ class Database(Project):
         """Return sizes and rows, as `leadctl stats`; estimated ones unless `exact`."""
         from leadctl.stats import overview
 
-        return overview(*self._place_alone, count=exact, narrate=self.narrate)
+        return overview(*self._target_app_if_named, count=exact, narrate=self.narrate)
 
     def report(
         self, name: str, *, user: str | None = None, since: datetime | None = None
@@ -999,7 +1003,7 @@ class Database(Project):
         from leadctl.stats import run_report
 
         narrate = self.narrate
-        return run_report(*self._place, name, user=user, since=since, narrate=narrate)
+        return run_report(*self._target_app, name, user=user, since=since, narrate=narrate)
 
     def health(
         self,
@@ -1018,7 +1022,7 @@ class Database(Project):
         from leadctl.health.run import Timing, health, select
 
         return health(
-            *self._place_alone,
+            *self._target_app_if_named,
             lambda: self.keyring,
             lambda: (rule.name for rule in self._rules()),
             select(self.settings, names(only), names(skip)),
@@ -1043,7 +1047,7 @@ class Database(Project):
 
         chosen = [check.name for check in self.checks(only, skip=skip).checks]
         consent = consent_of(confirm)
-        return fix(*self._place_alone, chosen, consent, self._timeouts, self.narrate)
+        return fix(*self._target_app_if_named, chosen, consent, self._timeouts, self.narrate)
 
     def inspect(self, *reports: str) -> "Inspection":
         """Look into the server, as `leadctl inspect REPORT`; all reports where none is named."""
@@ -1062,7 +1066,9 @@ class Database(Project):
         from leadctl.studio.session import Access
 
         consent = None if reveal is None else consent_of(reveal)
-        return Studio(Access(*self._place_alone, self.keyring, timeout, consent, self.narrate))
+        return Studio(
+            Access(*self._target_app_if_named, self.keyring, timeout, consent, self.narrate)
+        )
 
     @property
     def tenants(self) -> "Tenants":

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from leadctl.tenants.schemas import TenantList
 
 
-class _Running(TypedDict):
+class _RunOptions(TypedDict):
     """How long a verb may wait, and who is told what it does."""
 
     timeouts: "Timeouts"
@@ -46,18 +46,18 @@ class Tenants:
     """Returns the tenants without asking the database, where a fleet has read them."""
 
     @property
-    def _place(self) -> "tuple[Target, App]":
+    def _target_app(self) -> "tuple[Target, App]":
         return self.target, self.project.app
 
     @property
-    def _running(self) -> _Running:
+    def _run_options(self) -> _RunOptions:
         return {"timeouts": self.timeouts, "narrate": self.project.narrate}
 
     def list_tenants(self, pattern: str | None = None) -> "TenantList":
         """Return the tenants whose names fit a pattern, or all, as `leadctl tenants list`."""
         from leadctl.tenants.schemas import list_tenants
 
-        return self.listed() if self.listed else list_tenants(*self._place, pattern)
+        return self.listed() if self.listed else list_tenants(*self._target_app, pattern)
 
     def create_tenant(
         self,
@@ -77,11 +77,11 @@ class Tenants:
         """
         from leadctl.tenants.create import create_tenant
 
-        given = (*self._place, self.project.keyring, name)
+        given = (*self._target_app, self.project.keyring, name)
         consent, progress = consent_of(confirm), self.project.progress
         return create_tenant(
             *given, whole=database, like=like, owner=owner, fixtures=fixtures, consent=consent,
-            **self._running, progress=progress,
+            **self._run_options, progress=progress,
         )  # fmt: skip
 
     def drop_tenant(
@@ -107,10 +107,10 @@ class Tenants:
         ahead = consent._replace(yes=True) if show else consent
         self._foresee(f"{DROP} {name}", ahead, self.target.on(name) if database else None)
         if show is not None:
-            show(plan_drop(*self._place, name, whole=database))
+            show(plan_drop(*self._target_app, name, whole=database))
         before = partial(self._backup, name, database, wanted=backup)
         drop = drop_database if database else drop_tenant
-        return drop(*self._place, name, consent, backup=before, **self._running)
+        return drop(*self._target_app, name, consent, backup=before, **self._run_options)
 
     def _backup(self, name: str, database: bool, *, wanted: bool) -> str | None:
         return self.backup(name, database).id if wanted else None
@@ -133,7 +133,7 @@ class Tenants:
 
         consent, rename = consent_of(confirm), rename_database if database else rename_tenant
         self._foresee(f"{RENAME} {name}", consent, self.target.on(name) if database else None)
-        return rename(*self._place, name, new, consent, **self._running)
+        return rename(*self._target_app, name, new, consent, **self._run_options)
 
     def restore_tenant(
         self,
@@ -159,7 +159,7 @@ class Tenants:
             self._foresee(f"{RESTORE} {name}", consent)
         reader = self._reader(name, backup)
         how = TenantRestore(name, owners=owners, dry_run=dry_run)
-        return restore_tenant(*self._place, reader, how, consent, **self._running)
+        return restore_tenant(*self._target_app, reader, how, consent, **self._run_options)
 
     def move_tenant(
         self,
@@ -184,9 +184,9 @@ class Tenants:
 
         consent = consent_of(confirm)
         self._foresee(f"{MOVE} {name}", consent, self.target.on(name) if database else None)
-        (target, app), move = self._place, move_database if database else move_tenant
+        (target, app), move = self._target_app, move_database if database else move_tenant
         given = (target, self.other(to), app, name, consent)
-        return move(*given, window=window, owners=owners, **self._running)
+        return move(*given, window=window, owners=owners, **self._run_options)
 
     def move_to_node(self, name: str, node: str) -> "NodeMove":
         """Move a tenant within a Citus cluster: `leadctl tenants move --to-node`.
@@ -195,7 +195,7 @@ class Tenants:
         """
         from leadctl.tenants.citus import move_to_node
 
-        return move_to_node(*self._place, name, node, **self._running)
+        return move_to_node(*self._target_app, name, node, **self._run_options)
 
     def open_tenant(
         self,
@@ -215,8 +215,8 @@ class Tenants:
 
         consent, reopen = consent_of(confirm), open_database if database else open_tenant
         self._foresee(f"opening of {name}", consent, self.target.on(name) if database else None)
-        given = (*self._place, name, consent)
-        return reopen(*given, handed_over=handed_over, **self._running)
+        given = (*self._target_app, name, consent)
+        return reopen(*given, handed_over=handed_over, **self._run_options)
 
     def _reader(self, name: str, backup: str) -> "BackupReader":
         """Return a backup of the tenant's own, or of the whole database that it is in."""

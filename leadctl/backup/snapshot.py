@@ -27,10 +27,10 @@ from leadctl.journal.records import VERSION_TABLE, VersionTable
 from leadctl.keys.encrypted_values import EncryptedTable, count_values
 from leadctl.postgres.connect import Connection, connect, set_session
 from leadctl.postgres.exact import as_owner
-from leadctl.postgres.queries import beside, identifier, parts_of, version_of
+from leadctl.postgres.queries import identifier, parts_of, queries_of, version_of
 from leadctl.postgres.target import Target
 
-_QUERIES = beside(__file__, "backup.sql")
+_QUERIES = queries_of(__file__, "backup.sql")
 _SHOWN = 5
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import psycopg
 
 from leadctl.postgres.connect import Connection
-from leadctl.postgres.queries import beside
+from leadctl.postgres.queries import queries_of
 
-_QUERIES = beside(__file__, "citus.sql")
+_QUERIES = queries_of(__file__, "citus.sql")
 _GLOBAL = re.compile(r"gpid=(\d+)")
 """How a session that Citus has opened on another node says for which session."""
 _SESSIONS_A_NODE = 10_000_000_000

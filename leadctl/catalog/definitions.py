@@ -14,10 +14,10 @@ from psycopg import sql
 from leadctl.journal.records import VERSION_TABLE
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection
-from leadctl.postgres.queries import beside, version_of
+from leadctl.postgres.queries import queries_of, version_of
 
-_QUERIES = beside(__file__, "definitions.sql")
-_DEPENDENCIES = beside(__file__, "dependencies.sql")
+_QUERIES = queries_of(__file__, "definitions.sql")
+_DEPENDENCIES = queries_of(__file__, "dependencies.sql")
 OWN_KINDS = (
     "schema", "table", "view", "enum", "domain", "type", "collation", "sequence", "function"
 )  # fmt: skip

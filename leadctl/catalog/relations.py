@@ -27,7 +27,7 @@ from leadctl.catalog.facets import (
 )
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection
-from leadctl.postgres.queries import beside, version_of
+from leadctl.postgres.queries import queries_of, version_of
 
 Facet = Literal[
     "columns",
@@ -40,7 +40,7 @@ Facet = Literal[
     "triggers",
     "sizes",
 ]
-QUERIES = beside(__file__, "relations.sql")
+QUERIES = queries_of(__file__, "relations.sql")
 _SELECTED = "ARRAY(SELECT oid FROM selected)"
 _KINDS = {"v": "view", "m": "materialized view", "f": "foreign table"}
 _LISTS = {

@@ -5,6 +5,6 @@ rule after another (run.py).  A rule (rule_run.py) drops whole partitions (parti
 its fuse (preview.py), then deletes batches (batches.py), which an archive may keep (archive.py).
 """
 
-from leadctl.postgres.queries import beside
+from leadctl.postgres.queries import queries_of
 
-QUERIES = beside(__file__, "cleanup.sql")
+QUERIES = queries_of(__file__, "cleanup.sql")

@@ -28,10 +28,10 @@ from leadctl.journal.runs import beginning
 from leadctl.migrate.recorder import record_fingerprint, recorded_facts
 from leadctl.migrate.revision import AppliedNow
 from leadctl.postgres.connect import OWN_PATH, Connection, Timeouts, connect, set_session
-from leadctl.postgres.queries import beside, version_of, written_by_user
+from leadctl.postgres.queries import queries_of, version_of, written_by_user
 from leadctl.postgres.target import Target
 
-_STATE = beside(state.__file__, "state.sql")
+_STATE = queries_of(state.__file__, "state.sql")
 _RUN = "pg_catalog.currval(pg_catalog.pg_get_serial_sequence('leadctl.run', 'id'))"
 """The journal's row of this run: the last that this session has made."""
 _SINCE_BEGIN = (

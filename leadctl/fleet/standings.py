@@ -19,10 +19,10 @@ from leadctl.journal.records import AppliedRevision
 from leadctl.migrate.integrity import missing_revisions
 from leadctl.migrate.revisions import History
 from leadctl.postgres.connect import Connection, connect, set_session
-from leadctl.postgres.queries import beside
+from leadctl.postgres.queries import queries_of
 from leadctl.postgres.target import Target
 
-QUERIES = beside(__file__, "fleet.sql")
+QUERIES = queries_of(__file__, "fleet.sql")
 _AT_ONCE = 100
 """Schemas that one question is about: each is a lock, and a query as long as they are many."""
 

@@ -23,13 +23,13 @@ from leadctl.journal.kept import kept_schemas, kept_since
 from leadctl.postgres.connect import connect
 from leadctl.postgres.exact import authored
 from leadctl.postgres.provision import has_schema
-from leadctl.postgres.queries import beside
+from leadctl.postgres.queries import queries_of
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import translate
 from leadctl.settings.model import FleetConfig, Settings
 from leadctl.text import did_you_mean
 
-_QUERIES = beside(__file__, "fleet.sql")
+_QUERIES = queries_of(__file__, "fleet.sql")
 _SECONDS = 60.0
 """How long the query of a fleet may take."""
 Seen = Literal["schema", "database"] | None

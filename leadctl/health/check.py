@@ -34,7 +34,7 @@ from leadctl.inspect.run import (
 from leadctl.journal import records, state
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection
-from leadctl.postgres.queries import beside, version_of
+from leadctl.postgres.queries import queries_of, version_of
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import told
 from leadctl.text import listed
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from leadctl.crypto import Keyring
     from leadctl.pitr.archive import WalArchive
 
-QUERIES = beside(__file__, "health.sql")
+QUERIES = queries_of(__file__, "health.sql")
 
 _COUNTERS: Mapping[str, tuple[str, ...]] = {
     "cache-hit": ("table", "hits", "reads"),

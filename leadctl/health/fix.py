@@ -115,17 +115,17 @@ def _apply(
             raise
         message = told(error)
         return FixResult(step.check, statement, "failed", message)
-    except _InWork as error:
+    except _LockQueueBusy as error:
         return FixResult(step.check, statement, "failed", str(error))
     return FixResult(step.check, statement, "done")
 
 
-class _InWork(Exception):
+class _LockQueueBusy(Exception):
     """Somebody works on the table, or what was to be fixed is no longer there."""
 
 
 def _alone(connection: Connection, worker: Connection, step: Fix) -> None:
-    """Run a step as the next, and only one, that works on its table.  Raises _InWork.
+    """Run a step as the next, and only one, that works on its table.  Raises _LockQueueBusy.
 
     Every step takes SHARE UPDATE EXCLUSIVE on its table, which is what everybody holds who builds,
     attaches, vacuums or validates there, from the first to the last.  While we hold it ourselves
@@ -151,12 +151,12 @@ def _alone(connection: Connection, worker: Connection, step: Fix) -> None:
 
 
 def _wait_for_turn(connection: Connection, worker: Connection, running: "Future[Any]") -> None:
-    """Wait until the worker waits for us alone.  Raises _InWork where somebody is before it."""
+    """Wait until the worker waits for us alone.  Raises _LockQueueBusy if another is before it."""
     pid = worker.info.backend_pid
     while not running.done():
         blockers = set(QUERIES.value(connection, "blockers", session=pid))
         if blockers - {connection.info.backend_pid}:
-            raise _InWork("another session waits for a lock on its table; try again later")
+            raise _LockQueueBusy("another session waits for a lock on its table; try again later")
         if blockers:
             return
         time.sleep(_LOOK_SECONDS)
@@ -167,12 +167,12 @@ def _prove_abandoned(connection: Connection, step: Fix) -> None:
     try:
         connection.execute(lock.format(step.table))
     except psycopg.errors.LockNotAvailable:
-        raise _InWork(
+        raise _LockQueueBusy(
             "another session works on its table, and may be building an index; try again later"
         ) from None
     table = step.table.as_string(connection)
     if QUERIES.value(connection, "detaching", name=table):
-        raise _InWork(
+        raise _LockQueueBusy(
             "a partition of it is being detached; if that was interrupted: "
             "ALTER TABLE … DETACH … FINALIZE"
         )
@@ -183,7 +183,7 @@ def _prove_needed(connection: Connection, step: Fix) -> None:
     if step.drops is not None:
         index = step.drops.as_string(connection)
         if not QUERIES.value(connection, "is_invalid", name=index):
-            raise _InWork("the index is valid now, or was dropped")
+            raise _LockQueueBusy("the index is valid now, or was dropped")
 
 
 def _drop_invalid_indexes(connection: Connection, target: Target, app: App) -> Iterator[Fix]:

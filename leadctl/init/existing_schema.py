@@ -41,12 +41,12 @@ from leadctl.migrate.scratch import scratch
 from leadctl.migrate.scratch_models import model_scratch
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.engine import run_engine
-from leadctl.postgres.queries import beside
+from leadctl.postgres.queries import queries_of
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
 from leadctl.sql.lexer import split
 
-_QUERIES = beside(__file__, "init.sql")
+_QUERIES = queries_of(__file__, "init.sql")
 _NAME = r'(\w+|"[^"]+")'
 _RENAMED = re.compile(rf"^ALTER TABLE {_NAME} RENAME COLUMN {_NAME} TO ", re.MULTILINE)
 _COMMENTS = re.compile(r"\A(?:--.*\n|\s)+")

@@ -19,7 +19,7 @@ from leadctl.errors import MissingExtension, UnknownReport
 from leadctl.files import write_whole
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect, set_session
-from leadctl.postgres.queries import OPEN_END, Queries, Query, beside, version_of
+from leadctl.postgres.queries import OPEN_END, Queries, Query, queries_of, version_of
 from leadctl.postgres.replica import Reading, reading
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import told
@@ -28,7 +28,7 @@ from leadctl.redact import HIDDEN, scrub
 from leadctl.text import did_you_mean
 
 _FILES: tuple[tuple[str, Queries], ...] = tuple(
-    (group, beside(__file__, f"{group}.sql"))
+    (group, queries_of(__file__, f"{group}.sql"))
     for group in ("tables", "indexes", "activity", "server")
 )
 
@@ -119,7 +119,7 @@ def _versions(block: Query) -> str:
 _STATEMENT_SECONDS = 30.0
 _LOCK_SECONDS = 2.0
 _FILE_MODE = 0o600
-_QUERIES = beside(__file__, "role.sql")
+_QUERIES = queries_of(__file__, "role.sql")
 
 
 class InspectReport(NamedTuple):

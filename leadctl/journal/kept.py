@@ -15,9 +15,9 @@ from leadctl.errors import PreparedSchema
 from leadctl.journal import state
 from leadctl.postgres import LONGEST_NAME
 from leadctl.postgres.connect import Connection
-from leadctl.postgres.queries import beside
+from leadctl.postgres.queries import queries_of
 
-_QUERIES = beside(__file__, "state.sql")
+_QUERIES = queries_of(__file__, "state.sql")
 _BEFORE, _AT = "_before_", "%Y%m%dT%H%M%SZ"
 _MOVED, _MOVED_AT = "_moved_", "%Y%m%dt%H%M%Sz"
 _TIMES = (

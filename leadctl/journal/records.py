@@ -13,9 +13,9 @@ from psycopg.types.json import Jsonb
 from leadctl.journal.state import check_version, is_there
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, whoami
-from leadctl.postgres.queries import beside
+from leadctl.postgres.queries import queries_of
 
-_QUERIES = beside(__file__, "state.sql")
+_QUERIES = queries_of(__file__, "state.sql")
 
 
 class VersionTable(str):

@@ -11,12 +11,12 @@ from psycopg.types.json import Jsonb
 
 from leadctl.journal import state
 from leadctl.postgres.connect import Connection, connect, whoami
-from leadctl.postgres.queries import beside
+from leadctl.postgres.queries import queries_of
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import translate
 from leadctl.redact import scrub
 
-_QUERIES = beside(__file__, "state.sql")
+_QUERIES = queries_of(__file__, "state.sql")
 _WAIT_FOR_NO_STANDBY = (
     "SELECT pg_catalog.set_config('synchronous_commit', 'local', false)"
     " WHERE pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.<>) 'off'"

@@ -15,11 +15,11 @@ import psycopg
 from leadctl.errors import InsufficientPrivilege, NewerState, NoIdentity, PreparedSchema
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, acts_as
-from leadctl.postgres.queries import beside, version_of
+from leadctl.postgres.queries import queries_of, version_of
 from leadctl.postgres.target import Target
 
 STATE_VERSION = 1
-_QUERIES = beside(__file__, "state.sql")
+_QUERIES = queries_of(__file__, "state.sql")
 _CREATE_LOCK = "leadctl: creating the schema leadctl"
 _OWN = ("r", True)
 """What the identity is where leadctl made it: a table with its columns."""

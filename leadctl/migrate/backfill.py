@@ -16,10 +16,10 @@ from leadctl.catalog.relations import read_named
 from leadctl.errors import NoPrimaryKey
 from leadctl.journal import state
 from leadctl.postgres.connect import Connection
-from leadctl.postgres.queries import beside, written_by_server, written_by_user
+from leadctl.postgres.queries import queries_of, written_by_server, written_by_user
 from leadctl.progress import Progress
 
-_QUERIES = beside(__file__, "backfill.sql")
+_QUERIES = queries_of(__file__, "backfill.sql")
 _BIND = re.compile(r"(?<![:\w\\]):(?=\w+(?!:))")
 """What SQLAlchemy's text() takes for a parameter."""
 _BATCH = 1000

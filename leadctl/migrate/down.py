@@ -13,7 +13,7 @@ from leadctl.journal.runs import journaled
 from leadctl.migrate.executor import apply
 from leadctl.migrate.integrity import open_history, read_complete, read_current
 from leadctl.migrate.plan import Loss
-from leadctl.migrate.planner import Planner, looking
+from leadctl.migrate.planner import Planner, planning_connection
 from leadctl.migrate.revision import AppliedNow, Revision, in_chains
 from leadctl.migrate.revisions import BASE, History
 from leadctl.migrate.scratch_models import ModelScratch, in_scratch
@@ -108,7 +108,7 @@ def plan(target: Target, app: App, to: str | None, steps: int) -> DownPlan:
     Raises Irreversible, UnknownRevision, and OperationFailed where nothing is applied.
     """
     history = open_history(target, app)
-    with looking(target) as connection:
+    with planning_connection(target) as connection:
         chosen = _chosen(connection, target, app, history, to, steps)
         planner = Planner(app, history, connection, target.schema)
         planned = [planner.revision(revision, down=True) for revision in chosen]

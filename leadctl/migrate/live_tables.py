@@ -16,11 +16,11 @@ from leadctl.catalog.relations import Relation, read_named, read_numbered, read_
 from leadctl.migrate.plan import Loss
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection
-from leadctl.postgres.queries import beside, written_by_user
+from leadctl.postgres.queries import queries_of, written_by_user
 from leadctl.sql.lexer import Reader, place_of_name
 from leadctl.sql.lock_modes import LOCKS, CatalogFacts, Lock
 
-QUERIES = beside(__file__, "live_tables.sql")
+QUERIES = queries_of(__file__, "live_tables.sql")
 _COUNT_BELOW_BYTES = 256 * 1024 * 1024
 """A table up to this size is counted; of a bigger one the statistics say how many rows it has."""
 

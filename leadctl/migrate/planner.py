@@ -51,7 +51,7 @@ _LOOK_SECONDS = 5.0
 """How long a look at the catalog, or a count of what is lost, may take."""
 
 
-def looking(target: Target) -> Connection:
+def planning_connection(target: Target) -> Connection:
     """Open the session that a plan looks at the target with; it can change nothing.
 
     Conditions and expressions of revisions are asked of the rows, and may call what writes.  Raises

@@ -12,7 +12,7 @@ from leadctl.journal import records
 from leadctl.migrate.integrity import open_history, read_verified, refuse_missing_extensions
 from leadctl.migrate.lint import find_squawk
 from leadctl.migrate.plan import LintedRevision, LintResult, MigrationPlan
-from leadctl.migrate.planner import Planner, looking
+from leadctl.migrate.planner import Planner, planning_connection
 from leadctl.migrate.revisions import read_history
 from leadctl.migrate.script import Scripts
 from leadctl.postgres.connect import Connection, Timeouts, connect
@@ -41,7 +41,7 @@ def plan(
     history.goal(to)
     connection = None
     with suppress(UnknownDatabase):
-        connection = looking(target)
+        connection = planning_connection(target)
     with connection or nullcontext():
         current = read_verified(connection, target, app, history) if connection else []
         planner = Planner(app, history, connection, target.schema, allow)
@@ -155,7 +155,7 @@ def lint(
 
 def _connect(target: Target, narrate: Narrate) -> Connection | None:
     try:
-        return looking(target)
+        return planning_connection(target)
     except ConnectionFailed as error:
         narrate(f"{error.message} Assuming that all tables are large.")
         return None

@@ -17,13 +17,13 @@ from leadctl.errors import ConnectionFailed, LeadctlError, OperationFailed
 from leadctl.migrate.ddl.autodetector import writable_changes
 from leadctl.migrate.ddl.steps import identifier
 from leadctl.postgres.connect import Connection, connect
-from leadctl.postgres.queries import beside, written_by_server
+from leadctl.postgres.queries import queries_of, written_by_server
 from leadctl.postgres.target import DEFAULT_SCHEMA, Target
 from leadctl.postgres.translate import told
 from leadctl.sql.lexer import words_of
 from leadctl.sql.reach import drops_definitions, drops_schema, is_about_all
 
-QUERIES = beside(__file__, "trial.sql")
+QUERIES = queries_of(__file__, "trial.sql")
 _PREFIX = "leadctl_trial_"
 _LOCK_CLASS = 1_818_583_924
 _MOST = 2_000

@@ -149,9 +149,9 @@ def _permit(
     if protected is None and not any(revision.leaves_transaction for revision in pending):
         return
     from leadctl.migrate.lint import MIXED
-    from leadctl.migrate.planner import Planner, looking  # loads Alembic
+    from leadctl.migrate.planner import Planner, planning_connection  # loads Alembic
 
-    with looking(target) as looks:
+    with planning_connection(target) as looks:
         planner = Planner(app, history, looks, target.schema, allow)
         # Without protection, only how a revision commits is asked for, which needs no trial.
         with planner.trying(target, pending) if protected else nullcontext():

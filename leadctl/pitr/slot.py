@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from leadctl.errors import PitrFolderTaken
 from leadctl.pitr.archive import BaseBackup, WalArchive
 from leadctl.postgres.connect import Connection
-from leadctl.postgres.queries import beside
+from leadctl.postgres.queries import queries_of
 
-QUERIES = beside(__file__, "pitr.sql")
+QUERIES = queries_of(__file__, "pitr.sql")
 
 
 @dataclass(frozen=True)

@@ -211,7 +211,7 @@ def version_of(connection: "Connection") -> int:
 _file = cache(Queries)
 
 
-def beside(module: str, name: str) -> Queries:
+def queries_of(module: str, name: str) -> Queries:
     """Return the blocks of the file `name` in the folder of a module, which passes `__file__`."""
     return _file(Path(module).with_name(name))
 

@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 from leadctl.errors import NotAReplica
 from leadctl.postgres.connect import connect
-from leadctl.postgres.queries import beside
+from leadctl.postgres.queries import queries_of
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
 
-_QUERIES = beside(__file__, "replica.sql")
+_QUERIES = queries_of(__file__, "replica.sql")
 
 
 class Reading(NamedTuple):

@@ -18,12 +18,12 @@ from leadctl.errors import RestoreFailed, UnknownEntry
 from leadctl.postgres import exact
 from leadctl.postgres.client import feeding, running
 from leadctl.postgres.connect import Connection, set_session
-from leadctl.postgres.queries import beside, parts_of
+from leadctl.postgres.queries import parts_of, queries_of
 from leadctl.restore.contents import ArchiveEntry, Contents, read_contents
 from leadctl.restore.properties import ENCODING, IDENTIFIER, codec_of
 from leadctl.restore.restorable import LeftOutEntry, Loading
 
-_QUERIES = beside(__file__, "restore.sql")
+_QUERIES = queries_of(__file__, "restore.sql")
 _COPY = re.compile(
     rf"COPY (?P<table>{IDENTIFIER}\.{IDENTIFIER}) "
     rf"(?:\((?P<columns>{IDENTIFIER}(?:, {IDENTIFIER})*)\))? FROM stdin;\n"

@@ -27,7 +27,7 @@ from leadctl.errors import (
 )
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect
-from leadctl.postgres.queries import beside
+from leadctl.postgres.queries import queries_of
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import told
 from leadctl.progress import Narrate, Progress
@@ -45,7 +45,7 @@ from leadctl.restore.restorable import IncompleteTable, Load, LoadComparison, Lo
 from leadctl.restore.restore import check_plan, plan, without_missing
 from leadctl.restore.server_needs import ServerNeeds, needs_of
 
-_QUERIES = beside(__file__, "restore.sql")
+_QUERIES = queries_of(__file__, "restore.sql")
 _SHOWN = 5
 _ON_EMBEDDED = "Rehearse on the embedded server: --embedded; or as a superuser."
 _IN_ITS_DATABASE = "Rehearse it where it belongs: leadctl restore --tenant NAME ID --dry-run"

@@ -25,13 +25,13 @@ from leadctl.journal import state
 from leadctl.journal.kept import kept_database
 from leadctl.postgres.connect import Connection, connect, set_session
 from leadctl.postgres.provision import connect_to_maintenance
-from leadctl.postgres.queries import beside, identifier
+from leadctl.postgres.queries import identifier, queries_of
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
 from leadctl.restore.properties import DatabaseProperties, create_database
 
-_QUERIES = beside(__file__, "restore.sql")
+_QUERIES = queries_of(__file__, "restore.sql")
 _DROP_SUBSCRIPTION = (
     sql.SQL("ALTER SUBSCRIPTION {} DISABLE"),
     sql.SQL("ALTER SUBSCRIPTION {} SET (slot_name = NONE)"),

@@ -26,13 +26,13 @@ from leadctl.journal import state
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
 from leadctl.postgres.connect import Connection, Timeouts, connect, set_session
-from leadctl.postgres.queries import beside, identifier, parts_of
+from leadctl.postgres.queries import identifier, parts_of, queries_of
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
 from leadctl.restore.archive import check_counts, owner_of_rows, rows_of
+from leadctl.restore.cascade_losses import CascadeLosses
 from leadctl.restore.contents import ArchiveEntry
-from leadctl.restore.cut_off import CutOff
 from leadctl.restore.entries import (
     SATELLITES,
     ArchiveSql,
@@ -45,7 +45,7 @@ from leadctl.restore.entries import (
 from leadctl.restore.foreign_keys import ForeignKeys, Orphans
 from leadctl.restore.restorable import LeftOutEntry
 
-_QUERIES = beside(__file__, "restore.sql")
+_QUERIES = queries_of(__file__, "restore.sql")
 _IS_THERE = (
     psycopg.errors.DuplicateObject,
     psycopg.errors.DuplicateTable,
@@ -101,7 +101,7 @@ def restore_dropped(
             tried.make_parts()
             tried.finish()
             if dry_run:
-                tried.cut_off.finish(target.schema, narrate, rows=False)
+                tried.cascade_losses.finish(target.schema, narrate, rows=False)
         if dry_run:
             return tried.result(_rows_in_backup(reader, selection), None)
         made = Making(connection, reader, selection, owners=owners)
@@ -185,7 +185,7 @@ class Making:
         self._not_made: set[str] = set()
         """The ids of entries that were there already, or failed."""
         self._left_out: list[LeftOutEntry] = []
-        self.cut_off = CutOff(connection, reader, selection)
+        self.cascade_losses = CascadeLosses(connection, reader, selection)
 
     def make_all(
         self, schema: str, keys: ForeignKeys, lock_wait: float, narrate: Narrate, *, parts: str
@@ -199,7 +199,7 @@ class Making:
         rows = self.load(schema)
         narrate(parts)
         self.make_parts(keys)
-        self.cut_off.finish(schema, narrate, rows=True)
+        self.cascade_losses.finish(schema, narrate, rows=True)
         keys.add(lock_wait, narrate)
         self.finish()
         return rows
@@ -254,7 +254,7 @@ class Making:
             if entry in made:
                 self._make(entry)
             if entry in cut:  # what follows may need its columns
-                self.cut_off.add(entry)
+                self.cascade_losses.add(entry)
         for entry in self._of(_Phase.ATTACHING):
             if keys:
                 keys.move_orphans_of(*self._selection.attached(entry))
@@ -278,10 +278,14 @@ class Making:
         made = (entry.label for entry in self._made if entry.kind not in SATELLITES)
         return BackAgain(
             tables=tuple(rows.items()),
-            made=(*made, *self.cut_off.made),
+            made=(*made, *self.cascade_losses.made),
             orphans=tuple(keys.orphans) if keys else (),
-            left_out=(*self._left_out, *self.cut_off.left_out, *(keys.left_out if keys else ())),
-            lines=(*self.cut_off.lines, *(keys.lines if keys else ())),
+            left_out=(
+                *self._left_out,
+                *self.cascade_losses.left_out,
+                *(keys.left_out if keys else ()),
+            ),
+            lines=(*self.cascade_losses.lines, *(keys.lines if keys else ())),
         )
 
     def _of(self, phase: "_Phase") -> list[ArchiveEntry]:

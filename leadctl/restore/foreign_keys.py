@@ -23,9 +23,9 @@ from leadctl.journal.kept import make_schema_for_rows
 from leadctl.postgres import LONGEST_NAME, exact
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import (
-    beside,
     identifier,
     parts_of,
+    queries_of,
     written_by_pg_dump,
     written_by_server,
 )
@@ -36,7 +36,7 @@ from leadctl.restore.entries import ArchiveSql, Script
 from leadctl.restore.properties import IDENTIFIER
 from leadctl.restore.restorable import LeftOutEntry
 
-_QUERIES = beside(__file__, "restore.sql")
+_QUERIES = queries_of(__file__, "restore.sql")
 _ADDITION = re.compile(
     rf"ALTER TABLE (?:ONLY )?(?P<table>{IDENTIFIER}\.{IDENTIFIER})\s+"
     rf"ADD CONSTRAINT (?P<name>{IDENTIFIER}) (?P<definition>FOREIGN KEY .*)",

@@ -19,7 +19,7 @@ from leadctl.journal import state
 from leadctl.journal.guard import Consent, permit
 from leadctl.journal.lock import schema_lock
 from leadctl.postgres.connect import Connection, Timeouts, connect
-from leadctl.postgres.queries import beside, written_by_server
+from leadctl.postgres.queries import queries_of, written_by_server
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
@@ -35,7 +35,7 @@ from leadctl.restore.entries import SATELLITES, ArchiveSql, EntrySelection
 from leadctl.restore.foreign_keys import ForeignKeys
 from leadctl.restore.scratch_schema import ScratchTable, TableRestore
 
-_QUERIES = beside(__file__, "restore.sql")
+_QUERIES = queries_of(__file__, "restore.sql")
 VERB = "restore in place"
 """What the guard calls it."""
 _DROPS = {

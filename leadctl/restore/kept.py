@@ -8,11 +8,11 @@ from leadctl.journal.guard import Consent, permit
 from leadctl.journal.kept import kept_prefix, kept_since
 from leadctl.journal.runs import journaled
 from leadctl.postgres.connect import Connection, connect
-from leadctl.postgres.queries import beside
+from leadctl.postgres.queries import queries_of
 from leadctl.postgres.target import Target
 from leadctl.text import did_you_mean
 
-_QUERIES = beside(__file__, "restore.sql")
+_QUERIES = queries_of(__file__, "restore.sql")
 
 
 class Kept(NamedTuple):

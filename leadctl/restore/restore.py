@@ -33,7 +33,7 @@ from leadctl.journal.kept import kept_prefix
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journal_done
 from leadctl.postgres.connect import Connection, connect, set_session
-from leadctl.postgres.queries import beside, version_of
+from leadctl.postgres.queries import queries_of, version_of
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
 from leadctl.redact import scrub
@@ -59,7 +59,7 @@ from leadctl.restore.restorable import (
 from leadctl.restore.server_needs import try_all
 from leadctl.text import size
 
-_QUERIES = beside(__file__, "restore.sql")
+_QUERIES = queries_of(__file__, "restore.sql")
 
 
 @dataclass(frozen=True)

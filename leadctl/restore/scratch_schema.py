@@ -151,7 +151,7 @@ def _restore_beside(
     with connect(target, "restore", like_pg_dump=True) as connection:
         facts = _facts(connection, reader, target.schema, names)
         tables = {table.name: _placed(connection, table, schema) for table in facts}
-        _require_room(connection, schema, tables.values())
+        _require_free(connection, schema, tables.values())
         columns: dict[str, tuple[str, ...]] = {}
         into: dict[str, tuple[str, ...]] = {}
         if not dry_run:
@@ -192,7 +192,7 @@ def _restore_beside(
     )
 
 
-def _require_room(connection: Connection, schema: str, tables: Collection[ScratchTable]) -> None:
+def _require_free(connection: Connection, schema: str, tables: Collection[ScratchTable]) -> None:
     """Look at a schema that an earlier restore of the same backup made for other tables.
 
     Raises SchemaExists where one of these is in it, or the schema is somebody else's.

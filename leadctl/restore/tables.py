@@ -20,7 +20,7 @@ from leadctl.journal.guard import Consent, permit
 from leadctl.journal.runs import journaled
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect, set_session
-from leadctl.postgres.queries import beside, parts_of
+from leadctl.postgres.queries import parts_of, queries_of
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
@@ -36,7 +36,7 @@ _ENABLE = {
 }
 """https://www.postgresql.org/docs/current/catalog-pg-trigger.html"""
 
-_QUERIES = beside(__file__, "restore.sql")
+_QUERIES = queries_of(__file__, "restore.sql")
 
 
 @dataclass(frozen=True)

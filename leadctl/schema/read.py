@@ -15,7 +15,7 @@ from leadctl.journal.records import VERSION_TABLE
 from leadctl.postgres.binaries import client_program
 from leadctl.postgres.client import client_environment
 from leadctl.postgres.connect import connect
-from leadctl.postgres.queries import beside
+from leadctl.postgres.queries import queries_of
 from leadctl.postgres.target import Target
 from leadctl.redact import without_values
 from leadctl.schema.definition import (
@@ -29,7 +29,7 @@ from leadctl.schema.definition import (
 )
 from leadctl.text import did_you_mean
 
-_QUERIES = beside(__file__, "schema.sql")
+_QUERIES = queries_of(__file__, "schema.sql")
 _STATEMENT_SECONDS = 30.0
 _LOCK_SECONDS = 5
 _IDENTITY = {"a": "always as identity", "d": "by default as identity"}

@@ -23,7 +23,7 @@ from leadctl.models.values import encrypted_columns
 from leadctl.postgres.connect import Connection as DriverConnection
 from leadctl.postgres.connect import connect
 from leadctl.postgres.engine import driver_connection, run_engine
-from leadctl.postgres.queries import beside
+from leadctl.postgres.queries import queries_of
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
@@ -231,7 +231,7 @@ def _describe(fixture: Fixture) -> str:
     return f"{fixture.table} {plain}" if plain else fixture.table
 
 
-_QUERIES = beside(__file__, "seed_files.sql")
+_QUERIES = queries_of(__file__, "seed_files.sql")
 
 
 def _load_files(

@@ -26,7 +26,7 @@ from leadctl.studio.rows import (
     page_of,
     stream_of,
 )
-from leadctl.studio.session import Access, Session, looking
+from leadctl.studio.session import Access, Session, read_session
 from leadctl.studio.shape import (
     ColumnShape,
     Fragment,
@@ -131,7 +131,7 @@ def finding(
     Of a key of several columns `key` lists the values.  Raises NoPrimaryKey, RowNotFound,
     UnknownRelation, and InvalidFilter where the key is no value of its type.
     """
-    with looking(access, **facts(table, selection)) as session:
+    with read_session(access, **facts(table, selection)) as session:
         shape = session.shape(table)
         here, found_key = _find(session, shape, key)
         if relation is None:

@@ -11,7 +11,7 @@ from leadctl.studio.labels import Labels, read_labels
 from leadctl.studio.parser import parse, split_list
 from leadctl.studio.paths import role_of
 from leadctl.studio.projection import Projection, Secrets, as_json, as_text
-from leadctl.studio.session import Access, Session, looking
+from leadctl.studio.session import Access, Session, read_session
 from leadctl.studio.shape import ColumnShape, Fragment, TableShape, build, join, value
 
 Row = tuple[str | None, ...]
@@ -102,7 +102,7 @@ class Stream:
 
 def read_page(access: Access, table: str, selection: RowSelection) -> RowPage:
     """Read a page.  Raises UsageError for what cannot be asked, StatementFailed for a timeout."""
-    with looking(access, **facts(table, selection)) as session:
+    with read_session(access, **facts(table, selection)) as session:
         shape = session.shape(table)
         return page_of(session, shape, selection)
 
@@ -135,7 +135,7 @@ def streamed(
     access: Access, table: str, selection: RowSelection, *, as_json_text: bool
 ) -> Iterator[Stream]:
     """Open a stream of rows, each value as text or as JSON.  Raises as `read_page` does."""
-    with looking(access, **facts(table, selection)) as session:
+    with read_session(access, **facts(table, selection)) as session:
         shape = session.shape(table)
         with closing(stream_of(session, shape, selection, as_json_text=as_json_text)) as stream:
             yield stream

@@ -80,7 +80,7 @@ class Session:
 
 
 @contextmanager
-def looking(access: Access, **facts: object) -> Iterator[Session]:
+def read_session(access: Access, **facts: object) -> Iterator[Session]:
     """Open a read-only transaction with one snapshot and a statement timeout.
 
     It reads from the target's replica where it has one; a journal is the primary's.
@@ -168,7 +168,7 @@ class TableList:
 def list_tables(access: Access) -> TableList:
     """List the tables and views of the target's schema, in one query but for small tables."""
     schema = access.target.schema
-    with looking(access) as session:
+    with read_session(access) as session:
         connection = session.connection
         found = read_schema(connection, schema, "references", "sizes")
         own = [each for each in found if not each.of_extension and each.name != VERSION_TABLE]

@@ -13,7 +13,7 @@ from leadctl.catalog.relations import Relation, read_table, relation_names
 from leadctl.errors import UnknownColumn, UnknownTable
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection
-from leadctl.postgres.queries import beside, escaped, written_by_server
+from leadctl.postgres.queries import escaped, queries_of, written_by_server
 from leadctl.text import did_you_mean
 
 
@@ -69,7 +69,7 @@ def operator(qualified: str) -> Fragment:
     return Fragment(written_by_server(f"OPERATOR({qualified})".replace("%", "%%")))
 
 
-QUERIES = beside(__file__, "studio.sql")
+QUERIES = queries_of(__file__, "studio.sql")
 
 _ROW = "r"
 _LISTED = 20

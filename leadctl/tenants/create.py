@@ -88,7 +88,7 @@ def create_tenant(
             owner = owner or find_tenant(connection, app, like).owner
         if owner is not None:
             _require_role(connection, owner)
-        _require_room(connection, tenant, narrate, whole=whole)
+        _require_free(connection, tenant, narrate, whole=whole)
         with journaled(tenant, CREATE, app.name) as entry:
             ensure_schema(connection, tenant, narrate)
             migrated = up(
@@ -130,7 +130,7 @@ def _require_role(connection: Connection, owner: str) -> None:
         )
 
 
-def _require_room(connection: Connection, tenant: Target, narrate: Narrate, *, whole: bool) -> None:
+def _require_free(connection: Connection, tenant: Target, narrate: Narrate, *, whole: bool) -> None:
     """Refuse an existing schema, unless an ended run of the same command began it.
 
     Of a database that was made just now, or by a run that was ended, nothing is there yet.

@@ -22,11 +22,11 @@ from leadctl.migrate.revisions import read_history
 from leadctl.postgres import LONGEST_NAME
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.provision import has_schema
-from leadctl.postgres.queries import beside
+from leadctl.postgres.queries import queries_of
 from leadctl.postgres.target import DEFAULT_SCHEMA, Target, is_reserved
 from leadctl.text import did_you_mean, plain
 
-QUERIES, MOVES = beside(__file__, "tenants.sql"), beside(__file__, "move.sql")
+QUERIES, MOVES = queries_of(__file__, "tenants.sql"), queries_of(__file__, "move.sql")
 _PAUSE_SECONDS = 0.1
 _OTHER_DATABASES = re.compile("(postgres|template[01])$|leadctl_")
 _NO_ANSWER = (psycopg.errors.ConnectionException, psycopg.errors.ConnectionFailure)

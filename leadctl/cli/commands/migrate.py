@@ -166,7 +166,7 @@ def lint(
     REV or --all checks other revisions, each as if it were the next to apply. No database is
     needed; if there is one, the sizes of its tables are used.
     """
-    from leadctl.render.annotations import github, sarif
+    from leadctl.render.sarif_github import github, sarif
     from leadctl.render.views.migrate_plan import lint as view
 
     result = run.database().lint(revisions or (), everything=everything, allow=allow or ())

@@ -19,10 +19,10 @@ from leadctl.catalog.relations import Relation
 from leadctl.errors import CannotInfer
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection
-from leadctl.postgres.queries import beside, escaped, version_of, written_by_server
+from leadctl.postgres.queries import escaped, queries_of, version_of, written_by_server
 from leadctl.seed.bulk.values import SPANS
 
-_QUERIES = beside(__file__, "bulk.sql")
+_QUERIES = queries_of(__file__, "bulk.sql")
 _TEXT = re.compile(r"'((?:[^']|'')*)'")
 _NUMBER = re.compile(r"(?<![\w.'])-?\d+(?:\.\d+)?")
 _MATCH = re.compile(r"!?(~~?\*?) '((?:[^']|'')*)'")

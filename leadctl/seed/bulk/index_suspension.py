@@ -15,10 +15,10 @@ from leadctl.catalog.relations import Relation
 from leadctl.errors import SeedFailed
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection
-from leadctl.postgres.queries import beside, identifier, written_by_server
+from leadctl.postgres.queries import identifier, queries_of, written_by_server
 from leadctl.progress import Narrate
 
-_QUERIES = beside(__file__, "bulk.sql")
+_QUERIES = queries_of(__file__, "bulk.sql")
 _SHARE_THERE = 10
 """A table that has more than one row for so many new ones keeps its indexes."""
 

@@ -19,7 +19,7 @@ from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import Entry, journaled
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, Timeouts, connect, set_session, set_timeouts
-from leadctl.postgres.queries import beside
+from leadctl.postgres.queries import queries_of
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import told
 from leadctl.progress import Narrate, Progress
@@ -27,7 +27,7 @@ from leadctl.seed.bulk.index_suspension import IndexSuspension, has_rows, suspen
 from leadctl.seed.bulk.plan import BulkOptions, BulkPlan, make_plan, reserve_numbers
 from leadctl.seed.bulk.workers import Blocks, synthetic_rows
 
-_QUERIES = beside(__file__, "bulk.sql")
+_QUERIES = queries_of(__file__, "bulk.sql")
 _FEW = 1000
 """Rows of a table that are fixtures, and not somebody's data."""
 

@@ -18,14 +18,14 @@ from leadctl.apps.synthetic.shapes import Factory
 from leadctl.catalog.relations import Facet, Relation, read_tables
 from leadctl.errors import InvalidFlag, SeedFailed
 from leadctl.postgres.connect import Connection
-from leadctl.postgres.queries import beside
+from leadctl.postgres.queries import queries_of
 from leadctl.seed.bulk.conditions import read_conditions, spans_apart
 from leadctl.seed.bulk.fitting import fit
 from leadctl.seed.bulk.infer import column_plans, infer
 from leadctl.seed.bulk.unique import PlannedTable, numbered
 from leadctl.settings.durations import DURATION, parse_seconds
 
-_QUERIES = beside(__file__, "bulk.sql")
+_QUERIES = queries_of(__file__, "bulk.sql")
 _FACETS: tuple[Facet, ...] = (
     "columns",
     "sequences",

@@ -19,7 +19,7 @@ from leadctl.backup.reader import BackupReader
 from leadctl.catalog.relations import Relation, read_named, read_numbered
 from leadctl.errors import RestoreFailed
 from leadctl.postgres.connect import Connection, set_session
-from leadctl.postgres.queries import beside, parts_of, written_by_server
+from leadctl.postgres.queries import parts_of, queries_of, written_by_server
 from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
 from leadctl.restore.contents import ArchiveEntry
@@ -28,7 +28,7 @@ from leadctl.restore.properties import IDENTIFIER
 from leadctl.restore.restorable import LeftOutEntry
 from leadctl.restore.tables import StagedTable, stage, triggers_resting
 
-_QUERIES = beside(__file__, "restore.sql")
+_QUERIES = queries_of(__file__, "restore.sql")
 _CREATION = re.compile(
     rf"CREATE (?:UNLOGGED )?(?P<kind>TABLE|FOREIGN TABLE|TYPE) (?P<name>{IDENTIFIER}\.{IDENTIFIER})"
     r"(?P<definition> (?:AS )?\(.*)",
@@ -70,7 +70,7 @@ class _Lost:
 
 
 @dataclass(frozen=True)
-class _Cut:
+class _Loss:
     """A relation that lost something."""
 
     kind: str
@@ -88,7 +88,7 @@ class _Cut:
 
 
 @dataclass
-class CutOff:
+class CascadeLosses:
     """Brings back what other tables lost, in the transaction that makes the tables again."""
 
     connection: Connection
@@ -99,7 +99,7 @@ class CutOff:
     left_out: list[LeftOutEntry] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     """SQL for what is left to do."""
-    _cut: list[_Cut] = field(default_factory=list)
+    _cut: list[_Loss] = field(default_factory=list)
     _filled: dict[tuple[str, ...], set[str]] = field(default_factory=dict)
     """The columns that are back, by the table that they were added to."""
 
@@ -122,7 +122,7 @@ class CutOff:
         if self._filled:
             self._make_dependents()
 
-    def _added(self, entry: ArchiveEntry) -> _Cut | None:
+    def _added(self, entry: ArchiveEntry) -> _Loss | None:
         script = self.selection.scripts[entry]
         found = next((f for each in script if (f := _CREATION.match(each))), None)
         back = [_quoted(*name) for name in self.selection.names.values()]
@@ -143,7 +143,7 @@ class CutOff:
             reason = f"what it lost with the table is not known: {told(error)}"
             self.left_out.append(LeftOutEntry(entry.label, reason))
             return None
-        cut = _Cut(found["kind"], parts_of(found["name"]), lost)
+        cut = _Loss(found["kind"], parts_of(found["name"]), lost)
         for part in lost:
             if part.what not in {"COLUMN", "ATTRIBUTE"} or not self._alter(cut, part):
                 continue
@@ -161,7 +161,7 @@ class CutOff:
     def _exists(self, name: str) -> bool:
         return bool(_QUERIES.value(self.connection, "relation_exists", name=name))
 
-    def _alter(self, cut: _Cut, part: _Lost) -> bool:
+    def _alter(self, cut: _Loss, part: _Lost) -> bool:
         statement = sql.SQL("{} {} {}").format(
             _ALTER[cut.kind], cut.identifier, written_by_server(part.action)
         )
@@ -282,7 +282,7 @@ class CutOff:
         with table.as_owner(self.connection):
             return self.connection.execute(update).rowcount
 
-    def _finish(self, cut: _Cut, *, rows: bool) -> None:
+    def _finish(self, cut: _Loss, *, rows: bool) -> None:
         """Set what a column with values must keep, defaults and checks."""
         for part in cut.lost:
             if part.what == "COLUMN" and part.required and rows and cut.label(part) in self.made:
