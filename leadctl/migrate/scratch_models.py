@@ -20,8 +20,9 @@ from leadctl.errors import LeadctlError, OperationFailed, RevisionFailed, Undecl
 from leadctl.migrate.alembic_runner import AlembicRunner
 from leadctl.migrate.ddl.autodetector import changes
 from leadctl.migrate.ddl.steps import identifier, plain
+from leadctl.migrate.fence import NamesTarget
 from leadctl.migrate.revisions import History
-from leadctl.migrate.scratch import NamesTarget, Scratch, in_transaction
+from leadctl.migrate.scratch import Scratch, in_transaction
 from leadctl.migrate.trial import scratch_database
 from leadctl.migrate.trial_database import NotTried, create_extensions
 from leadctl.postgres import exact
