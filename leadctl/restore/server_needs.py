@@ -89,7 +89,9 @@ def try_all(connection: Connection, needs: ServerNeeds) -> dict[str, str]:
     for label, statement in needs.trials if utf8 else ():
         try:
             with connection.transaction(force_rollback=True):
-                connection.execute(written_by_pg_dump(statement))
+                # By the extended protocol, which runs one statement alone: a forged one has more.
+                # By the extended protocol, which runs one statement alone: a forged one has more.
+                connection.execute(written_by_pg_dump(statement), binary=True)
         except psycopg.Error as error:
             if not (error.sqlstate or "08").startswith(_SAYS_NOTHING):
                 found[label] = told(error)

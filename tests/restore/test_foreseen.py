@@ -275,6 +275,27 @@ def test_what_the_server_cannot_make(shop: Shop, tmp_path: Path, makes: str, nam
     assert partly.code == 7, partly.err
 
 
+def test_what_is_tried_is_one_statement(shop: Shop, tmp_path: Path) -> None:
+    """An archive that somebody forged runs nothing else while it is looked at."""
+    shop.query(
+        "CREATE TEXT SEARCH DICTIONARY d (TEMPLATE = pg_catalog.simple, stopwords = english)"
+    )
+    dump = shop.dumped(tmp_path)
+    data, said = dump.read_bytes(), b"stopwords = 'english' );"
+    more = said + b" COMMIT; ALTER ROLE CURRENT_USER SET work_mem = '65kB'; --"
+    at = data.index(said)
+    begin = data.rindex(b"CREATE TEXT SEARCH DICTIONARY", 0, at)
+    text = data[begin : data.index(b";\n", at) + 2].replace(said, more)
+    length = slice(begin - 4, begin)  # of the text, behind its sign
+    old = int.from_bytes(data[length], "little")
+    dump.write_bytes(
+        data[: begin - 4] + len(text).to_bytes(4, "little") + text + data[begin + old :]
+    )
+    looked = shop.leadctl("restore", str(dump), "--into", "other", "--dry-run")
+    settings = "SELECT setconfig FROM pg_db_role_setting WHERE setrole = current_user::regrole"
+    assert shop.query(settings) == [], looked.out
+
+
 def test_a_role_that_no_option_leaves_out(shop: Shop, tmp_path: Path) -> None:
     """A policy names it, so --no-owner needs it, too."""
     role = 'shop, "odd'
