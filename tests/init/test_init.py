@@ -461,7 +461,7 @@ def test_two_bases_are_a_question(folder: Path, cli: Cli) -> None:
     shown = b""
     while b"Number" not in shown:
         shown += os.read(terminal, 4096)
-    os.write(terminal, b"2\n")
+    os.write(terminal, b"2\ny\n")  # the second answer is for .gitignore
     try:
         while part := os.read(terminal, 4096):
             shown += part
@@ -470,6 +470,7 @@ def test_two_bases_are_a_question(folder: Path, cli: Cli) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, shown
     os.close(terminal)
     assert declared(folder)["models"] == f"{name}:Model"
+    assert ".env\n" in (folder / ".gitignore").read_text()
 
 
 @pytest.mark.thorough
