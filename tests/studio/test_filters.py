@@ -18,7 +18,7 @@ from leadctl.postgres.target import resolve
 from leadctl.settings import load_settings
 from leadctl.studio import conditions
 from leadctl.studio.parser import FilterCondition, join_list, parse, split_list
-from leadctl.studio.session import Access, Session, looking
+from leadctl.studio.session import Access, Session, read_session
 from leadctl.studio.shape import build
 from tests.servers import Server
 
@@ -113,7 +113,7 @@ def lab(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[La
         {}, cwd=tmp_path_factory.mktemp("lab"), environ={"DATABASE_URL": server.url(name)}
     )
     access = Access(resolve(found, app=found.app), find_app(found), Keyring([]))
-    with looking(access) as session:
+    with read_session(access) as session:
         yield Lab(session)
     server.drop(name)
 

@@ -20,7 +20,7 @@ from leadctl.postgres.target import resolve
 from leadctl.settings import load_settings
 from leadctl.studio import keyset
 from leadctl.studio.rows import RowSelection, page_of, read_page
-from leadctl.studio.session import Access, looking
+from leadctl.studio.session import Access, read_session
 from leadctl.studio.shape import build
 from tests.conftest import Cli
 from tests.processes import environment
@@ -90,7 +90,7 @@ def test_pages_are_the_whole_in_its_order(
     down = sort[-1][1] if sort else False
     order = [f"r.{name} {'DESC' if d else ''}" for name, d in sort]
     order += [f"r.{name} {'DESC' if down else ''}" for name in ("part", "id")]
-    with looking(paged) as session:
+    with read_session(paged) as session:
         shape = session.shape("paged")
         expected = session.connection.execute(
             f"SELECT part::text, id FROM paged AS r WHERE {'few = 1' if filtered else 'true'} "  # type: ignore[arg-type]
@@ -133,7 +133,7 @@ def test_a_deep_page_reads_no_more_than_the_first(
         own = plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0)
         return int(own) + sum(rows_read(each) for each in plan.get("Plans", []))
 
-    with looking(access) as session:
+    with read_session(access) as session:
         shape = session.shape("deep")
         order = keyset.order_of(shape, [sort], None)
         keys = ", ".join(f"{key.column.name}::text" for key in order.keys)
