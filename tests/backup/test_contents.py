@@ -98,10 +98,13 @@ def test_everything_comes_back_on_the_next_newer_server(server: Server, tmp_path
         with newer.info.connect("copy") as connection:
             connection.execute("DROP SCHEMA IF EXISTS leadctl CASCADE")
         dumps = [plain_dump(newer.info, "copy", MAJOR + 1), plain_dump(server, name, MAJOR + 1)]
-        # Columns of views are qualified by some versions, and by others not.
+        # Columns of views are qualified by some versions, and by others not; some minor versions
+        # number each column's making among its options, which are not another server's.
         copied, original = (
             sorted(
-                re.sub(r"\b(people|z_first|a_second|orders|totals2?)\.", "", line) for line in lines
+                re.sub(r"\b(people|z_first|a_second|orders|totals2?)\.", "", line)
+                for line in lines
+                if "SET (pg_attver=" not in line
             )
             for lines in dumps
         )
@@ -231,7 +234,7 @@ CREATE OR REPLACE FUNCTION f(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS
 
 
 @pytest.mark.parametrize(
-    "kind", ["INDEX ON t ((id + f(1)))", "STATISTICS ON (id + f(1)), id FROM t"]
+    "kind", ["INDEX ON t ((id + f(1)))", "STATISTICS of_f ON (id + f(1)), id FROM t"]
 )
 def test_a_table_is_counted_as_its_owner_even_if_no_query_of_it_can_be_planned(
     server: Server, cli: Cli, tmp_path: Path, kind: str
