@@ -236,8 +236,14 @@ def test_dead_rows_of_what_a_table_keeps_beside_itself(leadconnector: Prepared, 
         "UPDATE long SET t = t || 'y'"
     )
     eventually("warning", lambda: status(cli, leadconnector.url, "vacuum"))
-    leadconnector.query("VACUUM ANALYZE long")
-    eventually("ok", lambda: status(cli, leadconnector.url, "vacuum"))
+
+    def vacuumed() -> str:
+        leadconnector.query(
+            "VACUUM ANALYZE long"
+        )  # another's standby may hold the rows for a while
+        return status(cli, leadconnector.url, "vacuum")
+
+    eventually("ok", vacuumed)
 
 
 def test_autovacuum_that_is_off_for_one_table(leadconnector: Prepared, cli: Cli) -> None:
