@@ -289,7 +289,7 @@ class _Mover:
                 )
 
     def _move(self, theirs: str, ours: str) -> MovedTenant:
-        self._closed_at = time.monotonic()
+        self.window.begin()
         closing.close(self.old, self.name, theirs, self.there.describe())
         self.narrate(f"{self.name} is closed to writes. {AGAIN}; leadctl tenants open undoes it.")
         try:

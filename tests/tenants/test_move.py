@@ -84,6 +84,7 @@ def test_a_moved_tenant_is_the_same_there(places: Places) -> None:
     )
     moved = places.move()
     assert (moved["rows"], moved["tables"]) == (401, 3)
+    assert moved["closed_seconds"] > 0  # so its window was counted
     assert tenants.dump("acme", name=places.other) == before
     assert (
         places.there("SELECT * FROM leadctl.migration WHERE schema = 'acme' ORDER BY revision")
