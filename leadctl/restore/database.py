@@ -232,15 +232,15 @@ def swap(connection: Connection, new: str, database: str, *, replace: bool) -> s
     InsufficientPrivilege; then nothing is renamed.
     """
     if not replace:
-        _rename(connection, new, database)
+        set_database_name(connection, new, database)
         return None
     for _ in range(_TRIES):
         previous = kept_database(database)
         try:
             with connection.transaction():
                 end_sessions(connection, database)
-                _rename(connection, database, previous)
-                _rename(connection, new, database)
+                set_database_name(connection, database, previous)
+                set_database_name(connection, new, database)
             return previous
         except (psycopg.errors.ObjectInUse, psycopg.errors.DuplicateDatabase):
             time.sleep(_PAUSE_SECONDS)
@@ -269,7 +269,8 @@ def _copy_journal(old: Connection, new: Connection) -> None:
     _QUERIES.run(new, "number_on_after_runs")
 
 
-def _rename(connection: Connection, old: str, new: str) -> None:
+def set_database_name(connection: Connection, old: str, new: str) -> None:
+    """Give a database another name; raises what the server says against it."""
     connection.execute(
         sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(old), sql.Identifier(new))
     )

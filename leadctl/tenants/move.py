@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
 import psycopg
 import pyrage
@@ -20,7 +21,7 @@ from leadctl.apps.registry import App
 from leadctl.backup.create import BackupOptions, create
 from leadctl.backup.reader import BackupReader
 from leadctl.backup.snapshot import tenant_roles
-from leadctl.backup.storage import BackupFolder
+from leadctl.backup.storage import BackupFolder, StoredBackup
 from leadctl.errors import (
     LeadctlError,
     MissingRole,
@@ -35,6 +36,7 @@ from leadctl.files import temporary_folder
 from leadctl.journal import state
 from leadctl.journal.guard import Consent, permit
 from leadctl.journal.lock import schema_lock
+from leadctl.journal.records import VersionTable
 from leadctl.journal.runs import Entry, journaled
 from leadctl.postgres.connect import Connection, Timeouts, connect, set_session
 from leadctl.postgres.provision import has_schema
@@ -272,13 +274,7 @@ class _Mover:
                 f"In {self.new.info.dbname} there is a schema {self.name} already.",
                 hint="Rename or drop it there first.",
             )
-        majors = [version_of(each) // 10000 for each in (self.old, self.new)]
-        if majors[1] < majors[0]:
-            raise OlderServer(
-                f"{self.there.describe()} is PostgreSQL {majors[1]}, and {self.name} is on "
-                f"{majors[0]}.",
-                hint=f"Move it to PostgreSQL {majors[0]} or newer.",
-            )
+        refuse_older(self.there, self.name, version_of(self.new), version_of(self.old))
         if self.owners:
             roles = list(tenant_roles(self.old, self.name))
             if missing := MOVES.column(self.new, "missing_roles", names=roles):
@@ -311,16 +307,9 @@ class _Mover:
 
     def _copy(self, ours: str) -> dict[str, tuple[int, str]]:
         """Copy the tenant, and put the copy aside; return its checksums."""
-        key = pyrage.x25519.Identity.generate()
-        with temporary_folder("leadctl-move-") as place:
-            folder = BackupFolder(place / "backup")
-            recipients = [str(key.to_public())]
-            waits = (self.timeouts.lock_wait, self.app.version_table)
-            options = BackupOptions(recipients, *waits, tenant=self.name)
-            self.narrate("Copying it.")
-            made = create(self.here, folder, options, self.narrate, self.window.tick)
-            reader = BackupReader(folder.find(made.id), [key])
-            return self._load(reader, ours)
+        waits = (self.timeouts.lock_wait, self.app.version_table)
+        with copied(self.here, waits, self.narrate, self.window, tenant=self.name) as backup:
+            return self._load(BackupReader(*backup), ours)
 
     def _load(self, reader: BackupReader, ours: str) -> dict[str, tuple[int, str]]:
         """Load the copy in one transaction, and put it aside; return its checksums."""
@@ -395,15 +384,8 @@ class _Mover:
             with connect(self.here, "tenants") as old:
                 closing.reopen(old, move)
         except (LeadctlError, psycopg.Error):
-            raise MoveFailed(
-                f"{self.name} was handed over, and it is not known whether its copy is open: "
-                f"{error}. Here it is kept as {move.held_as}, closed.",
-                hint=f"When both databases answer: leadctl tenants move {self.name} --to PLACE",
-            ) from None
-        raise MoveFailed(
-            f"The copy of {self.name} cannot be opened: {error}. It is open here again.",
-            hint="Look at the destination, then move again.",
-        ) from None
+            raise may_be_open(self.name, move.held_as, error) from None
+        raise taken_back(self.name, error) from None
 
     def _go_back(self, move: Move) -> None:
         closing.reopen(self.old, move)
@@ -422,6 +404,55 @@ class _Mover:
 
     def _result(self, kept: str, sums: Mapping[str, tuple[int, str]]) -> MovedTenant:
         return MovedTenant.of(self.here, self.there, self.name, kept, sums, self.window)
+
+
+def refuse_older(place: Target, name: str, there: int, here: int) -> None:
+    """Refuse to move a tenant to a server of an older major version.  Raises OlderServer."""
+    if there // 10000 < here // 10000:
+        raise OlderServer(
+            f"{place.describe()} is PostgreSQL {there // 10000}, and {name} is on {here // 10000}.",
+            hint=f"Move it to PostgreSQL {here // 10000} or newer.",
+        )
+
+
+@contextmanager
+def copied(
+    place: Target,
+    waits: tuple[float, VersionTable],
+    narrate: Narrate,
+    window: Window,
+    *,
+    tenant: str | None = None,
+) -> Iterator[tuple[StoredBackup, list[Any]]]:
+    """Yield a backup that this process alone can read, and what it reads it by.
+
+    `waits` has for how long it waits for a lock, and the app's version table.
+    """
+    key = pyrage.x25519.Identity.generate()
+    with temporary_folder("leadctl-move-") as folder:
+        backups = BackupFolder(folder / "backup")
+        options = BackupOptions([str(key.to_public())], *waits, tenant=tenant)
+        narrate("Copying it.")
+        made = create(place, backups, options, narrate, window.tick)
+        yield backups.find(made.id), [key]
+
+
+def may_be_open(name: str, kept: str, error: Exception, *, whole: bool = False) -> MoveFailed:
+    """Return the error of a move whose copy may be open by now, or not."""
+    both, more = ("servers", " --database") if whole else ("databases", "")
+    return MoveFailed(
+        f"{name} was handed over, and it is not known whether its copy is open: {error}. Here it "
+        f"is kept as {kept}, closed.",
+        hint=f"When both {both} answer: leadctl tenants move {name}{more} --to PLACE",
+    )
+
+
+def taken_back(name: str, error: Exception) -> MoveFailed:
+    """Return the error of a move whose copy could not be opened, so that the source is again."""
+    return MoveFailed(
+        f"The copy of {name} cannot be opened: {error}. It is open here again.",
+        hint="Look at the destination, then move again.",
+    )
 
 
 def refuse_different(

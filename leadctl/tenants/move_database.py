@@ -13,13 +13,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import psycopg
-import pyrage
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from leadctl.apps.registry import App
-from leadctl.backup.create import BackupOptions, create
-from leadctl.backup.storage import BackupFolder
 from leadctl.catalog.citus import has_citus
 from leadctl.errors import (
     DatabaseExists,
@@ -28,12 +25,10 @@ from leadctl.errors import (
     LeadctlError,
     MoveFailed,
     NotOnCitus,
-    OlderServer,
     UnknownDatabase,
     UnknownTenant,
     UsageError,
 )
-from leadctl.files import temporary_folder
 from leadctl.journal import state
 from leadctl.journal.guard import Consent, decide, protection, require_identity
 from leadctl.journal.kept import kept_since, moved_database, moved_prefix
@@ -45,7 +40,13 @@ from leadctl.postgres.target import Target
 from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
 from leadctl.restore.backups import RestorableBackup
-from leadctl.restore.database import drop_database, end_sessions, maintenance, restore_lock
+from leadctl.restore.database import (
+    drop_database,
+    end_sessions,
+    maintenance,
+    restore_lock,
+    set_database_name,
+)
 from leadctl.restore.restorable import Loading
 from leadctl.restore.restore import obstacles, restore
 from leadctl.tenants.closing import CLOSED, HANDED_OVER, Move, checksums, end_move, read_move
@@ -55,8 +56,12 @@ from leadctl.tenants.move import (
     MovedTenant,
     OpenedTenant,
     Window,
+    copied,
+    may_be_open,
     not_ended,
     refuse_different,
+    refuse_older,
+    taken_back,
     within,
 )
 from leadctl.tenants.schemas import MOVES, check_name, find_tenant
@@ -166,7 +171,7 @@ class _Mover:
         try:
             with connect(place, "tenants") as old:
                 _permit(old, self.here, f"{MOVE} {self.name}", consent)
-                self._writable(old)
+                _writable(old)
                 state.ensure(old, place)
                 self.ours = _identity(old)
         except UnknownDatabase:
@@ -211,19 +216,14 @@ class _Mover:
                     "be distributed.",
                     hint="Move its tenants: leadctl tenants move NAME --to PLACE",
                 )
-            major = version_of(old) // 10000
+            version = version_of(old)
         if found := obstacles(self.server, self.name):
             raise DatabaseInUse(
                 f"{self.name} cannot be moved: {'; '.join(each.obstacle for each in found)}.",
                 hint=f"{found[0].remedy[:1].upper()}{found[0].remedy[1:]}.",
             )
         with maintenance(self.there) as other:
-            if version_of(other) // 10000 < major:
-                raise OlderServer(
-                    f"{self.there.describe()} is PostgreSQL {version_of(other) // 10000}, and "
-                    f"{self.name} is on {major}.",
-                    hint=f"Move it to PostgreSQL {major} or newer.",
-                )
+            refuse_older(self.there, self.name, version_of(other), version)
             self._drop_copy(other)
 
     def _drop_copy(self, other: Connection) -> None:
@@ -287,18 +287,13 @@ class _Mover:
             self.narrate(f"Ended {ended} sessions in it.")
 
     def _copy(self) -> None:
-        key = pyrage.x25519.Identity.generate()
-        with temporary_folder("leadctl-move-") as place:
-            folder = BackupFolder(place / "backup")
-            waits = (self.timeouts.lock_wait, self.app.version_table)
-            options = BackupOptions([str(key.to_public())], *waits)
-            self.narrate("Copying it.")
-            made = create(self.here, folder, options, self.narrate, self.window.tick)
-            source = RestorableBackup(folder.find(made.id), [key])
+        waits = (self.timeouts.lock_wait, self.app.version_table)
+        with copied(self.here, waits, self.narrate, self.window) as backup:
             loading = Loading(self.narrate, self.window.tick, self.owners)
             restore(
-                self.there, source, Consent(yes=True), loading, app=self.app.name, new=True,
-                drop_old=False, lock_wait=self.timeouts.lock_wait, show=lambda _: None,
+                self.there, RestorableBackup(*backup), Consent(yes=True), loading,
+                app=self.app.name, new=True, drop_old=False, lock_wait=self.timeouts.lock_wait,
+                show=lambda _: None,
             )  # fmt: skip
 
     def _rename(self) -> str:
@@ -309,7 +304,7 @@ class _Mover:
             with suppress(psycopg.errors.ObjectInUse, psycopg.errors.DuplicateDatabase):
                 with self.server.transaction():
                     self._end_sessions()
-                    _rename_database(self.server, self.name, kept)
+                    set_database_name(self.server, self.name, kept)
                 return kept
             time.sleep(_PAUSE_SECONDS)
         raise DatabaseInUse(
@@ -330,7 +325,7 @@ class _Mover:
             self.rows = checksums(old, None)
             refuse_different(self.name, self.rows, checksums(new, None))
             self.window.left()
-            self._writable(old)
+            _writable(old)
             MOVES.run(old, "hand_over", name=_WHOLE, held_as=place.schema)
             move = _record(old)
         assert move is not None
@@ -346,7 +341,7 @@ class _Mover:
         facts = {"from": self.here.describe(), "to": self.there.describe(), "kept": found.database}
         try:
             with connect(self.there, "tenants") as new:
-                self._writable(new)
+                _writable(new)
                 copy = _record(new)
                 if _uuid(new) != self.ours.split()[0] or (copy and copy.other != self.ours):
                     raise lost
@@ -356,7 +351,7 @@ class _Mover:
         except UnknownDatabase:
             raise lost from None
         with connect(self.here.on(found.database), "tenants") as old:
-            self._writable(old)
+            _writable(old)
             journal_done(old, self.here, MOVE, self.app.name, **facts)
             end_move(old, _WHOLE)
 
@@ -379,16 +374,8 @@ class _Mover:
             with maintenance(self.here) as server:
                 _go_back(server, self.here, found)
         except (LeadctlError, psycopg.Error):
-            raise MoveFailed(
-                f"{self.name} was handed over, and it is not known whether its copy is open: "
-                f"{error}. Here it is kept as {found.database}, closed.",
-                hint=f"When both servers answer: leadctl tenants move {self.name} --database "
-                "--to PLACE",
-            ) from None
-        raise MoveFailed(
-            f"The copy of {self.name} cannot be opened: {error}. It is open here again.",
-            hint="Look at the destination, then move again.",
-        ) from None
+            raise may_be_open(self.name, found.database, error, whole=True) from None
+        raise taken_back(self.name, error) from None
 
     def _undo(self) -> None:
         """Open the source again after a failure before the handover; drop the copy."""
@@ -406,10 +393,6 @@ class _Mover:
                 f"{self.name} IS STILL CLOSED: its server does not answer. Open it with: leadctl "
                 f"tenants open {self.name} --database"
             )
-
-    @staticmethod
-    def _writable(connection: Connection) -> None:
-        set_session(connection, {"default_transaction_read_only": "off"})
 
     def _result(self, kept: str) -> MovedTenant:
         return MovedTenant.of(self.here, self.there, self.name, kept, self.rows, self.window)
@@ -502,12 +485,11 @@ def _open(connection: Connection, name: str, grants: list[dict[str, Any]] | None
 def _go_back(server: Connection, here: Target, found: _Unfinished) -> None:
     """Open a closed database again, under its own name."""
     if found.database != here.database:
-        _rename_database(server, found.database, here.database)
+        set_database_name(server, found.database, here.database)
     with connect(here, "tenants") as connection:
-        set_session(connection, {"default_transaction_read_only": "off"})
+        _writable(connection)
         _open(connection, here.database, found.move.grants)
 
 
-def _rename_database(server: Connection, old: str, new: str) -> None:
-    rename = sql.SQL("ALTER DATABASE {} RENAME TO {}")
-    server.execute(rename.format(sql.Identifier(old), sql.Identifier(new)))
+def _writable(connection: Connection) -> None:
+    set_session(connection, {"default_transaction_read_only": "off"})

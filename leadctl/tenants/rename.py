@@ -22,7 +22,7 @@ from leadctl.postgres.queries import written_by_server
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
-from leadctl.restore.database import maintenance
+from leadctl.restore.database import maintenance, set_database_name
 from leadctl.tenants.records import move_records
 from leadctl.tenants.schemas import QUERIES, check_name, find_tenant
 
@@ -135,9 +135,8 @@ def rename_database(
 
 
 def _alter_database(connection: Connection, name: str, new: str) -> None:
-    alter = sql.SQL("ALTER DATABASE {} RENAME TO {}")
     try:
-        connection.execute(alter.format(sql.Identifier(name), sql.Identifier(new)))
+        set_database_name(connection, name, new)
     except psycopg.errors.DuplicateDatabase:
         raise DatabaseExists(
             f"There is a database {new} already.", hint="Choose another name. Nothing was changed."
