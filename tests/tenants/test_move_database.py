@@ -61,7 +61,11 @@ class Places:
     def wait_until_gone(self) -> None:
         """Wait until the sessions of a killed run have ended on both servers."""
         query = "SELECT 1 FROM pg_stat_activity WHERE application_name ~ '^(leadctl|pg_dump)'"
-        mine = f"{query} AND datname LIKE '{NAME}%'"
+        mine = (  # its lock is held by a session in another database, where others have some, too
+            f"{query} AND datname LIKE '{NAME}%' UNION ALL SELECT 1 FROM pg_locks"
+            " WHERE locktype = 'advisory'"
+            f" AND objid::bigint = hashtext('{NAME}')::bigint & 4294967295"
+        )
         wait_for(lambda: not self.here(mine, "postgres") and not self.there(query, "postgres"))
 
 
