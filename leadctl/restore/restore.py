@@ -3,7 +3,7 @@
 import shutil
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -163,6 +163,8 @@ def _plan(
             hint=f"Restore it into its schema: leadctl restore --tenant {origin.tenant} "
             f"{origin.name}; or all of it into a new database with --into.",
         )
+    roles = [*origin.roles, *origin.needs.roles]
+    missing_roles = tuple(_QUERIES.column(connection, "missing_roles", names=roles))
     return RestorePlan(
         backup=origin.name,
         made_at=origin.made_at,
@@ -178,8 +180,8 @@ def _plan(
         missing_extensions=tuple(
             _QUERIES.column(connection, "missing_extensions", names=list(origin.extensions))
         ),
-        missing_roles=_missing_roles(connection, (*origin.roles, *origin.needs.roles)),
-        named_roles=_missing_roles(connection, origin.needs.roles),
+        missing_roles=missing_roles,
+        named_roles=tuple(role for role in missing_roles if role in origin.needs.roles),
         missing_locales=_missing_locales(connection, origin),
         without_rows_of=origin.left_out,
         missing_tablespaces=tuple(
@@ -286,12 +288,6 @@ def restore(
     )
     _journal(target, app, result, loading.narrate)
     return result
-
-
-def _missing_roles(connection: Connection, names: Sequence[str]) -> tuple[str, ...]:
-    if not names:
-        return ()
-    return tuple(_QUERIES.column(connection, "missing_roles", names=list(names)))
 
 
 def _missing_locales(connection: Connection, origin: Origin) -> tuple[str, ...]:

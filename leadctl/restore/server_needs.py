@@ -90,7 +90,6 @@ def try_all(connection: Connection, needs: ServerNeeds) -> dict[str, str]:
         try:
             with connection.transaction(force_rollback=True):
                 # By the extended protocol, which runs one statement alone: a forged one has more.
-                # By the extended protocol, which runs one statement alone: a forged one has more.
                 connection.execute(written_by_pg_dump(statement), binary=True)
         except psycopg.Error as error:
             if not (error.sqlstate or "08").startswith(_SAYS_NOTHING):
