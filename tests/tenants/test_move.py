@@ -11,6 +11,8 @@ from typing import Any
 import psycopg
 import pytest
 
+from leadctl.render.views.tenants import moved
+from leadctl.tenants.move import MovedTenant
 from tests.processes import start, wait_for
 from tests.servers import Server
 from tests.tenants.conftest import ROLE, Tenants
@@ -356,3 +358,9 @@ def test_the_same_database_and_a_guard(places: Places) -> None:
     assert tenants.leadctl("tenants", "move", "acme", "--to", places.to, "--yes").code == 5
     assert places.open_in() == [tenants.name]
     places.move("--confirm", tenants.name)
+
+
+def test_a_schema_that_is_called_as_its_database_is_told_as_a_schema() -> None:
+    result = MovedTenant("acme", "acme", "there", 1, 1, "acme_moved_20261130t010000z", 0.1)
+    lines = [line.text for line in moved(result, whole=False)]
+    assert lines[-1].endswith("leadctl tenants drop acme_moved_20261130t010000z")

@@ -1,5 +1,6 @@
 """`leadctl tenants`: the schemas that hold an app's tables each."""
 
+from functools import partial
 from typing import Annotated
 
 from leadctl.cli.command import Effect, Run, command
@@ -175,7 +176,7 @@ def move(
     moved = tenants.move_tenant(
         name, to, database=database, window=limit, owners=not no_owner, confirm=consent
     )
-    run.emit(moved, views.moved)
+    run.emit(moved, partial(views.moved, whole=database))
 
 
 @group.leaf("open")

@@ -93,8 +93,8 @@ def renamed(result: RenamedTenant) -> Iterator[Block]:
         )
 
 
-def moved(result: MovedTenant) -> Iterator[Block]:
-    """Where it is, what was compared, and what is kept."""
+def moved(result: MovedTenant, *, whole: bool) -> Iterator[Block]:
+    """Where it is, what was compared, and what is kept; it was a schema, or a `whole` database."""
     closed = (
         "" if result.closed_seconds is None else f" It was closed for {result.closed_seconds} s."
     )
@@ -104,7 +104,6 @@ def moved(result: MovedTenant) -> Iterator[Block]:
             f"Compared by counts and checksums: {counted(result.rows, 'row')} in "
             f"{counted(result.tables, 'table')}, and where sequences are."
         )
-    whole = result.name == result.database
     kept = f"database is kept, closed, as {result.kept_as}"
     if not whole:
         kept = f"schema is kept, closed, as {result.kept_as} of {result.database}"
