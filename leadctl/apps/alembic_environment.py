@@ -125,29 +125,9 @@ class AlembicEnvironment:
         EnvironmentNotRun, and whatever a step raises.
         """
         self.refuse_loops()
-        self._run_steps(
-            steps,
-            ours,
-            connection=connection,
-            fence=fence,
-            offline=offline,
-            arguments=arguments,
-            ready=ready,
-        )
 
-    def _run_steps(
-        self,
-        steps: Steps,
-        ours: Mapping[str, Any],
-        *,
-        connection: Connection | None = None,
-        fence: Fence | None = None,
-        offline: Mapping[str, Any] | None = None,
-        arguments: Mapping[str, Any] | None = None,
-        ready: Callable[[], None] = lambda: None,
-    ) -> None:
         def configure(run: "_Run", given: Mapping[str, Any]) -> None:
-            kept = {key: value for key, value in given.items() if key not in _HOW_TO_CONNECT}
+            kept = _kept(given)
             callbacks = [kept.get("on_version_apply"), ours.get("on_version_apply")]
             options: dict[str, Any] = {**kept, **ours, "on_version_apply": _flat(callbacks)}
             if options.get("target_metadata") is None:
@@ -210,10 +190,16 @@ class AlembicEnvironment:
 
     def _runs_once(self) -> bool:
         """Whether it runs the revisions once, as far as it can be run where there is no server."""
-        ours = {"dialect_name": "postgresql", "output_buffer": io.StringIO()}
-        offline = {"as_sql": True, "starting_rev": None}
+
+        def print_nothing(run: "_Run", given: Mapping[str, Any]) -> None:
+            run.context.context_opts.update(as_sql=True, starting_rev=None)
+            run.configure(**_kept(given) | {"output_buffer": io.StringIO()})
+
+        def no_steps(_heads: tuple[str, ...], _context: Any) -> Iterator[Any]:
+            return iter(())
+
         try:
-            self._run_steps(lambda _heads, _context: iter(()), ours, offline=offline)
+            self._run_env(lambda: _Run(self, _nowhere(), print_nothing, no_steps, as_sql=True))
         except LeadctlError:
             return False
         return True
@@ -260,6 +246,11 @@ class AlembicEnvironment:
         for path in (str(self.root), *reversed(self.config.import_paths)):
             make_importable(Path(path))
         return found
+
+
+def _kept(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an env.py hands over that holds on any connection."""
+    return {key: value for key, value in given.items() if key not in _HOW_TO_CONNECT}
 
 
 def _translate_map(connection: Any) -> Mapping[str | None, str | None] | None:
