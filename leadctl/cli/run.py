@@ -118,6 +118,12 @@ class Run:
 
 def _repeating(view: "Iterable[Block]") -> "Iterable[Block]":
     """Repeat in the commands that a view names what was given to this one; data stays as it is."""
+    if not Console.given:
+        return view
+    return map(_with_given, view)
+
+
+def _with_given(block: "Block") -> "Block":
     from leadctl.render.blocks import Cell, Grid, Line, Pairs
 
     def told(value: Any) -> Any:
@@ -125,13 +131,12 @@ def _repeating(view: "Iterable[Block]") -> "Iterable[Block]":
             return value._replace(text=repeated(value.text, Console.given))
         return value
 
-    for block in view:
-        if isinstance(block, Grid):
-            yield block._replace(rows=[[told(each) for each in row] for row in block.rows])
-        elif isinstance(block, Pairs):
-            yield Pairs([(name, told(value)) for name, value in block.pairs])
-        else:
-            yield told(block)
+    if isinstance(block, Grid):
+        return block._replace(rows=[[told(each) for each in row] for row in block.rows])
+    if isinstance(block, Pairs):
+        return Pairs([(name, told(value)) for name, value in block.pairs])
+    line: Block = told(block)
+    return line
 
 
 def _confirmed(question: str) -> bool:
