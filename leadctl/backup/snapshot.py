@@ -292,11 +292,7 @@ def count_tables(
 ) -> tuple[DumpedTable, ...]:
     """Count the rows of every table that a dump holds, but for those that are left out."""
     return tuple(
-        DumpedTable(
-            name,
-            count_rows(connection, name, may_fail=may_fail, owner=owner if may_fail else None),
-            size,
-        )
+        DumpedTable(name, count_rows(connection, name, may_fail=may_fail, owner=owner), size)
         for name, size, may_fail, owner in _QUERIES.rows(connection, "tables", tenant=tenant)
         if name not in excluded
     )

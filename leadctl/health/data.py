@@ -103,7 +103,7 @@ def cleanup(facts: Facts) -> Evidence:
             backlog,
             "rows",
         )
-    refused = {rule: past.refused(rule) for rule in rules if past.refused(rule)}
+    refused = {rule: number for rule in rules if (number := past.refused(rule))}
     if refused:
         shown = ", ".join(f"{number:,} of {rule}" for rule, number in refused.items())
         return warning(

@@ -119,8 +119,8 @@ def init_from_database(
     del source
     gc.collect()
     app = App(name, settings.project, settings.project / _MIGRATIONS)
-    with ThreadPoolExecutor(1) as beside:  # the models of many tables load while the server works
-        loading = beside.submit(_load, text)
+    with ThreadPoolExecutor(1) as thread:  # the models of many tables load while the server works
+        loading = thread.submit(_load, text)
         baseline = proven_baseline(target, existing, narrate)
         models = loading.result()
     different, unmanaged = models_differ(target, existing, models, app)

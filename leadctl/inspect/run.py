@@ -38,7 +38,6 @@ NOT_COUNTED = "the server does not count: track_counts is off"
 OF_FILES = COUNTERS | {"tables", "bloat", "bloat-exact"}
 """Reports of what is on the disk of the server itself: nothing of what Citus has distributed."""
 ELSEWHERE = "the tables are on other nodes of the Citus cluster; sizes and rows: leadctl stats"
-COORDINATOR = "coordinator"
 OF_SESSIONS = frozenset({"blocking", "locks", "long-queries", "idle-in-transaction", "connections"})
 """Reports that show little of other roles' sessions to a role that may not see them."""
 OF_NODES = OF_SESSIONS | {"transactions", "prepared-transactions", "progress", "wraparound"}
@@ -252,7 +251,7 @@ def of_all_nodes(
     others, silent = ask_workers(connection, block.sql, {"schemas": schemas})
     if report.name in _OF_ORIGINS:
         others = [row for row in others if "gpid=" not in (row["application"] or "")]
-    return [{"node": COORDINATOR, **row} for row in found] + others, silent
+    return [{"node": "coordinator", **row} for row in found] + others, silent
 
 
 def _why_not(error: psycopg.Error) -> str:

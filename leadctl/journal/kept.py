@@ -41,8 +41,7 @@ def kept_since(name: str) -> datetime | None:
 
 def kept_prefix(database: str) -> str:
     """Return what the names begin with under which the replaced ones of a database are kept."""
-    room = LONGEST_NAME - len(_BEFORE) - len(f"{datetime.now(UTC):{_AT}}")
-    return database.encode()[:room].decode(errors="ignore") + _BEFORE
+    return _prefix(database, _BEFORE, _AT)
 
 
 def kept_database(database: str) -> str:
@@ -52,13 +51,18 @@ def kept_database(database: str) -> str:
 
 def moved_prefix(database: str) -> str:
     """Return what the names begin with under which moves keep a database."""
-    room = LONGEST_NAME - len(_MOVED) - len(f"{datetime.now(UTC):{_MOVED_AT}}")
-    return database.encode()[:room].decode(errors="ignore") + _MOVED
+    return _prefix(database, _MOVED, _MOVED_AT)
 
 
 def moved_database(database: str) -> str:
     """Return the name under which a database is kept that is moved now."""
     return f"{moved_prefix(database)}{datetime.now(UTC):{_MOVED_AT}}"
+
+
+def _prefix(database: str, word: str, form: str) -> str:
+    """Return as much of a database's name as leaves room for a word and a time."""
+    room = LONGEST_NAME - len(word) - len(f"{datetime.now(UTC):{form}}")
+    return database.encode()[:room].decode(errors="ignore") + word
 
 
 def record_kept(connection: Connection, name: str, was: str) -> None:

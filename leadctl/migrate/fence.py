@@ -6,6 +6,7 @@ It stands at the driver's cursor, since a revision may run SQL by any way that e
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, LiteralString, Self
 
 import psycopg
@@ -56,27 +57,20 @@ class NamesTarget(OperationFailed):
     """Else a word of it is the name of something there, and may mean something else."""
 
 
+@dataclass(eq=False)
 class _Fence:
-    """Keeps statements of a scratch from the schema that it stands for."""
+    """Keeps statements of a scratch from the schema that it stands for; fields as in `fenced`."""
 
-    def __init__(
-        self,
-        driver: Connection,
-        scratch: str,
-        target: str,
-        *,
-        shares_path: bool,
-        asks_words: bool,
-        env_py: Callable[[], bool] | None,
-    ) -> None:
-        self.reached = False
-        self._by_word = False
-        self._env_py = env_py
-        self._driver = driver
-        self._scratch = scratch
-        self._target = target
-        self._shares_path = shares_path
-        self._asks_words = asks_words
+    driver: Connection
+    scratch: str
+    target: str
+    shares_path: bool
+    asks_words: bool
+    env_py: Callable[[], bool] | None
+    reached: bool = field(init=False, default=False)
+    _by_word: bool = field(init=False, default=False)
+
+    def __post_init__(self) -> None:
         self._locked = self._locks()
         self._path = self._ask(_PATH, ())
 
@@ -84,38 +78,38 @@ class _Fence:
         """Refuse a statement that names the target; and all that follow one."""
         if self._is_passed():
             return
-        text = _text(statement, self._driver)
-        if self._env_py and _prepares_only(text):
+        text = _text(statement, self.driver)
+        if self.env_py and _prepares_only(text):
             return
         given = values.values() if isinstance(values, dict) else values
         texts = [each for each in given if isinstance(each, str)] if given else []
-        self.reached |= _names_schema(text, self._target)
-        self.reached |= any(_says(each, self._target) for each in texts)
+        self.reached |= _names_schema(text, self.target)
+        self.reached |= any(_says(each, self.target) for each in texts)
         if not self.reached:
             is_value = self._has_value(text, texts)
             self.reached = is_value and _asks_catalog(text)
-            if not self.reached and self._asks_words:
+            if not self.reached and self.asks_words:
                 self.reached = self._by_word = is_value or self._leads_there(text)
         self.refuse()
 
     def _has_value(self, text: str, texts: Sequence[str]) -> bool:
         """Whether a value is the schema's name."""
         strings = [each.text for each in tokens(text) if each.kind is Kind.STRING]
-        alone = re.compile(rf"""(?:^|['"]){re.escape(self._target)}(?:['"]|$)""")
+        alone = re.compile(rf"""(?:^|['"]){re.escape(self.target)}(?:['"]|$)""")
         return any(alone.search(each) for each in (*strings, *texts))
 
     def _leads_there(self, text: str) -> bool:
         """Whether a word may lead to the target by a path that is shared."""
-        if not self._shares_path:
+        if not self.shares_path:
             return False
         words = words_of(text) - _made(text)
-        return bool(self._ask(_FOUND_THERE, (self._target, sorted(words), self._scratch)))
+        return bool(self._ask(_FOUND_THERE, (self.target, sorted(words), self.scratch)))
 
     def after(self) -> None:
         """Refuse what found something of the target by a name without a schema."""
         if self._is_passed():
             return
-        if self._env_py:  # whatever path it set, what it says next must not lead there
+        if self.env_py:  # whatever path it set, what it says next must not lead there
             self._ask(_BACK_TO, self._path[0])
         self.reached |= not self._locks() <= self._locked
         self.refuse()
@@ -124,22 +118,22 @@ class _Fence:
         """Raise NamesTarget where something named it."""
         if self.reached:
             refused = NamesTarget(
-                f"It names the schema {self._target} itself, so it cannot be tried in a schema of "
+                f"It names the schema {self.target} itself, so it cannot be tried in a schema of "
                 "another name."
             )
             refused.is_certain = not self._by_word
             raise refused
 
     def _is_passed(self) -> bool:
-        return self._env_py is not None and not self._env_py()
+        return self.env_py is not None and not self.env_py()
 
     def _locks(self) -> set[tuple[int]]:
-        return set(self._ask(_LOCKED, (self._target,))) if self._shares_path else set()
+        return set(self._ask(_LOCKED, (self.target,))) if self.shares_path else set()
 
     def _ask(self, query: LiteralString | sql.Composed, values: tuple[Any, ...]) -> list[Any]:
-        if self._driver.info.transaction_status != TransactionStatus.INTRANS:
+        if self.driver.info.transaction_status != TransactionStatus.INTRANS:
             return []
-        cursor = psycopg.Cursor(self._driver, row_factory=tuple_row)  # the path is anybody's here
+        cursor = psycopg.Cursor(self.driver, row_factory=tuple_row)  # the path is anybody's here
         return cursor.execute(query, values).fetchall()
 
 
@@ -250,9 +244,7 @@ def fenced(
 
     Raises NamesTarget, at once and again at the end, since a revision may hide it.
     """
-    fence = _Fence(
-        driver, scratch, target, shares_path=shares_path, asks_words=asks_words, env_py=env_py
-    )
+    fence = _Fence(driver, scratch, target, shares_path, asks_words, env_py)
     before = driver.cursor_factory
     plain = getattr(before, "plain", before)
     made = type("Fenced", (_FencedCursor, plain), {"fence": fence, "plain": plain})

@@ -189,14 +189,14 @@ def _batches(statements: Iterable[str], length: int) -> Iterator[list[str]]:
     """Yield statements by as many as may go in one round trip; what may be several goes alone."""
     batch: list[str] = []
     for statement in statements:
-        if ";" in statement or len(batch) == length:
-            if batch:
-                yield batch
-            batch = []
-        batch.append(statement)
-        if ";" in statement:
+        is_alone = ";" in statement
+        if batch and (is_alone or len(batch) == length):
             yield batch
             batch = []
+        if is_alone:
+            yield [statement]
+        else:
+            batch.append(statement)
     if batch:
         yield batch
 
