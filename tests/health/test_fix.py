@@ -2,8 +2,9 @@
 
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,27 @@ def break_everything(database: Prepared) -> None:
                 builder.execute("CREATE INDEX CONCURRENTLY ix_leads_status ON leads (status)")
     database.query("ALTER TABLE twice ADD CONSTRAINT one CHECK (n = 1) NOT VALID")
     database.query("ALTER TABLE twice ADD CONSTRAINT two CHECK (n = 2) NOT VALID")
+
+
+@contextmanager
+def in_work(
+    database: Prepared, index: str, table: str, column: str
+) -> Iterator[Callable[[], None]]:
+    """Let another session build an index, for as long as what is yielded is not called."""
+    connect = partial(database.server.connect, database.name)
+    with connect() as reader, connect() as builder:
+        reader.autocommit = False
+        reader.execute(f"LOCK {table} IN ROW EXCLUSIVE MODE")
+        build = f"CREATE INDEX CONCURRENTLY {index} ON {table} ({column})"
+        builder.pgconn.send_query(build.encode())
+        database.wait_for(f"SELECT 1 WHERE to_regclass('{index}') IS NOT NULL")
+
+        def end() -> None:
+            reader.rollback()
+            while (result := builder.pgconn.get_result()) is not None:
+                assert result.status == psycopg.pq.ExecStatus.COMMAND_OK, result.error_message
+
+        yield end
 
 
 MENDED = {
@@ -172,13 +194,7 @@ def test_an_index_that_another_role_builds_survives(leadconnector: Prepared, cli
     database.query(f"ALTER TABLE big OWNER TO {owner}")
     url = re.sub("//postgres:[^@]+@", f"//{owner}:owner@", database.url)
     check = ("health-check", "--check", "invalid-indexes", "-o", "json")
-    with ExitStack() as stack:
-        reader = stack.enter_context(database.server.connect(database.name))
-        reader.autocommit = False
-        reader.execute("LOCK big IN ROW EXCLUSIVE MODE")
-        builder = stack.enter_context(database.server.connect(database.name))
-        builder.pgconn.send_query(b"CREATE INDEX CONCURRENTLY being_built ON big (n)")
-        database.wait_for("SELECT 1 WHERE to_regclass('being_built') IS NOT NULL")
+    with in_work(database, "being_built", "big", "n") as end:
         (found,) = cli(*check, url=url).json["checks"]
         assert found["status"] == "skipped"
         assert "being_built" in found["message"]
@@ -189,9 +205,7 @@ def test_an_index_that_another_role_builds_survives(leadconnector: Prepared, cli
         fixes = outcome.json["fixes"]
         assert [fix["outcome"] for fix in fixes] == ["failed"]
         assert "building" in fixes[0]["message"]
-        reader.rollback()
-        while (result := builder.pgconn.get_result()) is not None:
-            assert result.status == psycopg.pq.ExecStatus.COMMAND_OK, result.error_message
+        end()
     assert database.query(
         "SELECT indisvalid FROM pg_index WHERE indexrelid = 'being_built'::regclass"
     ) == [(True,)]
@@ -281,19 +295,11 @@ def test_an_index_that_is_missing_is_not_built_into_another_s_build(
     """Two builds on one table wait for each other, and the server ends one."""
     database = leadconnector
     database.query("DROP INDEX idx_leads_form_id")
-    with ExitStack() as stack:
-        reader = stack.enter_context(database.server.connect(database.name))
-        reader.autocommit = False
-        reader.execute("LOCK leads IN ROW EXCLUSIVE MODE")
-        builder = stack.enter_context(database.server.connect(database.name))
-        builder.pgconn.send_query(b"CREATE INDEX CONCURRENTLY other ON leads (form_name)")
-        database.wait_for("SELECT 1 WHERE to_regclass('other') IS NOT NULL")
+    with in_work(database, "other", "leads", "form_name") as end:
         flags = ("health-check", "--check", "indexes", "--fix", "--yes", "-o", "json")
         (fix,) = cli(*flags, url=database.url).json["fixes"]
         assert (fix["outcome"], "another session works" in fix["message"]) == ("failed", True)
-        reader.rollback()
-        while (result := builder.pgconn.get_result()) is not None:
-            assert result.status == psycopg.pq.ExecStatus.COMMAND_OK, result.error_message
+        end()
     (fix,) = cli(*flags, url=database.url).json["fixes"]
     assert fix["outcome"] == "done"
 
@@ -315,19 +321,12 @@ def test_an_index_is_not_valid_before_its_build_has_ended(
     ]
     with ExitStack() as stack:
         stack.callback(lambda: database.query(f"DROP OWNED BY {role}; DROP ROLE {role}"))
-        reader = stack.enter_context(database.server.connect(database.name))
-        reader.autocommit = False
-        reader.execute("LOCK leads IN ROW EXCLUSIVE MODE")
-        builder = stack.enter_context(database.server.connect(database.name))
-        builder.pgconn.send_query(b"CREATE INDEX CONCURRENTLY idx_leads_form_id ON leads (form_id)")
-        database.wait_for("SELECT 1 WHERE to_regclass('idx_leads_form_id') IS NOT NULL")
+        end = stack.enter_context(in_work(database, "idx_leads_form_id", "leads", "form_id"))
         for url in urls:
             (found,) = cli(*flags, url=url).json["checks"]
             assert (found["status"], found["value"]) == ("warning", 1)
             assert found["message"] == "not valid yet, being built: idx_leads_form_id"
-        reader.rollback()
-        while (result := builder.pgconn.get_result()) is not None:
-            assert result.status == psycopg.pq.ExecStatus.COMMAND_OK, result.error_message
+        end()
         for url in urls:
             assert cli(*flags, url=url).json["checks"][0]["status"] == "ok"
 

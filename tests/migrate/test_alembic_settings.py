@@ -444,6 +444,16 @@ def trap() -> Iterator[socket.socket]:
         yield listening
 
 
+NOWHERE = {"ZOO_URL": "postgresql+psycopg://nobody@127.0.0.1:1/none"}
+"""What an env.py of these projects would connect to by itself."""
+
+
+def enter(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in a folder, from which what can be imported is forgotten again."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+
 def make(kind: Kind, folder: Path, number: int) -> None:
     module, n = f"zoo_{number}_{os.getpid()}", f"{number}_{os.getpid()}"
 
@@ -537,8 +547,7 @@ def test_leadctl_and_alembic_agree(
     trap: socket.socket,
 ) -> None:
     kind = KINDS[name]
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
+    enter(tmp_path, monkeypatch)
     make(kind, tmp_path, list(KINDS).index(name))
     ours, theirs = server.url(database), server.create()
     nowhere = f"postgresql+psycopg://nobody@127.0.0.1:{trap.getsockname()[1]}/none"
@@ -586,16 +595,14 @@ def test_what_differs_to_alembic_differs_to_leadctl(
     database: str,
     cli: Cli,
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
+    enter(tmp_path, monkeypatch)
     make(DIFFERING[name], tmp_path, 100 + list(DIFFERING).index(name))
     url = server.url(database)
-    environment = {"ZOO_URL": "postgresql+psycopg://nobody@127.0.0.1:1/none"}
-    assert cli("init", "--app", "zoo", url=url, env=environment).code == 0
-    assert cli("migrate", url=url, env=environment).code == 0
+    assert cli("init", "--app", "zoo", url=url, env=NOWHERE).code == 0
+    assert cli("migrate", url=url, env=NOWHERE).code == 0
     if name not in ONLY_TO_LEADCTL:
         assert "New upgrade operations detected" in alembic(tmp_path, url, ("check",), fails=True)
-    done = cli("migrate", "check", url=url, env=environment)
+    done = cli("migrate", "check", url=url, env=NOWHERE)
     assert (done.code, "Models and migrations differ" in done.out) == (1, True), done.out + done.err
 
 
@@ -608,25 +615,23 @@ def test_a_foreign_key_that_no_server_makes_is_named(
     cli: Cli,
 ) -> None:
     """What is compared goes on, and what would write it says which table refers to what."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
+    enter(tmp_path, monkeypatch)
     make(DIFFERING["a foreign key that no server makes"], tmp_path, 300)
     url = server.url(database)
-    environment = {"ZOO_URL": "postgresql+psycopg://nobody@127.0.0.1:1/none"}
-    assert cli("init", "--app", "zoo", url=url, env=environment).code == 0
-    assert cli("migrate", url=url, env=environment).code == 0
-    done = cli("migrate", "check", url=url, env=environment)
+    assert cli("init", "--app", "zoo", url=url, env=NOWHERE).code == 0
+    assert cli("migrate", url=url, env=NOWHERE).code == 0
+    done = cli("migrate", "check", url=url, env=NOWHERE)
     assert "foreign key of animals (parent) to animals (name)" in done.err
     assert "animals_parent_fkey" in done.out
     assert "leadctl_lent" not in done.out + done.err
-    refused = cli("migrate", "new", "-m", "key", url=url, env=environment)
+    refused = cli("migrate", "new", "-m", "key", url=url, env=NOWHERE)
     assert (refused.code, "ALTER TABLE animals ADD CONSTRAINT" in refused.err) == (1, True)
     types = 'sa.Column("name", sa.Text), sa.Column("n", sa.Integer, sa.ForeignKey("animals.name"))'
     (module,) = tmp_path.glob("zoo_*.py")
     text = module.read_text()
     module.write_text(text.replace(DIFFERING["a foreign key that no server makes"].animals, types))
     monkeypatch.delitem(sys.modules, module.stem)
-    done = cli("migrate", "check", url=url, env=environment)
+    done = cli("migrate", "check", url=url, env=NOWHERE)
     assert (done.code, "foreign key of animals (n) to animals (name)" in done.err) == (1, True)
 
 
@@ -646,16 +651,14 @@ def test_what_a_revision_looks_for_is_looked_for_in_the_scratch_schema(
         '    op.add_column("animals", sa.Column("name", kinds))'
     )
     animals = 'sa.Column("name", sa.Enum("a", name="kinds"))'
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
+    enter(tmp_path, monkeypatch)
     make(Kind(animals=animals, revisions=first(looks)), tmp_path, 401)
     url = server.url(database)
     with server.connect(database) as connection:
         connection.execute("CREATE EXTENSION citext")
     alembic(tmp_path, url, ("upgrade", "head"), ("check",))
-    environment = {"ZOO_URL": "postgresql+psycopg://nobody@127.0.0.1:1/none"}
-    assert cli("init", "--app", "zoo", url=url, env=environment).code == 0
-    done = cli("migrate", "check", url=url, env=environment)
+    assert cli("init", "--app", "zoo", url=url, env=NOWHERE).code == 0
+    done = cli("migrate", "check", url=url, env=NOWHERE)
     assert (done.code, "cannot be run" in done.err) == (0, False), done.out + done.err
 
 
@@ -716,8 +719,7 @@ def test_a_revision_that_names_the_schema_does_not_reach_it_when_it_is_tried(
     cli: Cli,
 ) -> None:
     """Its table is held by another session all the while, and its sequence stays where it is."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
+    enter(tmp_path, monkeypatch)
     legs = Revision("a2", "db/versions/a2_legs.py", NAMES_PUBLIC[name], "pass", down='"a1"')
     animals = 'sa.Column("name", sa.Text), sa.Column("legs", sa.Integer)'
     number = 500 + list(NAMES_PUBLIC).index(name)
@@ -737,9 +739,8 @@ def test_a_revision_that_names_the_schema_does_not_reach_it_when_it_is_tried(
             held.execute("LOCK TABLE left_over IN ACCESS SHARE MODE")
         if name == "a sequence on a path that is shared":
             held.execute("SELECT setval('by_hand', 6)")
-        environment = {"ZOO_URL": "postgresql+psycopg://nobody@127.0.0.1:1/none"}
-        assert cli("init", "--app", "zoo", url=url, env=environment).code == 0
-        done = cli("migrate", "check", url=url, env=environment)
+        assert cli("init", "--app", "zoo", url=url, env=NOWHERE).code == 0
+        done = cli("migrate", "check", url=url, env=NOWHERE)
         assert done.code == (1 if name in FOUND_BY_PATH else 0), done.out + done.err
         assert "lock" not in done.err
         rows = held.execute("SELECT count(*), (SELECT last_value FROM animals_id_seq) FROM animals")
@@ -788,8 +789,7 @@ def test_what_env_py_itself_says_does_not_reach_the_schema_when_a_history_is_tri
     cli: Cli,
 ) -> None:
     """Its table is held by another session all the while, and its sequence stays where it is."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
+    enter(tmp_path, monkeypatch)
     number = 700 + list(ENV_NAMES_PUBLIC).index(name)
     connected = f"{ENV_NAMES_PUBLIC[name]}\n    connection.commit()"
     make(Kind(imports=", text", connected=connected), tmp_path, number)
@@ -798,11 +798,10 @@ def test_what_env_py_itself_says_does_not_reach_the_schema_when_a_history_is_tri
     with server.connect(database) as held:
         held.execute("INSERT INTO animals (name) VALUES ('cat')")
         held.execute("SELECT setval('animals_id_seq', 5)")
-        environment = {"ZOO_URL": "postgresql+psycopg://nobody@127.0.0.1:1/none"}
-        assert cli("init", "--app", "zoo", url=url, env=environment).code == 0
+        assert cli("init", "--app", "zoo", url=url, env=NOWHERE).code == 0
         held.execute("BEGIN")
         held.execute("LOCK TABLE animals IN EXCLUSIVE MODE")
-        done = cli("migrate", "check", url=url, env=environment)
+        done = cli("migrate", "check", url=url, env=NOWHERE)
         assert (done.code, "lock" in done.err) == (0, False), done.out + done.err
         rows = held.execute("SELECT name, (SELECT last_value FROM animals_id_seq) FROM animals")
         assert rows.fetchall() == [("cat", 5)]
@@ -822,16 +821,14 @@ def test_a_value_that_is_the_schema_s_name_needs_no_database(
         raise NotTried("the role may make none")
 
     monkeypatch.setattr("leadctl.migrate.scratch_models.scratch_database", none)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
+    enter(tmp_path, monkeypatch)
     kinds = 'sa.Column("name", sa.Enum("public", "private", name="kinds"), server_default="public")'
     up = f"{table('animals', kinds)}\n    op.execute(\"UPDATE animals SET name = 'public'\")"
     make(Kind(animals=kinds, revisions=first(up)), tmp_path, 460)
     url = server.url(database)
     alembic(tmp_path, url, ("upgrade", "head"), ("check",))
-    environment = {"ZOO_URL": "postgresql+psycopg://nobody@127.0.0.1:1/none"}
-    assert cli("init", "--app", "zoo", url=url, env=environment).code == 0
-    done = cli("migrate", "check", url=url, env=environment)
+    assert cli("init", "--app", "zoo", url=url, env=NOWHERE).code == 0
+    done = cli("migrate", "check", url=url, env=NOWHERE)
     assert (done.code, "cannot be run" in done.err) == (0, False), done.out + done.err
     (file,) = tmp_path.glob("db/versions/*.py")
     text = file.read_text()
@@ -842,7 +839,7 @@ def test_a_value_that_is_the_schema_s_name_needs_no_database(
     ):
         assert other != text
         file.write_text(other)
-        done = cli("migrate", "check", url=url, env=environment)
+        done = cli("migrate", "check", url=url, env=NOWHERE)
         assert "CREATEDB" in done.out + done.err, done.out + done.err
 
 
@@ -855,26 +852,24 @@ def test_bare_heads_that_are_applied_are_compared(
 ) -> None:
     """Nothing tells them apart, so `upgrade head` refuses them; what both made is compared."""
     bare = (ANIMALS, plants(down="None"))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
+    enter(tmp_path, monkeypatch)
     make(Kind(revisions=bare, models=PLANTS), tmp_path, 400)
     url = server.url(database)
-    environment = {"ZOO_URL": "postgresql+psycopg://nobody@127.0.0.1:1/none"}
-    assert cli("init", "--app", "zoo", url=url, env=environment).code == 0
+    assert cli("init", "--app", "zoo", url=url, env=NOWHERE).code == 0
     for apply in (
         lambda: alembic(tmp_path, url, ("upgrade", "heads")),
-        lambda: cli("migrate", "up", "heads", url=url, env=environment),
+        lambda: cli("migrate", "up", "heads", url=url, env=NOWHERE),
     ):
         apply()
         assert "No new upgrade operations" in alembic(tmp_path, url, ("check",))
-        done = cli("migrate", "check", url=url, env=environment)
+        done = cli("migrate", "check", url=url, env=NOWHERE)
         assert done.code == 0, done.out + done.err
         alembic(tmp_path, url, ("upgrade", "head"), fails=True)
-        assert cli("migrate", url=url, env=environment).code == 3
+        assert cli("migrate", url=url, env=NOWHERE).code == 3
         alembic(tmp_path, url, ("downgrade", "base"))
     alembic(tmp_path, url, ("upgrade", "a1"))
     assert "not up to date" in alembic(tmp_path, url, ("check",), fails=True)
-    done = cli("migrate", "check", url=url, env=environment)
+    done = cli("migrate", "check", url=url, env=NOWHERE)
     assert (done.code, "2 heads" in done.err) == (3, True)
 
 
@@ -892,17 +887,15 @@ def test_a_merge_that_also_changes_something_is_rehearsed(
         "a3", "db/versions/a3.py", legs, 'op.drop_column("plants", "legs")', '["a1", "a2"]'
     )
     more = PLANTS.replace('"name", sa.Text)', '"name", sa.Text), sa.Column("legs", sa.Integer)')
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
+    enter(tmp_path, monkeypatch)
     make(Kind(revisions=(ANIMALS, plants(down="None"), merge), models=more), tmp_path, 450)
     url = server.url(database)
-    environment = {"ZOO_URL": "postgresql+psycopg://nobody@127.0.0.1:1/none"}
     alembic(tmp_path, url, ("upgrade", "head"), ("check",))
-    assert cli("init", "--app", "zoo", url=url, env=environment).code == 0
-    unknown = cli("migrate", "history", url=url, env=environment)
+    assert cli("init", "--app", "zoo", url=url, env=NOWHERE).code == 0
+    unknown = cli("migrate", "history", url=url, env=NOWHERE)
     assert (unknown.code, "recorded nothing" in unknown.out) == (0, True), unknown.out
     back = ("migrate", "down", "--rehearse", "-o", "json")
-    rehearsed = cli(*back, url=url, env=environment)
+    rehearsed = cli(*back, url=url, env=NOWHERE)
     (told,) = rehearsed.json["revisions"]
     assert (told["revision"], told["verdict"], told["loses"]) == (
         "a3",
@@ -932,14 +925,12 @@ def test_an_index_that_cannot_be_made_is_no_other(
         animals='sa.Column("name", sa.Text), sa.Column("address", INET),'
         f' sa.Column("other", INET), sa.Index("by_address", {now}, postgresql_using="gist")',
     )
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
+    enter(tmp_path, monkeypatch)
     make(kind, tmp_path, 200 + CANNOT_BE_MADE.index(now))
     url = server.url(database)
-    environment = {"ZOO_URL": "postgresql+psycopg://nobody@127.0.0.1:1/none"}
-    assert cli("init", "--app", "zoo", url=url, env=environment).code == 0
-    assert cli("migrate", url=url, env=environment).code == 0
-    done = cli("migrate", "check", url=url, env=environment)
+    assert cli("init", "--app", "zoo", url=url, env=NOWHERE).code == 0
+    assert cli("migrate", url=url, env=NOWHERE).code == 0
+    done = cli("migrate", "check", url=url, env=NOWHERE)
     assert done.code == 1
     assert "The index by_address of the models cannot be made" in done.err
 
