@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from leadctl.reset import ResetPlan, ResetResult
     from leadctl.restore.backups import RestorableBackup
     from leadctl.restore.kept import KeptDropped, KeptList
-    from leadctl.restore.restorable import Loading, Restorable
+    from leadctl.restore.restorable import Restorable
     from leadctl.restore.restore import RestorePlan, RestoreResult
     from leadctl.restore.scratch_schema import TableRestore
     from leadctl.restore.tables import RestoredTables
@@ -251,8 +251,8 @@ class Database(Project):
         """Return the target that a URL or the name of an environment means."""
         settings = self.settings
         schema = settings.schema if settings.is_flag("schema") else None
-        place = "url" if "://" in name else "env"
-        flags = {"app": self.app_if_named.name or None, "schema": schema, place: name}
+        flag = "url" if "://" in name else "env"
+        flags = {"app": self.app_if_named.name or None, "schema": schema, flag: name}
         return Database(settings_of(settings.project, flags), self.narrate).target
 
     def lint(
@@ -289,11 +289,16 @@ class Database(Project):
         from leadctl.migrate.required_columns import filling
         from leadctl.migrate.revisions import RevisionPlacement
 
-        filled = filling(self.target, names(fills), ask, self.narrate)
         return new(
-            *self._target_app, message, renames=names(renames), safe=not plain, ask=ask,
-            ready=filled, placement=RevisionPlacement(**placement or {}), narrate=self.narrate,
-        )  # fmt: skip
+            *self._target_app,
+            message,
+            renames=names(renames),
+            safe=not plain,
+            ask=ask,
+            ready=filling(self.target, names(fills), ask, self.narrate),
+            placement=RevisionPlacement(**placement or {}),
+            narrate=self.narrate,
+        )
 
     def new_empty(
         self, message: str, *, placement: Mapping[str, Any] | None = None
@@ -327,8 +332,8 @@ class Database(Project):
         from leadctl.migrate.new import new_sql
         from leadctl.migrate.revisions import RevisionPlacement
 
-        place = RevisionPlacement(**placement or {})
-        return new_sql(*self._target_app, message, text, self.narrate, place)
+        chosen = RevisionPlacement(**placement or {})
+        return new_sql(*self._target_app, message, text, self.narrate, chosen)
 
     def new_revert(self, revision: str, message: str | None = None) -> "NewRevisions":
         """Write a revision that undoes another, as `leadctl migrate new --revert`."""
@@ -353,19 +358,26 @@ class Database(Project):
         """
         from leadctl.migrate.dev import dev
 
-        renamed, filled, consent = names(renames), names(fills), consent_of(confirm)
         return dev(
-            *self._target_app, message, renames=renamed, fills=filled, safe=not plain, ask=ask,
-            consent=consent, **self._run_options,
-        )  # fmt: skip
+            *self._target_app,
+            message,
+            renames=names(renames),
+            fills=names(fills),
+            safe=not plain,
+            ask=ask,
+            consent=consent_of(confirm),
+            **self._run_options,
+        )
 
     def push(self, confirm: Confirm = None) -> "Push":
         """Make a local database what the models say, without a revision, as `leadctl db push`."""
         from leadctl.migrate.dev import push
 
-        timeouts, narrate = self._timeouts, self.narrate
         return push(
-            *self._target_app, consent=consent_of(confirm), timeouts=timeouts, narrate=narrate
+            *self._target_app,
+            consent=consent_of(confirm),
+            timeouts=self._timeouts,
+            narrate=self.narrate,
         )
 
     def down_plan(self, to: str | None = None, *, steps: int = 1) -> "DownPlan":
@@ -409,16 +421,21 @@ class Database(Project):
         """
         from leadctl.migrate.resolve import Resolution, resolve
 
-        chosen = Resolution[resolution.upper()]
-        wait, narrate = self.settings.lock_wait, self.narrate
-        return resolve(*self._target_app, chosen, revision, lock_wait=wait, narrate=narrate)
+        return resolve(
+            *self._target_app,
+            Resolution[resolution.upper()],
+            revision,
+            lock_wait=self.settings.lock_wait,
+            narrate=self.narrate,
+        )
 
     def adopt_drift(self, message: str) -> "Adopted":
         """Write a revision of changes by hand, as `leadctl migrate resolve --adopt-drift`."""
         from leadctl.migrate.resolve import adopt
 
-        wait, narrate = self.settings.lock_wait, self.narrate
-        return adopt(*self._target_app, message, lock_wait=wait, narrate=narrate)
+        return adopt(
+            *self._target_app, message, lock_wait=self.settings.lock_wait, narrate=self.narrate
+        )
 
     def init_from_database(
         self, *, encrypt: Names = (), drop_history: bool = False, prisma: str | Path | None = None
@@ -484,7 +501,8 @@ class Database(Project):
         from leadctl.seed.bulk.load import bulk_seed
         from leadctl.seed.bulk.plan import bulk_options
 
-        options, consent = bulk_options(rows, random_seed, names(scale), span), consent_of(confirm)
+        options = bulk_options(rows, random_seed, names(scale), span)
+        consent = consent_of(confirm)
         # What is added loses nothing, so only a protected database needs more than the command.
         self.foresee("bulk seed", consent._replace(yes=True))
         return bulk_seed(*self._target_app, self.keyring, options, consent, **self._run_options)
@@ -532,8 +550,13 @@ class Database(Project):
         from leadctl.reset import reset
 
         self._ahead("reset", confirm, show, self.reset_plan)
-        before, consent = self._backup_before(wanted=backup), consent_of(confirm)
-        return reset(*self._target_app, self.keyring, consent, **self._run_options, before=before)
+        return reset(
+            *self._target_app,
+            self.keyring,
+            consent_of(confirm),
+            **self._run_options,
+            before=self._backup_before(wanted=backup),
+        )
 
     def keys(self) -> "KeysStatus":
         """Count values per encrypted column and key, as `leadctl keys status`."""
@@ -623,13 +646,15 @@ class Database(Project):
         from leadctl.cleanup.rules import lenient_rules
         from leadctl.cleanup.run import cleanup
 
-        consent, place = self._consent_past_fuse(confirm), self._archive_place(archive)
-        chosen = self._rules(rules, days=days, archive=archive is not None)
-        lenient = lenient_rules(self.app, self.settings, days)
         return cleanup(
-            *self._target_app, chosen, lenient=lenient, archive=place, consent=consent,
-            bounds=bounds or Bounds(max_seconds, max_rows), **self._reporters,
-        )  # fmt: skip
+            *self._target_app,
+            self._rules(rules, days=days, archive=archive is not None),
+            lenient=lenient_rules(self.app, self.settings, days),
+            archive=self._archive_place(archive),
+            consent=self._consent_past_fuse(confirm),
+            bounds=bounds or Bounds(max_seconds, max_rows),
+            **self._reporters,
+        )
 
     def _consent_past_fuse(self, confirm: Confirm) -> "Consent":
         consent = consent_of(confirm)
@@ -641,9 +666,9 @@ class Database(Project):
         from leadctl.backup.packing import read_recipients
         from leadctl.cleanup.context import ArchivePlace
 
-        given = folder and (object_url(str(folder)) or absolute(folder))
-        place = given or self.settings.archive_dir
-        return ArchivePlace(place, tuple(read_recipients(self._recipients)))
+        chosen = folder and (object_url(str(folder)) or absolute(folder))
+        recipients = tuple(read_recipients(self._recipients))
+        return ArchivePlace(chosen or self.settings.archive_dir, recipients)
 
     @property
     def _recipients(self) -> list[str]:
@@ -665,8 +690,8 @@ class Database(Project):
         """
         from leadctl.cleanup.undo import unarchive
 
-        place = object_url(str(path)) or absolute(path)
-        return unarchive(*self._target_app, place, self.identities, self.progress)
+        archive = object_url(str(path)) or absolute(path)
+        return unarchive(*self._target_app, archive, self.identities, self.progress)
 
     def undelete(self, table: str, key: str) -> "UndeleteResult":
         """Bring a soft-deleted row back, as `leadctl cleanup undelete`.  Raises RowNotFound."""
@@ -688,9 +713,13 @@ class Database(Project):
         from leadctl.backup.create import create
 
         options = replace(
-            self._copying, role_passwords=role_passwords, tenant=self.tenant,
-            recipients=self._recipients, exclude=names(exclude), exclude_data=names(exclude_data),
-        )  # fmt: skip
+            self._backup_options,
+            role_passwords=role_passwords,
+            tenant=self.tenant,
+            recipients=self._recipients,
+            exclude=names(exclude),
+            exclude_data=names(exclude_data),
+        )
         with self._hooks.failure(self.target.database, self.narrate):
             made = create(self.target, self.backup_folder, options, self.narrate, self.progress)
             self._copy_elsewhere(made.id)
@@ -709,9 +738,9 @@ class Database(Project):
         """Copy a new backup to BACKUP_COPY_TO, if it is set.  Raises BackupFailed."""
         from leadctl.backup.copies import copy_new
 
-        if (place := self.settings.backup_copy_to) is not None:
-            to = self._folder_at(place)
-            copy_new(self.backup_folder.find(backup), to, self.narrate, self.progress)
+        if (to := self.settings.backup_copy_to) is not None:
+            found = self.backup_folder.find(backup)
+            copy_new(found, self._folder_at(to), self.narrate, self.progress)
 
     def _backup_before(self, *, wanted: bool) -> Callable[[], None]:
         """Return what makes a backup before a change, if it is wanted, and says how to go back."""
@@ -739,7 +768,6 @@ class Database(Project):
         return verify(reader, self._rehearse(embedded=embedded) if restore or embedded else None)
 
     def _rehearse(self, *, embedded: bool) -> "Rehearse":
-
         from leadctl.restore.backups import rehearse, rehearse_embedded
 
         narrate, progress, project = self.narrate, self.progress, self.settings.project
@@ -755,8 +783,7 @@ class Database(Project):
         """Return what `restore` would do, as `leadctl restore --dry-run`; changes nothing."""
         from leadctl.restore.restore import plan
 
-        place = self.on(into) if into else self
-        return plan(place.target, self._restorable(backup))
+        return plan(self.target.on(into) if into else self.target, self._restorable(backup))
 
     def restore_preflight(
         self,
@@ -797,31 +824,30 @@ class Database(Project):
         `restore_plan` says, before anybody is asked.  Raises Protected, NotConfirmed,
         LockHeld, OutsideStatement, BackupDamaged and RestoreFailed.
         """
+        from leadctl.restore.restorable import JOBS, Loading
         from leadctl.restore.restore import restore
 
         if into is None:
             self.foresee("restore", confirm)
-        place, app = self.on(into) if into else self, self.app_if_named.name
-        loading = self._loading(owners, rows, jobs, names(skip), keep_going=keep_going)
-        source = self._restorable(backup, trusted=trust_script)
-        given = (place.target, source, consent_of(confirm), loading)
-        new, wait = into is not None, self.settings.lock_wait
-        told = show or (lambda _: None)
-        return restore(*given, app=app, new=new, drop_old=drop_old, lock_wait=wait, show=told)
-
-    def _loading(
-        self,
-        owners: bool,
-        rows: bool,
-        jobs: int | None,
-        skip: tuple[str, ...],
-        *,
-        keep_going: bool,
-    ) -> "Loading":
-        from leadctl.restore.restorable import JOBS, Loading
-
-        told, jobs = (self.narrate, self.progress), jobs or JOBS
-        return Loading(*told, owners, rows, jobs=jobs, skip=skip, keep_going=keep_going)
+        loading = Loading(
+            **self._reporters,
+            owners=owners,
+            rows=rows,
+            jobs=jobs or JOBS,
+            skip=names(skip),
+            keep_going=keep_going,
+        )
+        return restore(
+            self.target.on(into) if into else self.target,
+            self._restorable(backup, trusted=trust_script),
+            consent_of(confirm),
+            loading,
+            app=self.app_if_named.name,
+            new=into is not None,
+            drop_old=drop_old,
+            lock_wait=self.settings.lock_wait,
+            show=show or (lambda _: None),
+        )
 
     def on(self, name: str) -> "Database":
         """Return the same app on another database of the server."""
@@ -873,10 +899,15 @@ class Database(Project):
         """
         from leadctl.restore.scratch_schema import restore_by_name
 
-        given = (self.target, self._stored(backup), names(tables))
-        app, waits, narrate = self.app_if_named.name, self._timeouts, self.narrate
         return restore_by_name(
-            *given, app=app, owners=owners, dry_run=dry_run, waits=waits, narrate=narrate
+            self.target,
+            self._stored(backup),
+            names(tables),
+            app=self.app_if_named.name,
+            owners=owners,
+            dry_run=dry_run,
+            waits=self._timeouts,
+            narrate=self.narrate,
         )
 
     def restore_rows(
@@ -892,9 +923,16 @@ class Database(Project):
 
         if not dry_run:
             self.foresee("restore of tables", confirm)
-        given = (self.target, self._stored(backup), names(tables), consent_of(confirm))
-        app, wait, narrate = self.app_if_named.name, self.settings.lock_timeout, self.narrate
-        return restore_tables(*given, app=app, dry_run=dry_run, lock_timeout=wait, narrate=narrate)
+        return restore_tables(
+            self.target,
+            self._stored(backup),
+            names(tables),
+            consent_of(confirm),
+            app=self.app_if_named.name,
+            dry_run=dry_run,
+            lock_timeout=self.settings.lock_timeout,
+            narrate=self.narrate,
+        )
 
     def restore_in_place(
         self, backup: str = "latest", *, owners: bool = True, confirm: Confirm = None
@@ -908,9 +946,14 @@ class Database(Project):
         from leadctl.restore.in_place import VERB, restore_in_place
 
         self.foresee(VERB, confirm)
-        given = (*self._target_app_if_named, self._stored(backup), consent_of(confirm))
-        waits, narrate = self._timeouts, self.narrate
-        return restore_in_place(*given, owners=owners, waits=waits, narrate=narrate)
+        return restore_in_place(
+            *self._target_app_if_named,
+            self._stored(backup),
+            consent_of(confirm),
+            owners=owners,
+            waits=self._timeouts,
+            narrate=self.narrate,
+        )
 
     def kept(self) -> "KeptList":
         """Return the databases and schemas that restores left, as `leadctl db kept`."""
@@ -937,8 +980,8 @@ class Database(Project):
         """
         from leadctl.pitr.setup import set_up
 
-        days, narrate = self.settings.pitr_keep_days, self.narrate
-        return set_up(self.target, self.pitr_archive, keep_days=days, narrate=narrate)
+        keep_days = self.settings.pitr_keep_days
+        return set_up(self.target, self.pitr_archive, keep_days=keep_days, narrate=self.narrate)
 
     def pitr_off(self, confirm: Confirm = None) -> "PitrOff":
         """Stop the receiver and drop the slot, as `leadctl pitr off`; the archive is kept.
@@ -957,11 +1000,11 @@ class Database(Project):
         """
         from leadctl.pitr.status import rehearse
 
-        return rehearse(self.pitr_archive, self._copying, **self._reporters)
+        return rehearse(self.pitr_archive, self._backup_options, **self._reporters)
 
     @property
-    def _copying(self) -> "BackupOptions":
-        """How a recovered database is read, to the backup that it is restored from."""
+    def _backup_options(self) -> "BackupOptions":
+        """How a database is read for a backup, also one that was recovered."""
         from leadctl.backup.create import BackupOptions
 
         return BackupOptions((), self.settings.lock_wait, self.app_if_named.version_table)
@@ -981,8 +1024,9 @@ class Database(Project):
 
         if before_run is not None:
             moment = moment_before_run(self.target, before_run)
-        given = (self.pitr_archive, moment, self.target, self._copying)
-        with backup_as_of(*given, **self._reporters) as (backups, identity):
+        with backup_as_of(
+            self.pitr_archive, moment, self.target, self._backup_options, **self._reporters
+        ) as (backups, identity):
             yield replace(self, chosen=self.target, recovered=(backups, (identity,)))
 
     # --- looking ----------------------------------------------------------------------------
@@ -1002,8 +1046,7 @@ class Database(Project):
         """
         from leadctl.stats import run_report
 
-        narrate = self.narrate
-        return run_report(*self._target_app, name, user=user, since=since, narrate=narrate)
+        return run_report(*self._target_app, name, user=user, since=since, narrate=self.narrate)
 
     def health(
         self,
@@ -1028,8 +1071,9 @@ class Database(Project):
             select(self.settings, names(only), names(skip)),
             Timing(timeout, interval, wait, self.narrate),
             app_was_named=self.settings.is_set("app"),
-            places=(*self._backup_places, self._known_archive), shared=self._shared_readings,
-        )  # fmt: skip
+            places=(*self._backup_places, self._known_archive),
+            shared=self._shared_readings,
+        )
 
     @property
     def _shared_readings(self) -> "SharedReadings | None":

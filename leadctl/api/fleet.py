@@ -132,9 +132,7 @@ class FleetMember(Database):
             return shared.result(self.target, standing)
         if self.seen:
             require_there(self.target, self.seen)
-        if standing is None:
-            return self._migrate_alone(to, **given)
-        if backup:
+        if standing is None or backup:
             return self._migrate_alone(to, **given)
         with shared.first(pending) as is_first:
             if is_first:
@@ -273,9 +271,16 @@ class Fleet(Project):
         shared = self.shared  # before there are several threads
         self._readings.clear()
         self._listed.clear()
-        given = (self.name, verb, self.run, targets)
         try:
-            return run_fleet(*given, lambda each: do(self.member(each)), self.bounds, self.progress)
+            return run_fleet(
+                self.name,
+                verb,
+                self.run,
+                targets,
+                lambda each: do(self.member(each)),
+                self.bounds,
+                self.progress,
+            )
         finally:
             shared.close()
 

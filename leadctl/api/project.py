@@ -196,9 +196,14 @@ class Project:
         """
         from leadctl.init.existing_models import init_own
 
-        folder = absolute(migrations) if migrations else None
-        given = {"models": models, "alembic": alembic}
-        return init_own(self.settings, migrations=folder, choose=choose, ask=ask, **given)
+        return init_own(
+            self.settings,
+            models=models,
+            migrations=absolute(migrations) if migrations else None,
+            alembic=alembic,
+            choose=choose,
+            ask=ask,
+        )
 
     def init_starter(self) -> "InitResult":
         """Write a project to begin with, as `leadctl init --starter`; overwrites nothing."""
@@ -259,8 +264,14 @@ class Project:
     ) -> "LintResult":
         from leadctl.migrate.preview import lint
 
-        given, passing, narrate = names(revisions), names(allow), self.narrate
-        return lint(target, self.app, given, everything=everything, allow=passing, narrate=narrate)
+        return lint(
+            target,
+            self.app,
+            names(revisions),
+            everything=everything,
+            allow=names(allow),
+            narrate=self.narrate,
+        )
 
     def model_schema(self, table: str | None = None) -> "Schema":
         """Return the tables of the models, or one, as `leadctl schema show --models`."""
@@ -334,9 +345,9 @@ class Project:
         """
         from leadctl.backup.copies import copy_backup
 
-        place = object_url(str(to)) or absolute(to)
         found = self.backup_folder.find(backup)
-        return copy_backup(found, self._folder_at(place), self.narrate, self.progress)
+        folder = self._folder_at(object_url(str(to)) or absolute(to))
+        return copy_backup(found, folder, self.narrate, self.progress)
 
     def pin_backup(self, backup: str, *, pinned: bool = True) -> "BackupDetails":
         """Keep a backup from prune, or no longer, as `leadctl backup pin`."""

@@ -77,12 +77,18 @@ class Tenants:
         """
         from leadctl.tenants.create import create_tenant
 
-        given = (*self._target_app, self.project.keyring, name)
-        consent, progress = consent_of(confirm), self.project.progress
         return create_tenant(
-            *given, whole=database, like=like, owner=owner, fixtures=fixtures, consent=consent,
-            **self._run_options, progress=progress,
-        )  # fmt: skip
+            *self._target_app,
+            self.project.keyring,
+            name,
+            whole=database,
+            like=like,
+            owner=owner,
+            fixtures=fixtures,
+            consent=consent_of(confirm),
+            **self._run_options,
+            progress=self.project.progress,
+        )
 
     def drop_tenant(
         self,
@@ -184,9 +190,17 @@ class Tenants:
 
         consent = consent_of(confirm)
         self._foresee(f"{MOVE} {name}", consent, self.target.on(name) if database else None)
-        (target, app), move = self._target_app, move_database if database else move_tenant
-        given = (target, self.other(to), app, name, consent)
-        return move(*given, window=window, owners=owners, **self._run_options)
+        move = move_database if database else move_tenant
+        return move(
+            self.target,
+            self.other(to),
+            self.project.app,
+            name,
+            consent,
+            window=window,
+            owners=owners,
+            **self._run_options,
+        )
 
     def move_to_node(self, name: str, node: str) -> "NodeMove":
         """Move a tenant within a Citus cluster: `leadctl tenants move --to-node`.
@@ -215,8 +229,9 @@ class Tenants:
 
         consent, reopen = consent_of(confirm), open_database if database else open_tenant
         self._foresee(f"opening of {name}", consent, self.target.on(name) if database else None)
-        given = (*self._target_app, name, consent)
-        return reopen(*given, handed_over=handed_over, **self._run_options)
+        return reopen(
+            *self._target_app, name, consent, handed_over=handed_over, **self._run_options
+        )
 
     def _reader(self, name: str, backup: str) -> "BackupReader":
         """Return a backup of the tenant's own, or of the whole database that it is in."""
