@@ -51,6 +51,7 @@ from leadctl.restore.properties import DatabaseProperties, configure_database, p
 from leadctl.restore.restorable import (
     IncompleteTable,
     LeftOutEntry,
+    Load,
     LoadComparison,
     Loading,
     Origin,
@@ -216,6 +217,7 @@ def restore(
     """
     began = time.monotonic()
     name = target.database
+    owners = loading.owners
     with (
         source.held(),
         ThreadPoolExecutor(1) as ahead,
@@ -223,55 +225,39 @@ def restore(
         restore_lock(connection, name),
     ):
         origin = source.origin()
-        its_own = ahead.submit(source.properties, owners=loading.owners)
-        exists = _is_there(connection, name)
+        properties_ahead = ahead.submit(source.properties, owners=owners)
         found = _plan(target, origin, connection)
         show(found)
-        preflight(source, found, owners=loading.owners, partly=loading.partly)
+        preflight(source, found, owners=owners, partly=loading.partly)
         loading = without_missing(loading, found)
-        if exists and new:
-            raise DatabaseExists(
-                f"The database {name} exists already.", hint="Choose another name for --into."
-            )
-        if exists:
-            consent = _permit_replacing(target, consent)
-        properties = its_own.result()
+        existing = target if _is_there(connection, name) else None
+        if existing is not None:
+            consent = _permit_replacing(existing, consent, new=new)
+        properties = properties_ahead.result()
         if properties is None:
-            owners = loading.owners
-            properties = properties_of(target, owners=owners) if exists else DatabaseProperties()
+            properties = properties_of(target, owners=owners) if existing else DatabaseProperties()
         # One name per target, so that the next restore removes what a killed one left.
         scratch = f"leadctl_restore_{zlib.crc32(name.encode()):08x}"
+        loaded = replace(target.on(scratch), schema=origin.schema or target.schema)
         with (
             source.loader(loading) as load,
             scratch_database(target, connection, scratch, properties, loading.narrate, found.bytes),
         ):
             # No migrations meanwhile of what is going to be replaced.
             locked = schema_lock(target, "restore", lock_wait, loading.narrate)
-            with locked if exists else nullcontext():
-                loaded = replace(target.on(scratch), schema=origin.schema or target.schema)
-                wait_for_all = load(loaded, found.server)
-                with connect(loaded, "restore", like_pg_dump=True) as inside:
-                    compared = _checked(inside, source, loading)
-                    wait_for_all()
-                    analyze(inside, loaded, loading.jobs)
-                if exists:
-                    _permit_replacing(target, consent)  # loading may have taken hours
-                    carry_over(target, loaded)
+            with locked if existing else nullcontext():
+                compared = _load(load, loaded, found.server, source, loading)
+                if existing is not None:
+                    _permit_replacing(existing, consent)  # loading may have taken hours
+                    carry_over(existing, loaded)
                 configure_database(connection, scratch, properties, loading.narrate)
-            if kept := _QUERIES.column(connection, "kept", prefix=kept_prefix(name)):
-                loading.narrate(
-                    f"Earlier restores kept {', '.join(kept)}: drop them when no longer needed."
-                )
-            previous = swap(connection, scratch, name, replace=exists)
+            _say_kept(connection, name, loading.narrate)
+            previous = swap(connection, scratch, name, replace=existing is not None)
         complete = not (loading.left_out or compared.incomplete)
-        if drop_old and previous:
+        if drop_old and previous is not None:
             lacks = None if compared.rows else "has no row"
             lacks = lacks if complete and not origin.left_out else "is not all of the database"
-            if lacks:
-                loading.narrate(f"Kept {previous}: what was restored {lacks}.")
-            elif drop_database(target, connection, previous):
-                loading.narrate(f"Dropped {previous}, the old database.")
-                previous = None
+            previous = _drop(target, connection, previous, lacks, loading.narrate)
     result = RestoreResult(
         backup=origin.name,
         made_at=origin.made_at,
@@ -288,6 +274,35 @@ def restore(
     )
     _journal(target, app, result, loading.narrate)
     return result
+
+
+def _load(
+    load: Load, loaded: Target, server: int, source: Restorable, loading: Loading
+) -> LoadComparison:
+    """Load a source into its empty database, and compare the two."""
+    wait_for_all = load(loaded, server)
+    with connect(loaded, "restore", like_pg_dump=True) as connection:
+        compared = _checked(connection, source, loading)
+        wait_for_all()
+        analyze(connection, loaded, loading.jobs)
+    return compared
+
+
+def _say_kept(connection: Connection, name: str, narrate: Narrate) -> None:
+    if kept := _QUERIES.column(connection, "kept", prefix=kept_prefix(name)):
+        narrate(f"Earlier restores kept {', '.join(kept)}: drop them when no longer needed.")
+
+
+def _drop(
+    target: Target, connection: Connection, previous: str, lacks: str | None, narrate: Narrate
+) -> str | None:
+    """Drop the replaced database, unless the new one lacks something; return what is kept."""
+    if lacks:
+        narrate(f"Kept {previous}: what was restored {lacks}.")
+    elif drop_database(target, connection, previous):
+        narrate(f"Dropped {previous}, the old database.")
+        return None
+    return previous
 
 
 def _missing_locales(connection: Connection, origin: Origin) -> tuple[str, ...]:
@@ -317,8 +332,13 @@ def _existing(target: Target) -> tuple[str | None, bool]:
         return None, False
 
 
-def _permit_replacing(target: Target, consent: Consent) -> Consent:
+def _permit_replacing(target: Target, consent: Consent, *, new: bool = False) -> Consent:
     """Ask the guard of an existing database, if it has tables; return the consent."""
+    if new:
+        raise DatabaseExists(
+            f"The database {target.database} exists already.",
+            hint="Choose another name for --into.",
+        )
     with connect(target, "restore", like_pg_dump=True) as existing:
         if _QUERIES.value(existing, "own_tables"):
             return permit(existing, target, "restore", consent)
