@@ -113,7 +113,7 @@ def cron(
     `seconds` is how long each command may take, `on_failure` a command that is run where one
     failed; without it cron mails a line.  Raises UsageError and UnknownApp.
     """
-    found = _find(settings, job)
+    found = _find(settings, job, on_failure)
     project, log = settings.project, settings.project / "leadctl.log"
     limit = _limit(found, seconds)
     commands = " && ".join(
@@ -134,7 +134,9 @@ def cron(
     )
     line, mark = _in_crontab(line), _in_crontab(mark)
     printed = shlex.join(_own_command("cron", settings, found, seconds, on_failure))
-    install = f"(crontab -l 2>/dev/null | grep -vF {shlex.quote(mark)}; {printed}) | crontab -"
+    others = f"crontab -l 2>/dev/null | grep -vF {shlex.quote(mark)}"
+    # Where nothing is printed, the line of before stays.
+    install = f"line=$({printed}) && ({others}; printf '%s\\n' \"$line\") | crontab -"
     files = {"crontab": f"{found.cron} {line}"}
     return Schedule("cron", found.name, mark, files, (install,), on_failure is not None)
 
@@ -147,7 +149,7 @@ def systemd(
     `seconds` is how long all of it may take, `on_failure` a command that a unit of its own runs
     where it failed.  Raises UsageError and UnknownApp.
     """
-    found = _find(settings, job)
+    found = _find(settings, job, on_failure)
     project = _in_unit(settings.project)
     values = [flag for flag in _flags(settings) if not flag.startswith("--")]
     unit = "-".join(["leadctl", *map(_in_unit_name, [project.name, *values]), found.name])
@@ -286,7 +288,7 @@ def _description(unit: str) -> str:
     return next((each for each in unit.splitlines() if each.startswith("Description=")), "none")
 
 
-def _find(settings: Settings, job: str) -> Job:
+def _find(settings: Settings, job: str, on_failure: str | None) -> Job:
     if job == "cleanup":
         require_named_app(settings)
     if settings.is_set("app"):
@@ -295,6 +297,11 @@ def _find(settings: Settings, job: str) -> Job:
         raise UsageError(
             f"There is no job {job!r} to schedule.",
             hint=f"Available: {', '.join(_JOBS)}.",
+        )
+    if on_failure is not None and not on_failure.strip():
+        raise UsageError(
+            "--on-failure is empty, so nobody would be told.",
+            hint="Name a command, or leave it out.",
         )
     return _JOBS[job]
 

@@ -136,6 +136,14 @@ def test_a_backup_has_its_own_limit_and_prunes(cli: Cli, tmp_path: Path) -> None
     assert cli("schedule", "cron", "backup", "--on-failure", "a\nb").code == 2
 
 
+@pytest.mark.parametrize("kind", ["cron", "systemd"])
+@pytest.mark.parametrize("hook", ["", " "])
+def test_a_hook_that_tells_nobody(cli: Cli, kind: str, hook: str) -> None:
+    """As of a variable that is not set: nobody would be told, and cron would not mail."""
+    refused = cli("schedule", kind, "backup", "--on-failure", hook)
+    assert (refused.code, refused.out) == (2, "")
+
+
 @pytest.mark.parametrize("fails", ["none", "backup", "prune", "hangs"])
 def test_who_is_told(cli: Cli, tmp_path: Path, fails: str) -> None:
     log = tmp_path / "calls"
@@ -215,6 +223,9 @@ def test_installed_twice_is_once(cli: Cli, tmp_path: Path) -> None:
             subprocess.run(["/bin/sh", "-c", install], env=env, cwd=folder, check=True)
     lines = table.read_text().splitlines()
     assert len(lines) == 5, lines
+    program(programs, "exit 1")  # it went, or its settings are wrong
+    subprocess.run(["/bin/sh", "-c", install], env=env, cwd=folder, check=False)
+    assert table.read_text().splitlines() == lines
     assert all(line.count("[leadctl ") == 1 for line in lines[1:])
 
 
