@@ -1,6 +1,7 @@
 """What is in the backup folder, and which of it is kept."""
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -163,20 +164,30 @@ def decide(backups: Sequence[StoredBackup], retention: Retention) -> list[PruneD
 
 
 def _kept(newest_first: Sequence[StoredBackup], retention: Retention) -> dict[str, str]:
-    """Return why each kept backup of one database is kept."""
-    kept: dict[str, str] = {}
-    periods: tuple[tuple[str, int, Callable[[datetime], str]], ...] = (
-        ("monthly", retention.monthly, lambda at: f"{at:%Y-%m}"),
-        ("weekly", retention.weekly, lambda at: f"{at:%G-W%V}"),
-        ("daily", retention.daily, lambda at: f"{at:%Y-%m-%d}"),
-    )
-    for name, count, period_of in periods:
-        newest: dict[str, StoredBackup] = {}
-        for backup in newest_first:
-            newest.setdefault(period_of(backup.made_at), backup)
-        kept |= {backup.id: name for backup in list(newest.values())[:count]}
-    return kept | {
-        backup.id: "one of the newest"
-        for backup in newest_first[: retention.minimum]
-        if backup.id not in kept
+    """Return why each kept backup of one database is kept.
+
+    One that left tables out displaces none that has them.
+    """
+    rules = {
+        "daily": (retention.daily, "%Y-%m-%d"),
+        "weekly": (retention.weekly, "%G-W%V"),
+        "monthly": (retention.monthly, "%Y-%m"),
+        "one of the newest": (retention.minimum, "%Y%m%dT%H%M%S-%f"),
     }
+    kept: dict[str, str] = {}
+    periods: dict[frozenset[str], set[tuple[str, str]]] = {}
+    """Those that have a backup, by what it left out."""
+    for backup in newest_first:
+        manifest, at = backup.manifest, backup.made_at
+        left_out = frozenset((*manifest.excluded, *manifest.excluded_data))
+        held = {table.name for table in manifest.tables} - left_out
+        newer = set[tuple[str, str]]().union(
+            *(taken for lacks, taken in periods.items() if not lacks & held)
+        )
+        used = Counter(rule for rule, _ in newer)
+        own = {rule: f"{at:{period}}" for rule, (_, period) in rules.items()}
+        for rule, (count, _) in rules.items():
+            if used[rule] < count and (rule, own[rule]) not in newer:
+                kept.setdefault(backup.id, rule)
+        periods.setdefault(left_out, set()).update(own.items())
+    return kept

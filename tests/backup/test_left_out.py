@@ -62,6 +62,22 @@ def test_rows_that_are_left_out(place: Place) -> None:
     assert place.leadctl(*DATA_ONLY).code == 0
 
 
+@pytest.mark.parametrize("option", ["--exclude", "--exclude-data"])
+def test_what_lacks_a_table_displaces_none_that_has_it(place: Place, option: str) -> None:
+    """The newest of a day is kept, and the night's whole backup beside it."""
+    place.query(TABLES)
+    ids = [
+        place.leadctl("backup", *more, "-o", "json").json["id"]
+        for more in ([], [], [option, "log"], [option, '"a.b*"'], [option, "log"])
+    ]
+    few = ("--keep-minimum", "1", "--keep-weekly", "0", "--keep-monthly", "0")
+    pruned = place.leadctl("backup", "prune", "--yes", *few, "-o", "json").json["backups"]
+    assert {each["id"] for each in pruned if each["kept_as"]} == {ids[1], ids[3], ids[4]}
+    again = place.leadctl("backup", "-o", "json").json["id"]
+    place.leadctl("backup", "prune", "--yes", *few)
+    assert [path.name for path in place.backups.glob("2*Z")] == [again]
+
+
 def test_tables_that_are_left_out(place: Place) -> None:
     place.query(TABLES)
     made = place.leadctl("backup", "create", "--exclude", "log", "--exclude", '"odd one"."a.b*"')
