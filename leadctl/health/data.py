@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from psycopg import sql
@@ -210,18 +211,16 @@ def backups(facts: Facts) -> Evidence:
             "Set BACKUP_DIR, and make one with: leadctl backup",
         )
     database = _id_of(facts)
-    own = [
-        backup
-        for backup in facts.backups.backups()[:_LOOKED_AT]
-        if not backup.from_future and backup.is_of(database)
-    ]
+    there = facts.backups.backups()
+    candidates = (each for each in there if not each.from_future and each.is_of(database))
+    own = list(islice(candidates, _LOOKED_AT))
     good = [backup for backup in own if _is_good(backup)]
     if not good:
         return critical(
             f"there is no good backup of this database in {facts.backups.path}",
             "Make one with: leadctl backup",
         )
-    future = [backup for backup in facts.backups.backups() if backup.from_future]
+    future = [backup for backup in there if backup.from_future]
     return _judged(own, good, future, _elsewhere(facts))
 
 

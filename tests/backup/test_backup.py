@@ -229,14 +229,14 @@ def test_migrate_and_reset_make_a_backup_first(
 # --- prune ----------------------------------------------------------------------------------
 
 
-def stored(folder: Path, at: datetime, template: Path) -> StoredBackup:
-    """Make a backup of another time from one that is there."""
+def stored(folder: Path, at: datetime, template: Path, **changes: str) -> StoredBackup:
+    """Make a backup of another time from one that is there; its manifest may say something else."""
     name = f"{at:%Y%m%dT%H%M%S-%f}"[:-3] + "Z"
     path = folder / name
     path.mkdir(mode=0o700)
     document = json.loads((template / "manifest.json").read_text())
     document.pop("sha256")
-    document["id"] = name
+    document |= {"id": name, **changes}
     (path / "manifest.json").write_text(manifests._text(document))
     for file in document["files"]:
         (path / file["name"]).hardlink_to(template / file["name"])
@@ -346,6 +346,10 @@ def test_health(
     first.unlink()  # it is the others', too
     first.write_bytes(b"x" * document["files"][0]["bytes"])
     (last.path / "manifest.json").write_text(manifests._text(document))
+    assert "smaller than usual" in check()[1]
+    for second in range(25):  # a folder that many databases share
+        at = datetime.now(UTC) + timedelta(minutes=1, seconds=second)
+        stored(folder, at, template, database="another")
     assert "smaller than usual" in check()[1]
 
 
