@@ -154,7 +154,7 @@ def systemd(
     values = [flag for flag in _flags(settings) if not flag.startswith("--")]
     unit = "-".join(["leadctl", *map(_in_unit_name, [project.name, *values]), found.name])
     whose = _escaped(" ".join([found.name, "of", str(project), *_flags(settings)]))
-    place = _place(project)
+    directory = _working_directory(project)
     after = "Wants=network-online.target\nAfter=network-online.target"
     if on_failure:
         after += f"\nOnFailure={unit}-failed.service"
@@ -166,7 +166,7 @@ Description=leadctl {whose}
 
 [Service]
 Type=oneshot
-{place}
+{directory}
 {commands}
 TimeoutStartSec={_limit(found, seconds)}
 TimeoutStopSec={_GRACE_SECONDS}
@@ -187,29 +187,29 @@ WantedBy=timers.target""",
     }
     enabled = [f"{unit}.timer"]
     if on_failure:
-        files[f"{unit}-failed.service"] = _telling(whose, place, found.name, on_failure)
+        files[f"{unit}-failed.service"] = _telling(whose, directory, found.name, on_failure)
     if found.of_barman:
         command = barman_command(settings.pitr_dir, *_RECEIVES)
-        files[f"{unit}-receiver.service"] = _receiver(whose, place, command)
+        files[f"{unit}-receiver.service"] = _receiver(whose, directory, command)
         enabled.append(f"{unit}-receiver.service")
     printed = _own_command("systemd", settings, found, seconds, on_failure)
     install = _installing(printed, list(files), enabled)
     return Schedule("systemd", found.name, unit, files, install, on_failure is not None)
 
 
-def _telling(whose: str, place: str, job: str, on_failure: str) -> str:
+def _telling(whose: str, directory: str, job: str, on_failure: str) -> str:
     """Return the unit that runs a command where a job failed."""
     return f"""[Unit]
 Description=Tell that leadctl {whose} failed
 
 [Service]
 Type=oneshot
-{place}
+{directory}
 Environment=LEADCTL_JOB={job}
 ExecStart=/bin/sh -c {_systemd_quoted(on_failure, always=True)}"""
 
 
-def _receiver(whose: str, place: str, command: list[str]) -> str:
+def _receiver(whose: str, directory: str, command: list[str]) -> str:
     """Return the unit of the WAL receiver, which always runs."""
     return f"""[Unit]
 Description=The WAL receiver of leadctl {whose}
@@ -217,7 +217,7 @@ Wants=network-online.target
 After=network-online.target
 
 [Service]
-{place}
+{directory}
 {_exec_start(command)}
 Restart=always
 RestartSec=10
@@ -243,7 +243,7 @@ def _exec_start(command: list[str]) -> str:
     return f"ExecStart={' '.join(map(_systemd_quoted, command))}"
 
 
-def _place(project: Path) -> str:
+def _working_directory(project: Path) -> str:
     """Return the settings of a unit that say as whom it runs, where, and in which environment."""
     variables = "".join(
         f"\nEnvironment={_systemd_quoted(f'{name}={value}', always=True, dollars='$')}"

@@ -116,19 +116,19 @@ class Project:
         check_name(tenant)
         return replace(self, tenant=tenant)
 
-    def _folder_at(self, place: Path | ObjectUrl, *, patient: bool = True) -> "BackupFolder":
+    def _folder_at(self, folder: Path | ObjectUrl, *, patient: bool = True) -> "BackupFolder":
         """Return the backups of a folder, or below a URL; not `patient` is for a quick look."""
         if self.tenant is not None:
             # No name leads out of the folder: the first letter cannot be a dot.
             name = quote(self.tenant, safe="")
-            place = place / "tenants" / (f"%2E{name[1:]}" if name.startswith(".") else name)
-        if isinstance(place, Path):
+            folder = folder / "tenants" / (f"%2E{name[1:]}" if name.startswith(".") else name)
+        if isinstance(folder, Path):
             from leadctl.backup.storage import BackupFolder
 
-            return BackupFolder(place)
+            return BackupFolder(folder)
         from leadctl.backup.bucket import BackupBucket
 
-        return BackupBucket(place, patient)
+        return BackupBucket(folder, patient)
 
     @property
     def known_backup_folder(self) -> "BackupFolder | None":

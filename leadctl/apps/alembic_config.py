@@ -48,7 +48,7 @@ class AlembicConfig:
     toml: Path | None = None
     """A pyproject.toml with `[tool.alembic]`."""
     section: str = SECTION
-    beside: Path | None = None
+    root: Path | None = None
     """The project's folder: paths are relative to it where they are not to the files' own."""
 
     @property
@@ -61,20 +61,20 @@ class AlembicConfig:
         """The folder that `alembic` is run in: that which the script location is relative to."""
         own = self.file.parent if self.file else Path.cwd()
         location = self.option("script_location")
-        if self.beside and location and not (own / location).exists():
-            return self.beside
+        if self.root and location and not (own / location).exists():
+            return self.root
         return own
 
     @cached_property
     def script_location(self) -> Path | None:
         """The folder of env.py; None where no file says it."""
         location = self.option("script_location")
-        return self._place(location) if location else None
+        return self._path(location) if location else None
 
     def versions(self, scripts: Path) -> VersionLocations:
         """Return where the files of a history are, whose env.py is in the folder `scripts`."""
         named = self._list("version_locations", _SPACE_OR_COMMA)
-        folders = [self._place(each) for each in named] or [scripts / "versions"]
+        folders = [self._path(each) for each in named] or [scripts / "versions"]
         recursive = self.flag("recursive_version_locations")
         return VersionLocations(tuple(dict.fromkeys(folders)), recursive)
 
@@ -148,10 +148,10 @@ class AlembicConfig:
     def _toml(self) -> Mapping[str, Any]:
         return _alembic_table(self.toml) if self.toml else {}
 
-    def _place(self, location: str) -> Path:
+    def _path(self, location: str) -> Path:
         """Return the path of a location: `package:folder`, or relative to where alembic is run."""
         if ":" in location and not Path(location).is_absolute():
-            paths = [*self.import_paths, str(self.folder), str(self.beside or self.folder)]
+            paths = [*self.import_paths, str(self.folder), str(self.root or self.folder)]
             found = package_folder(location, paths)
             if found is not None:
                 return found

@@ -580,13 +580,13 @@ def _connected_to(engine: Engine, is_meant: Callable[[], bool]) -> Iterator[None
 
 def _makers() -> Iterator[tuple[Any, str]]:
     """Yield where what makes engines is taken from."""
-    for place in ("sqlalchemy.engine.create", "sqlalchemy.engine", "sqlalchemy"):
-        module = importlib.import_module(place)
+    for path in ("sqlalchemy.engine.create", "sqlalchemy.engine", "sqlalchemy"):
+        module = importlib.import_module(path)
         yield from ((module, name) for name in ("create_engine", "engine_from_config"))
     if importlib.util.find_spec("greenlet") is None:
         return  # no engine of asyncio's can be made
-    for place in ("sqlalchemy.ext.asyncio.engine", "sqlalchemy.ext.asyncio"):
-        module = importlib.import_module(place)
+    for path in ("sqlalchemy.ext.asyncio.engine", "sqlalchemy.ext.asyncio"):
+        module = importlib.import_module(path)
         names = ("create_async_engine", "async_engine_from_config")
         yield from ((module, name) for name in names)
 
@@ -622,8 +622,8 @@ _DRIVERS = (
 
 def _drivers() -> Iterator[tuple[Any, str]]:
     """Yield what opens a connection without SQLAlchemy, of the drivers that are installed."""
-    for place, name in _DRIVERS:
-        module, _, attribute = place.partition(".")
+    for path, name in _DRIVERS:
+        module, _, attribute = path.partition(".")
         try:
             found: Any = importlib.import_module(module)
         except ImportError:

@@ -61,7 +61,7 @@ class App(AppConfig):
         """The configuration of that environment."""
         scripts = self.environment.parent if self.environment else None
         found = find_config(self.root, scripts, self.alembic, self.alembic_section)
-        return found or AlembicConfig(beside=self.root)
+        return found or AlembicConfig(root=self.root)
 
     @cached_property
     def import_paths(self) -> tuple[Path, ...]:
@@ -241,11 +241,11 @@ def _not_importable(
         and frame.filename not in {__file__, importlib.__file__}
     ]
     own = [frame for frame in frames if Path(frame.filename).is_relative_to(app.root)]
-    place = "".join(f"{frame.filename}, line {frame.lineno}: " for frame in (own or frames)[-1:])
+    where = "".join(f"{frame.filename}, line {frame.lineno}: " for frame in (own or frames)[-1:])
     if isinstance(error, SyntaxError):
-        place = f"{error.filename}, line {error.lineno}: "
+        where = f"{error.filename}, line {error.lineno}: "
     return ModelsNotImportable(
-        f"Cannot import {module}, the {what} of {app.name}: {place}{type(error).__name__}: {error}",
+        f"Cannot import {module}, the {what} of {app.name}: {where}{type(error).__name__}: {error}",
         hint="leadctl runs in your project's own environment: are its packages installed there?",
     )
 

@@ -141,9 +141,9 @@ class Snapshot:
     def records(self, tenant: str) -> bytes:
         """Return what leadctl has recorded of a tenant, as lines of JSON."""
         found: list[dict[str, Any]] = []
-        places = ("migrations_of", "seed_files_of")
+        blocks = ("migrations_of", "seed_files_of")
         (there,) = _QUERIES.rows(self.connection, "has_records")
-        for name, is_there in zip(places, there, strict=True):
+        for name, is_there in zip(blocks, there, strict=True):
             if is_there:
                 rows = _QUERIES.column(self.connection, name, tenant=tenant)
                 found += ({"of": name.removesuffix("_of"), **row} for row in rows)

@@ -245,8 +245,8 @@ def whole(key: str, attributes: Attributes) -> str | None:
 
 def split_name(name: str) -> list[str]:
     """Return the parts of `table.column`, each quoted as it was; a table's may be qualified."""
-    *place, own = _PART.findall(name)
-    return [".".join(place), own] if place else [own]
+    *path, own = _PART.findall(name)
+    return [".".join(path), own] if path else [own]
 
 
 class KeyReference(NamedTuple):

@@ -185,8 +185,8 @@ class Relation:
     def key_of(self, index: Index) -> list[str]:
         """Return the columns of an index by their names, and its expressions as SQL."""
         return [
-            self._expressions["key", index.name, place] if name is None else name
-            for place, name in enumerate(index.columns, 1)
+            self._expressions["key", index.name, number] if name is None else name
+            for number, name in enumerate(index.columns, 1)
         ]
 
     @cached_property
@@ -365,7 +365,7 @@ _MAKE: Mapping[str, Callable[..., Any]] = {
     "indexes": Index,
     "constraints": Constraint,
     "references": Reference,
-    "expressions": lambda of, name, place, sql: ((of, name, place), sql),
+    "expressions": lambda of, name, number, sql: ((of, name, number), sql),
     "descendants": _descendant,
     "triggers": Trigger,
     "sizes": _size,

@@ -54,9 +54,9 @@ SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name,
        c.relrowsecurity AS row_security,
        c.relispartition AS is_partition, p.partstrat::text AS strategy,
        ARRAY(SELECT a.attname
-             FROM pg_catalog.unnest(p.partattrs::int2[]) WITH ORDINALITY AS k (attnum, place)
+             FROM pg_catalog.unnest(p.partattrs::int2[]) WITH ORDINALITY AS k (attnum, number)
              LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum
-             ORDER BY k.place) AS partition_key,
+             ORDER BY k.number) AS partition_key,
        ARRAY(SELECT i.inhparent::bigint FROM pg_catalog.pg_inherits i
              WHERE i.inhrelid = c.oid ORDER BY i.inhseqno) AS parents,
        EXISTS (SELECT FROM pg_catalog.pg_depend d
@@ -118,10 +118,10 @@ ORDER BY d.refobjid, a.attnum, s.oid
 -- versions: 15-
 SELECT x.indrelid::bigint AS oid, i.relname AS name, m.amname AS method,
        ARRAY(SELECT a.attname
-             FROM pg_catalog.generate_series(0, x.indnkeyatts - 1) AS k (place)
+             FROM pg_catalog.generate_series(0, x.indnkeyatts - 1) AS k (number)
              LEFT JOIN pg_catalog.pg_attribute a
-                    ON a.attrelid = x.indrelid AND a.attnum = x.indkey[k.place]
-             ORDER BY k.place) AS columns,
+                    ON a.attrelid = x.indrelid AND a.attnum = x.indkey[k.number]
+             ORDER BY k.number) AS columns,
        x.indisunique AS unique, x.indisprimary AS primary, x.indimmediate AS immediate,
        x.indisvalid AND x.indisready AS valid, x.indpred IS NOT NULL AS partial, k.conname AS constraint
 FROM pg_catalog.pg_index x
@@ -138,9 +138,9 @@ ORDER BY x.indrelid, x.indexrelid
 -- versions: 15-
 SELECT n.conrelid::bigint AS oid, n.conname AS name, n.contype::text AS kind,
        ARRAY(SELECT a.attname
-             FROM pg_catalog.unnest(n.conkey) WITH ORDINALITY AS k (attnum, place)
+             FROM pg_catalog.unnest(n.conkey) WITH ORDINALITY AS k (attnum, number)
              JOIN pg_catalog.pg_attribute a ON a.attrelid = n.conrelid AND a.attnum = k.attnum
-             ORDER BY k.place) AS columns,
+             ORDER BY k.number) AS columns,
        n.convalidated AS validated, n.condeferrable AS deferrable, n.condeferred AS deferred
 FROM pg_catalog.pg_constraint n
 LEFT JOIN pg_catalog.pg_constraint p ON p.oid = n.conparentid
@@ -173,18 +173,18 @@ SELECT f.oid::bigint AS oid, f.outgoing, n.conname AS name,
        n.confrelid::bigint AS parent, pn.nspname AS parent_schema, p.relname AS parent_table,
        p.oid::pg_catalog.regclass::text AS parent_quoted, p.relkind = 'p' AS parent_partitioned,
        ARRAY(SELECT a.attname
-             FROM pg_catalog.unnest(n.conkey) WITH ORDINALITY AS k (attnum, place)
+             FROM pg_catalog.unnest(n.conkey) WITH ORDINALITY AS k (attnum, number)
              JOIN pg_catalog.pg_attribute a ON a.attrelid = n.conrelid AND a.attnum = k.attnum
-             ORDER BY k.place) AS columns,
+             ORDER BY k.number) AS columns,
        ARRAY(SELECT a.attname
-             FROM pg_catalog.unnest(n.confkey) WITH ORDINALITY AS k (attnum, place)
+             FROM pg_catalog.unnest(n.confkey) WITH ORDINALITY AS k (attnum, number)
              JOIN pg_catalog.pg_attribute a ON a.attrelid = n.confrelid AND a.attnum = k.attnum
-             ORDER BY k.place) AS referred,
+             ORDER BY k.number) AS referred,
        ARRAY(SELECT pg_catalog.quote_ident(s.nspname) || '.' || o.oprname
-             FROM pg_catalog.unnest(n.conpfeqop) WITH ORDINALITY AS k (operator, place)
+             FROM pg_catalog.unnest(n.conpfeqop) WITH ORDINALITY AS k (operator, number)
              JOIN pg_catalog.pg_operator o ON o.oid = k.operator
              JOIN pg_catalog.pg_namespace s ON s.oid = o.oprnamespace
-             ORDER BY k.place) AS equal,
+             ORDER BY k.number) AS equal,
        n.confdeltype::text AS on_delete,
        coalesce((pg_catalog.to_jsonb(n) ->> 'conperiod')::boolean, false) AS period,
        coalesce((pg_catalog.to_jsonb(n) ->> 'conenforced')::boolean, true) AS enforced,
@@ -204,7 +204,7 @@ ORDER BY f.oid, CASE WHEN f.outgoing THEN p.relname ELSE c.relname END, n.connam
 SELECT d.adrelid::bigint AS oid, 'column' AS of,
        (SELECT a.attname FROM pg_catalog.pg_attribute a
         WHERE a.attrelid = d.adrelid AND a.attnum = d.adnum) AS name,
-       0 AS place, pg_catalog.pg_get_expr(d.adbin, d.adrelid) AS sql
+       0 AS number, pg_catalog.pg_get_expr(d.adbin, d.adrelid) AS sql
 FROM pg_catalog.pg_attrdef d
 WHERE d.adrelid = ANY (%(oids)s::bigint[]::oid[])
 UNION ALL
@@ -217,11 +217,11 @@ SELECT x.indrelid::bigint, 'predicate', i.relname, 0,
 FROM pg_catalog.pg_index x JOIN pg_catalog.pg_class i ON i.oid = x.indexrelid
 WHERE x.indrelid = ANY (%(oids)s::bigint[]::oid[]) AND x.indpred IS NOT NULL
 UNION ALL
-SELECT x.indrelid::bigint, 'key', i.relname, k.place,
-       pg_catalog.pg_get_indexdef(x.indexrelid, k.place, true)
+SELECT x.indrelid::bigint, 'key', i.relname, k.number,
+       pg_catalog.pg_get_indexdef(x.indexrelid, k.number, true)
 FROM pg_catalog.pg_index x JOIN pg_catalog.pg_class i ON i.oid = x.indexrelid
-CROSS JOIN pg_catalog.generate_series(1, x.indnkeyatts) AS k (place)
-WHERE x.indrelid = ANY (%(oids)s::bigint[]::oid[]) AND x.indkey[k.place - 1] = 0
+CROSS JOIN pg_catalog.generate_series(1, x.indnkeyatts) AS k (number)
+WHERE x.indrelid = ANY (%(oids)s::bigint[]::oid[]) AND x.indkey[k.number - 1] = 0
 
 -- name: descendants
 -- what: Which tables are partitions or children of the relations, on any level, within which bounds?

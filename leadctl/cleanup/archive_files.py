@@ -138,25 +138,25 @@ class ArchiveObjects(ArchiveFolder):
         self._bucket.delete([f"{self._name}/{each}" for each in names])
 
 
-def new_archive(place: Path | ObjectUrl, name: str) -> ArchiveFolder:
+def new_archive(parent: Path | ObjectUrl, name: str) -> ArchiveFolder:
     """Make the folder of a run in the place of archives."""
-    if isinstance(place, ObjectUrl):
-        return ArchiveObjects(BackupBucket(place), name)
-    not_led_elsewhere(place).mkdir(mode=0o700, parents=True, exist_ok=True)
-    (place / name).mkdir(mode=0o700)
-    sync_folder(place)
-    return ArchiveFolder(place / name)
+    if isinstance(parent, ObjectUrl):
+        return ArchiveObjects(BackupBucket(parent), name)
+    not_led_elsewhere(parent).mkdir(mode=0o700, parents=True, exist_ok=True)
+    (parent / name).mkdir(mode=0o700)
+    sync_folder(parent)
+    return ArchiveFolder(parent / name)
 
 
-def archives(place: Path | ObjectUrl, begin: str) -> Iterator[tuple[ArchiveFolder, list[str]]]:
+def archives(parent: Path | ObjectUrl, begin: str) -> Iterator[tuple[ArchiveFolder, list[str]]]:
     """Yield the folders in the place of archives whose names begin so, and their files' names."""
-    if isinstance(place, ObjectUrl):
-        bucket = BackupBucket(place)
+    if isinstance(parent, ObjectUrl):
+        bucket = BackupBucket(parent)
         parts = (path.partition("/")[::2] for path in bucket.beginning(begin))
         for name, paths in groupby(sorted(parts), lambda part: part[0]):
             yield ArchiveObjects(bucket, name), sorted({file_of(path) for _, path in paths})
-    elif place.exists():
-        for path in sorted(place.iterdir()):
+    elif parent.exists():
+        for path in sorted(parent.iterdir()):
             if path.name.startswith(begin) and is_real_folder(path):
                 folder = ArchiveFolder(path)
                 yield folder, folder.names()

@@ -71,10 +71,10 @@ def unarchive(
     total = sum(sum(segment.rows.values()) for segment in segments)
     restored, there, done = Counter[str](), Counter[str](), 0
     with connect(target, "cleanup unarchive", rows=True) as connection:
-        places = {table: _place(connection, manifest, table) for table in manifest.columns}
+        tables = {table: _live_table(connection, manifest, table) for table in manifest.columns}
         with journaled(target, "cleanup unarchive", app.name) as entry:
             for segment in segments:
-                inserted = _put_back(connection, folder, segment, places, identities)
+                inserted = _put_back(connection, folder, segment, tables, identities)
                 for table, rows in segment.rows.items():
                     restored[table] += inserted[table]
                     there[table] += rows - inserted[table]
@@ -158,7 +158,7 @@ def _put_back(
     connection: Connection,
     folder: ArchiveFolder,
     segment: ArchivedBatch,
-    places: Mapping[str, "_Place"],
+    tables: Mapping[str, "_LiveTable"],
     identities: Sequence[Any],
 ) -> Counter[str]:
     name = _whole(folder, segment)
@@ -179,14 +179,14 @@ def _put_back(
         with cursor.copy(copy_in) as copy, _reading(path), folder.open(name) as file:
             unpack_opened(file, path, identities, copy, encrypted=encrypted)
         for table in segment.rows:
-            place = places[table]
-            if place.relation.touched_as is not None:
-                reader = sql.Identifier(place.relation.touched_as)
+            table_now = tables[table]
+            if table_now.relation.touched_as is not None:
+                reader = sql.Identifier(table_now.relation.touched_as)
                 cursor.execute(
                     sql.SQL("GRANT SELECT ON pg_temp.leadctl_lines TO {}").format(reader)
                 )
-            with exact.as_owner(connection, place.relation.touched_as):
-                cursor.execute(_insert(table, place))
+            with exact.as_owner(connection, table_now.relation.touched_as):
+                cursor.execute(_insert(table, table_now))
                 inserted[table] = cursor.rowcount
     return inserted
 
@@ -225,14 +225,14 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class _Place:
+class _LiveTable:
     """A table that rows are put back into; the columns that can be, with the types of now."""
 
     relation: Relation
     columns: Mapping[str, str]
 
 
-def _place(connection: Connection, manifest: ArchiveManifest, table: str) -> _Place:
+def _live_table(connection: Connection, manifest: ArchiveManifest, table: str) -> _LiveTable:
     """Return the table that archived rows are put back into."""
     relation = read_named(connection, [table], "columns").get(table)
     if relation is None:
@@ -248,22 +248,22 @@ def _place(connection: Connection, manifest: ArchiveManifest, table: str) -> _Pl
             hint="Unarchive into a database at an older revision, then copy the rows from there.",
         )
     types = {name: found[name].type for name in manifest.columns[table] if found[name].written}
-    return _Place(relation, types)
+    return _LiveTable(relation, types)
 
 
-def _insert(table: str, place: _Place) -> sql.Composed:
-    names = sql.SQL(", ").join(sql.Identifier(name) for name in place.columns)
+def _insert(table: str, table_now: _LiveTable) -> sql.Composed:
+    names = sql.SQL(", ").join(sql.Identifier(name) for name in table_now.columns)
     values = sql.SQL(", ").join(
         sql.SQL("(line OPERATOR(pg_catalog.->) 'row' OPERATOR(pg_catalog.->>) {})::{}").format(
             name, written_by_server(kind)
         )
-        for name, kind in place.columns.items()
+        for name, kind in table_now.columns.items()
     )
     return sql.SQL(
         "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM pg_temp.leadctl_lines"
         " WHERE (line OPERATOR(pg_catalog.->>) 'table') OPERATOR(pg_catalog.=) {}"
         " ORDER BY n ON CONFLICT DO NOTHING"
-    ).format(place.relation.identifier, names, values, table)
+    ).format(table_now.relation.identifier, names, values, table)
 
 
 def _not_found(table: str, key: str) -> RowNotFound:

@@ -165,19 +165,19 @@ def _no_format(name: str, source: str, outputs: Sequence[str]) -> UsageError:
 
 def _refuse_urls(ctx: typer.Context) -> None:
     """Refuse a database's URL where a name belongs: its password would become part of the name."""
-    place: Any = ctx
-    while place is not None:
-        for parameter in place.command.params:
-            given = place.params.get(parameter.name)
+    context: Any = ctx
+    while context is not None:
+        for parameter in context.command.params:
+            given = context.params.get(parameter.name)
             texts = given if isinstance(given, (list, tuple)) else [given]
             urls = [each for each in texts if isinstance(each, str) and _is_url(each)]
-            names = {parameter.name, f"{place.command.name} {parameter.name}"}
+            names = {parameter.name, f"{context.command.name} {parameter.name}"}
             if urls and names.isdisjoint(_MAY_BE_URL):
                 raise UsageError(
                     f"{_shown(parameter)} cannot take the URL of a database.",
                     hint="Give it by --url, DATABASE_URL or an [env.NAME] of leadctl.toml.",
                 )
-        place = place.parent
+        context = context.parent
 
 
 def _shown(parameter: Any) -> str:

@@ -335,9 +335,9 @@ def _known(error: Exception, arguments: Sequence[str]) -> LeadctlError:
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    place = f" ({trace.tb_frame.f_code.co_filename}:{trace.tb_lineno})" if trace else ""
+    where = f" ({trace.tb_frame.f_code.co_filename}:{trace.tb_lineno})" if trace else ""
     return OperationFailed(
-        f"leadctl failed unexpectedly: {type(error).__name__}: {error}{place}",
+        f"leadctl failed unexpectedly: {type(error).__name__}: {error}{where}",
         hint="This is a fault in leadctl; please report it with this message.",
     )
 

@@ -55,11 +55,11 @@ def _completing(
 def _given(ctx: typer.Context) -> dict[str, str | None]:
     """Return the settings that stand before, at the command or at a group above it."""
     given: dict[str, str | None] = {}
-    place: typer.Context | None = ctx
-    while place is not None:
+    context: typer.Context | None = ctx
+    while context is not None:
         for name in _SETTINGS:
-            given[name] = given.get(name) or place.params.get(name)
-        place = place.parent  # type: ignore[assignment]
+            given[name] = given.get(name) or context.params.get(name)
+        context = context.parent  # type: ignore[assignment]
     return given
 
 

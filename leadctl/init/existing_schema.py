@@ -192,8 +192,8 @@ def _first_comment(text: str) -> Iterator[str]:
 
 
 def _is_baseline(connection: Connection, revision: AppliedRevision) -> bool:
-    place = {"app": revision.app, "revision": revision.revision}
-    return _QUERIES.one(connection, "is_baseline", **place) is not None
+    key = {"app": revision.app, "revision": revision.revision}
+    return _QUERIES.one(connection, "is_baseline", **key) is not None
 
 
 def _elsewhere(connection: Connection, target: Target) -> list[str]:

@@ -223,8 +223,8 @@ def take_over(
 def _read(
     settings: Settings, target: Target, prisma: Path | None, narrate: Narrate
 ) -> ExistingSchema:
-    beside = settings.project / "prisma" / "migrations"
-    folder = prisma or (beside if beside.is_dir() else None)
+    usual = settings.project / "prisma" / "migrations"
+    folder = prisma or (usual if usual.is_dir() else None)
     return read_existing_schema(target, all_apps(settings).values(), folder, narrate)
 
 

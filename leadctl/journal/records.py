@@ -240,22 +240,22 @@ def accept_edit(
     connection: Connection, *, app: str, schema: str, revision: str, checksum: str
 ) -> None:
     """Record a revision's file as it is now, within the caller's transaction."""
-    place = {"app": app, "schema": schema, "revision": revision}
-    _QUERIES.run(connection, "accept_edit", **place, checksum=checksum)
+    key = {"app": app, "schema": schema, "revision": revision}
+    _QUERIES.run(connection, "accept_edit", **key, checksum=checksum)
 
 
 def applied_sql(connection: Connection, *, app: str, schema: str, revision: str) -> str:
     """Return what an applied revision executed; empty where that was not recorded."""
-    place = {"app": app, "schema": schema, "revision": revision}
-    return str(_QUERIES.value(connection, "applied_sql", **place) or "")
+    key = {"app": app, "schema": schema, "revision": revision}
+    return str(_QUERIES.value(connection, "applied_sql", **key) or "")
 
 
 def renumber(
     connection: Connection, *, app: str, schema: str, revision: str, now: str, checksum: str
 ) -> None:
     """Record an applied revision under another id, within the caller's transaction."""
-    place = {"app": app, "schema": schema, "revision": revision}
-    _QUERIES.run(connection, "renumber", **place, now=now, checksum=checksum)
+    key = {"app": app, "schema": schema, "revision": revision}
+    _QUERIES.run(connection, "renumber", **key, now=now, checksum=checksum)
 
 
 def forget_app(connection: Connection, *, app: str, schema: str) -> None:
@@ -267,5 +267,5 @@ def record_fingerprint(
     connection: Connection, *, app: str, schema: str, revision: str, content: Mapping[str, Any]
 ) -> None:
     """Record what the schema looks like after a revision, within the caller's transaction."""
-    place = {"app": app, "schema": schema, "revision": revision}
-    _QUERIES.run(connection, "record_fingerprint", **place, fingerprint=Jsonb(content))
+    key = {"app": app, "schema": schema, "revision": revision}
+    _QUERIES.run(connection, "record_fingerprint", **key, fingerprint=Jsonb(content))

@@ -114,8 +114,8 @@ def journal_done(session: Connection, target: Target, command: str, app: str, **
 def beginning(target: Target, command: str, app: str) -> dict[str, Any]:
     """Return what the block `run_begin` is told of a run."""
     fleet = of_fleet.get()
-    place = {"command": command, "app": app, "schema": target.schema}
-    return {**place, "who": whoami(), "summary": Jsonb({"fleet": dict(fleet)}) if fleet else None}
+    run = {"command": command, "app": app, "schema": target.schema}
+    return {**run, "who": whoami(), "summary": Jsonb({"fleet": dict(fleet)}) if fleet else None}
 
 
 def _read_journal(connection: Connection, limit: int) -> list[JournaledRun]:

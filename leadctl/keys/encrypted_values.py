@@ -372,7 +372,7 @@ class DueRows:
         ]
         same, later = compared
         parts = [
-            sql.SQL(" AND ").join([*same[:place], later[place]]) for place in range(len(later))
+            sql.SQL(" AND ").join([*same[:number], later[number]]) for number in range(len(later))
         ]
         return sql.SQL("(({}))").format(sql.SQL(") OR (").join(parts))
 

@@ -87,23 +87,23 @@ def encrypted_tables(connection: Connection, app: App, schema: str) -> list[Encr
 
     contexts: dict[tuple[str, str], dict[str, str]] = {}
     for column, context in encrypted_columns(load_metadata(app)):
-        place = (column.table.schema or schema, column.table.name)
-        contexts.setdefault(place, {})[column.name] = context
+        table = (column.table.schema or schema, column.table.name)
+        contexts.setdefault(table, {})[column.name] = context
     relations = {
         (schema, name): relation
         for schema in dict.fromkeys(schema for schema, _ in contexts)
         for name, relation in read_tables(
             connection,
             schema,
-            [name for place, name in contexts if place == schema],
+            [name for found_in, name in contexts if found_in == schema],
             "columns",
             "indexes",
         ).items()
     }
     return [
-        encrypted_table(relations[place], found)
-        for place, found in contexts.items()
-        if place in relations
+        encrypted_table(relations[table], found)
+        for table, found in contexts.items()
+        if table in relations
     ]
 
 

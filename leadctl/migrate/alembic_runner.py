@@ -159,8 +159,8 @@ class AlembicRunner:
             if longest > ROOM_FOR_IDS:  # it is made by the first revision's SQL
                 context._version.c.version_num.type = String(longest)  # noqa: SLF001
             return
-        place = [context.version_table_schema] if context.version_table_schema else []
-        table = sql.Identifier(*place, context.version_table)
+        schema = [context.version_table_schema] if context.version_table_schema else []
+        table = sql.Identifier(*schema, context.version_table)
         make_room_for_ids(driver_connection(context.connection), table, ids)
 
     @staticmethod

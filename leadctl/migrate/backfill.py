@@ -114,7 +114,7 @@ class _Fill:
     def _compose(self, assignment: str, where: str) -> sql.Composed:
         """Compose one batch: the next rows by key, changed, and the last key of them."""
         names = [name for name, _ in self._key]
-        due = [f"leadctl_key_{place}" for place in range(len(names))]  # no column of the table
+        due = [f"leadctl_key_{number}" for number in range(len(names))]  # no column of the table
         return sql.SQL(
             "WITH due ({due}) AS (SELECT {key} FROM {table} WHERE ({where})"
             " AND (%s OR ({key}) > ({beyond})) ORDER BY {key} LIMIT %s),"

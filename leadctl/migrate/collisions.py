@@ -71,9 +71,9 @@ def settle_collisions(
             records.write_current(session, target.schema, heads, app.version_table)
             checksums = {each.id: each.checksum for each in read_files(app.versions)}
             for each in moved:
-                place = {"app": app.name, "schema": target.schema, "revision": each.was}
+                key = {"app": app.name, "schema": target.schema, "revision": each.was}
                 checksum = checksums[each.revision]
-                records.renumber(session, **place, now=each.revision, checksum=checksum)
+                records.renumber(session, **key, now=each.revision, checksum=checksum)
             entry.note(renumbered={was: new for was, new in now.items() if was != new})
     return tuple(each for each in done if each.was != each.revision)
 

@@ -170,13 +170,13 @@ def _names_schema(statement: str, schema: str) -> bool:
     found = list(tokens(statement))
     is_about_path = any(each.name == "search_path" for each in found)
     runs_text = Reader(statement).peek().word == "DO"
-    for place, each in enumerate(found):
+    for number, each in enumerate(found):
         if each.kind is Kind.STRING:
             if _says(each.text, schema) or (runs_text and schema in words_of(each.text)):
                 return True
         elif each.name == schema:
-            behind = found[place + 1].text if place + 1 < len(found) else ""
-            near = {token.word for token in found[max(place - 4, 0) : place]}
+            behind = found[number + 1].text if number + 1 < len(found) else ""
+            near = {token.word for token in found[max(number - 4, 0) : number]}
             if behind == "." or is_about_path or "SCHEMA" in near:
                 return True
     return False
@@ -214,8 +214,8 @@ def _made(statement: str) -> set[str]:
     if not reader.accept("CREATE"):
         return set()
     words = [token.name for token in tokens(statement)]
-    place = next((n for n, word in enumerate(words) if word in _RELATIONS), len(words))
-    named = [word for word in words[place + 1 :] if word not in _BEFORE_NAME]
+    number = next((n for n, word in enumerate(words) if word in _RELATIONS), len(words))
+    named = [word for word in words[number + 1 :] if word not in _BEFORE_NAME]
     return {word for word in named[:1] if word}
 
 

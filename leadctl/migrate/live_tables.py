@@ -17,7 +17,7 @@ from leadctl.migrate.plan import Loss
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import queries_of, written_by_user
-from leadctl.sql.lexer import Reader, place_of_name
+from leadctl.sql.lexer import Reader, schema_and_name
 from leadctl.sql.lock_modes import LOCKS, CatalogFacts, Lock
 
 QUERIES = queries_of(__file__, "live_tables.sql")
@@ -168,7 +168,7 @@ class LiveTables:
 
     def name(self, name: str) -> sql.Identifier:
         """Return the identifier of a relation, with its schema."""
-        return sql.Identifier(*place_of_name(name, self._schema))
+        return sql.Identifier(*schema_and_name(name, self._schema))
 
     def _try(
         self, table: str, query: sql.Composed, zone: str | None = None
@@ -191,7 +191,7 @@ class LiveTables:
 
     def _relation(self, table: str) -> Relation | None:
         if table not in self._relations:
-            schema, name = place_of_name(table, self._schema)
+            schema, name = schema_and_name(table, self._schema)
             self._relations[table] = read_table(self._connection, schema, name, "sizes")
         return self._relations[table]
 

@@ -187,8 +187,10 @@ def _count(
         )
     once: sql.Composable = sql.SQL("")
     if update.joined:
-        place = written_by_user(update.qualifier)
-        once = sql.SQL("DISTINCT ON ({place}.tableoid, {place}.ctid) ").format(place=place)
+        qualifier = written_by_user(update.qualifier)
+        once = sql.SQL("DISTINCT ON ({qualifier}.tableoid, {qualifier}.ctid) ").format(
+            qualifier=qualifier
+        )
     query = sql.SQL(
         "{before}SELECT {wanted} FROM (SELECT {once}{given} {rows}\n) AS leadctl_values"
     ).format(

@@ -29,7 +29,7 @@ _QUOTED = re.compile(r'"([^"]*)"')
 
 
 @dataclass(frozen=True)
-class Touched:
+class RelationEffect:
     """What a statement does to one relation."""
 
     name: str
@@ -70,7 +70,7 @@ class TrialRelation:
 
 
 @dataclass
-class Told:
+class ServerMessages:
     """What the server says while a statement runs."""
 
     listens: bool = False
@@ -146,7 +146,7 @@ class Observer:
         """The relations as they were when they were last looked at."""
         return self._now
 
-    def touched(self, statement: str, told: Told) -> list[Touched]:
+    def touched(self, statement: str, told: ServerMessages) -> list[RelationEffect]:
         """Return what a statement did to relations, within the transaction that still holds it."""
         held = {
             oid: max(LOCKS[mode] for mode in modes)
@@ -168,8 +168,8 @@ class Observer:
         before: Mapping[int, TrialRelation],
         after: Mapping[int, TrialRelation],
         held: Mapping[int, Lock],
-        told: Told,
-    ) -> Iterator[Touched]:
+        told: ServerMessages,
+    ) -> Iterator[RelationEffect]:
         changed: dict[int, set[str]] = {}
         for oid, act in told.changed:
             changed.setdefault(oid, set()).add(act)
@@ -179,7 +179,7 @@ class Observer:
             else []
         )
         checked = {oid for row in keys for oid in row}
-        found: dict[int, Touched] = {}
+        found: dict[int, RelationEffect] = {}
         for oid, old in before.items():
             if oid not in held and oid not in changed and after.get(oid) is old:
                 continue
@@ -219,7 +219,7 @@ class Observer:
         self,
         statement: str,
         relations: Mapping[int, TrialRelation],
-        found: dict[int, Touched],
+        found: dict[int, RelationEffect],
         *,
         inserts: bool,
     ) -> None:
@@ -235,10 +235,10 @@ class Observer:
                 if each.name in named or (inserts and touched.lock):
                     found[oid] = replace(touched, lock=max(touched.lock, Lock.ROW_EXCLUSIVE))
 
-    def of(self, relation: TrialRelation, relations: Mapping[int, TrialRelation]) -> Touched:
+    def of(self, relation: TrialRelation, relations: Mapping[int, TrialRelation]) -> RelationEffect:
         """Return a relation to which nothing was done yet."""
         whole = relations.get(relation.part_of or 0)
-        return Touched(
+        return RelationEffect(
             self._name(relation),
             self._live.get(relation.oid),
             relation.kind,
@@ -269,7 +269,7 @@ class Observer:
                 yield Retyped(names[number], kind, is_enum)
 
     def _attributes(
-        self, relations: Mapping[int, TrialRelation], found: dict[int, Touched]
+        self, relations: Mapping[int, TrialRelation], found: dict[int, RelationEffect]
     ) -> None:
         """Add the columns that lose a part of their values with an attribute of their type."""
         types = [oid for oid, each in found.items() if each.kind == "c" and each.drops]
@@ -283,7 +283,7 @@ class Observer:
     def _inherited_deletes(
         self,
         relations: Mapping[int, TrialRelation],
-        found: dict[int, Touched],
+        found: dict[int, RelationEffect],
         changed: dict[int, set[str]],
     ) -> None:
         """Take what was locked below a table for what its rows are deleted from, too."""
@@ -303,7 +303,7 @@ class Observer:
         self,
         statement: str,
         relations: Mapping[int, TrialRelation],
-        found: dict[int, Touched],
+        found: dict[int, RelationEffect],
         changed: Mapping[int, set[str]],
     ) -> None:
         """Add what foreign keys do to other tables when rows go or keys change, row by row."""
@@ -335,5 +335,5 @@ class Observer:
                 waiting.append((child, "DELETE" if drops == ("rows",) else "UPDATE", set(own)))
 
     def _name(self, relation: TrialRelation) -> str:
-        place = () if relation.schema == self._schema else (relation.schema,)
-        return as_name(*place, relation.name)
+        path = () if relation.schema == self._schema else (relation.schema,)
+        return as_name(*path, relation.name)

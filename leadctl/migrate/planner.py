@@ -18,7 +18,7 @@ from leadctl.migrate.lost_values import (
     by_update,
     together,
 )
-from leadctl.migrate.observation import Touched
+from leadctl.migrate.observation import RelationEffect
 from leadctl.migrate.plan import (
     KINDS,
     LintFinding,
@@ -31,7 +31,7 @@ from leadctl.migrate.revision import Revision
 from leadctl.migrate.revisions import History
 from leadctl.migrate.script import RevisionStatement, Scripts
 from leadctl.migrate.transaction_rules import control_of_transactions
-from leadctl.migrate.trial import Seen, Trial, Unseen, trial
+from leadctl.migrate.trial import Observed, Trial, Unobserved, trial
 from leadctl.migrate.trial_database import NotTried
 from leadctl.postgres.connect import Connection, connect, set_session
 from leadctl.postgres.queries import version_of
@@ -39,7 +39,7 @@ from leadctl.postgres.target import Target
 from leadctl.postgres.translate import told
 from leadctl.sql.assignments import conversions, overwritings
 from leadctl.sql.effects import effects, made_by
-from leadctl.sql.lexer import Reader, as_name, parts_of_name, place_of_name
+from leadctl.sql.lexer import Reader, as_name, parts_of_name, schema_and_name
 from leadctl.sql.lock_modes import CatalogFacts, Lock, StatementEffect
 from leadctl.sql.reach import leaves_rows, redefines, unread
 
@@ -179,7 +179,7 @@ class Planner:
         read = self._read(statement)
         if seen is None:
             return read
-        if isinstance(seen, Unseen):
+        if isinstance(seen, Unobserved):
             self._changed = True
             known = seen.may_be_read and read.unplannable is None
             return read if known else replace(read, unplannable=seen.reason)
@@ -219,7 +219,7 @@ class Planner:
 
     def _own_name(self, table: str) -> str:
         """Return a name as the trial has it: without its schema where that is the target's."""
-        schema, own = place_of_name(table, self._schema)
+        schema, own = schema_and_name(table, self._schema)
         return as_name(*(() if schema == self._schema else (schema,)), own)
 
     def _may_exist(self, table: str) -> bool:
@@ -229,7 +229,9 @@ class Planner:
         elsewhere = self._looks_elsewhere and len(parts_of_name(table)) == 1
         return bool(self._tables and not elsewhere and self._tables.exists(table))
 
-    def _seen(self, statement: RevisionStatement, touched: Touched, seen: Seen) -> TableEffect:
+    def _seen(
+        self, statement: RevisionStatement, touched: RelationEffect, seen: Observed
+    ) -> TableEffect:
         """Return what the trial saw, with what the target has of the relation."""
         assert self._tables is not None
         live = touched.live
@@ -259,7 +261,9 @@ class Planner:
             overwrites=values.overwritten,
         )
 
-    def _lost(self, statement: RevisionStatement, touched: Touched, seen: Seen) -> Loss | None:
+    def _lost(
+        self, statement: RevisionStatement, touched: RelationEffect, seen: Observed
+    ) -> Loss | None:
         """Return what of a relation that exists is lost, counted where that can be."""
         assert self._tables is not None
         assert touched.live is not None
@@ -280,7 +284,7 @@ class Planner:
         return self._tables.rows_where(touched.live, statement.sql)
 
     def _lost_values(
-        self, statement: RevisionStatement, touched: Touched, seen: Seen, live: str
+        self, statement: RevisionStatement, touched: RelationEffect, seen: Observed, live: str
     ) -> ValuesLost:
         """Return what of the values of a relation that exists is lost, while its rows stay."""
         assert self._tables is not None
@@ -386,7 +390,7 @@ def _line(text: str, statements: Sequence[PlannedStatement], number: int | None)
     return begun + 1
 
 
-def _with_parts(touched: Sequence[Touched]) -> Iterator[Touched]:
+def _with_parts(touched: Sequence[RelationEffect]) -> Iterator[RelationEffect]:
     """Yield what was touched; a partitioned table is rewritten and read where its parts are."""
     for each in touched:
         if each.kind == "p":

@@ -197,7 +197,7 @@ class Recorder:
             self._refuse("a statement that it sends itself")
         self._guarded = None
         self._refuse_hidden_record()
-        place = {"app": self._app.name, "schema": self._schema}
+        key = {"app": self._app.name, "schema": self._schema}
         if step.is_upgrade:
             revision = self._history.get(step.up_revision_id)
             record = records.RevisionRecord(
@@ -207,9 +207,9 @@ class Recorder:
                 duration_ms=round((time.perf_counter() - self._started) * 1000),
                 made=sorted(self._read_names() - self._names),
             )
-            records.record_migration(self.driver, **place, record=record)
+            records.record_migration(self.driver, **key, record=record)
         else:
-            records.forget_migration(self.driver, **place, revision=step.up_revision_id)
+            records.forget_migration(self.driver, **key, revision=step.up_revision_id)
         if self.is_last:
             self.record_fingerprint(step.destination_revision_ids)
         self.begin()

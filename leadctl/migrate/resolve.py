@@ -159,11 +159,11 @@ class _Correction:
                 f"{revision.id} is not applied, so its file may be edited as you like.",
                 hint="Apply it with: leadctl migrate",
             )
-        place = {"app": self.app.name, "schema": self.target.schema, "revision": revision.id}
+        key = {"app": self.app.name, "schema": self.target.schema, "revision": revision.id}
         recorded = [each for each in self._recorded if each.revision == revision.id]
         if not recorded or revision.is_recorded_as(recorded[0].checksum):
             return []
-        records.accept_edit(self.connection, **place, checksum=revision.checksum)
+        records.accept_edit(self.connection, **key, checksum=revision.checksum)
         return [revision.id]
 
     def apply(self, revision: Revision) -> list[str]:
@@ -191,8 +191,8 @@ class _Correction:
             record = records.RevisionRecord(
                 each.id, each.checksum, "", 0, sorted(own) if each is last else []
             )
-            place = {"app": self.app.name, "schema": schema}
-            records.record_migration(self.connection, **place, record=record)
+            key = {"app": self.app.name, "schema": schema}
+            records.record_migration(self.connection, **key, record=record)
         facts = recorded_facts(self.app)
         record_fingerprint(self.connection, self.app, schema, [last.id], facts)
 

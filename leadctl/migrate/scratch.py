@@ -203,11 +203,11 @@ def _batches(statements: Iterable[str], length: int) -> Iterator[list[str]]:
 
 def _rejected(batch: Sequence[str], done: int, error: psycopg.Error) -> int:
     """Return which statement of a batch the server rejects: by its own word, else the next one."""
-    place = int(error.diag.statement_position or 0) - 1
-    if len(batch) == 1 or place < 0:
+    position = int(error.diag.statement_position or 0) - 1
+    if len(batch) == 1 or position < 0:
         return done
     ends = accumulate(len(statement) + len(_BETWEEN) for statement in batch)
-    return next((number for number, end in enumerate(ends) if place < end), done)
+    return next((number for number, end in enumerate(ends) if position < end), done)
 
 
 def in_transaction(statement: str) -> str:

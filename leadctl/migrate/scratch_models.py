@@ -216,7 +216,7 @@ def in_scratch(
 
 def _prepare(scratch: Target, extensions: Sequence[tuple[str, str, str]]) -> None:
     with connect(scratch, "prepare", rows=True) as connection:
-        for schema in sorted({scratch.schema, *(place for _, place, _ in extensions)}):
+        for schema in sorted({scratch.schema, *(each for _, each, _ in extensions)}):
             connection.execute(
                 sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema))
             )

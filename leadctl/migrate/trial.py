@@ -17,7 +17,7 @@ from psycopg.errors import ActiveSqlTransaction
 from leadctl.db import temporary_target
 from leadctl.errors import LeadctlError
 from leadctl.migrate.live_tables import LiveTables
-from leadctl.migrate.observation import Observer, Told, Touched, TrialRelation
+from leadctl.migrate.observation import Observer, RelationEffect, ServerMessages, TrialRelation
 from leadctl.migrate.script import RevisionStatement
 from leadctl.migrate.trial_database import (
     QUERIES,
@@ -31,7 +31,7 @@ from leadctl.postgres.queries import version_of
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import told
 from leadctl.sql.effects import effects
-from leadctl.sql.lexer import Reader, place_of_name
+from leadctl.sql.lexer import Reader, schema_and_name
 from leadctl.sql.lock_modes import Lock, StatementEffect
 from leadctl.sql.reach import (
     BRANCHES,
@@ -67,16 +67,16 @@ _QUOTED = re.compile(r'"([^"]*)"')
 
 
 @dataclass(frozen=True)
-class Seen:
+class Observed:
     """What a statement did when it was tried."""
 
-    touched: tuple[Touched, ...]
+    touched: tuple[RelationEffect, ...]
     unknown: str | None = None
     """Why it may do more than was seen."""
 
 
 @dataclass(frozen=True)
-class Unseen:
+class Unobserved:
     """Why a statement was not tried to its end."""
 
     reason: str
@@ -91,7 +91,7 @@ class Trial:
         self._connection = connection
         self._schema = schema
         self._code = self._read_code()
-        self._told = Told()
+        self._told = ServerMessages()
         connection.add_notice_handler(self._told.hear)
         self._observer = Observer(connection, schema)
 
@@ -100,19 +100,19 @@ class Trial:
         """The names of the target's relations that were copied, but for indexes."""
         return self._observer.live
 
-    def run(self, statement: RevisionStatement) -> Seen | Unseen:
+    def run(self, statement: RevisionStatement) -> Observed | Unobserved:
         """Try a statement; return what it did, or why that is not known."""
         reader = Reader(statement.sql)
         if any(reader.accept(*words) for words in _LEFT_ALONE):
-            return Seen(())
+            return Observed(())
         if any(reader.accept(*words) for words in _UNDOES):
-            return Unseen("it undoes what was done before it", may_be_read=False)
+            return Unobserved("it undoes what was done before it", may_be_read=False)
         reason = outside(statement.sql)
         called = {} if DEFINES_CODE.match(statement.sql) else self._called(statement.sql)
         if reason is None and any(reaches_out(code) for code in called.values()):
             reason = "a function that it calls may reach out of the database"
         if reason:
-            return Unseen(reason, may_be_read=True)
+            return Unobserved(reason, may_be_read=True)
         try:
             touched = self._within(statement.sql)
         except ActiveSqlTransaction:
@@ -130,9 +130,9 @@ class Trial:
             self._code = self._read_code()
         if reader.has("DISABLE", "TRIGGER"):
             self._connection.execute(_TELL_AGAIN)
-        return Seen(tuple(touched), self._unknown(statement.sql, called, touched))
+        return Observed(tuple(touched), self._unknown(statement.sql, called, touched))
 
-    def _within(self, statement: str) -> list[Touched]:
+    def _within(self, statement: str) -> list[RelationEffect]:
         """Run a statement in a transaction of its own."""
         self._connection.execute("BEGIN")
         self._observer.begin()
@@ -143,7 +143,7 @@ class Trial:
         return touched
 
     @contextmanager
-    def _listening(self) -> Iterator[Told]:
+    def _listening(self) -> Iterator[ServerMessages]:
         told = self._told
         told.begin()
         self._connection.execute("SET client_min_messages = debug1")
@@ -153,7 +153,7 @@ class Trial:
         finally:
             told.listens = False
 
-    def _beyond(self, statement: str) -> list[Touched]:
+    def _beyond(self, statement: str) -> list[RelationEffect]:
         """Run what cannot be in a transaction: its locks are those that the manual says."""
         before = self._observer.now
         facts = LiveTables(self._connection, self._schema).facts
@@ -194,12 +194,12 @@ class Trial:
         ]
 
     def _oid(self, name: str, relations: Mapping[int, TrialRelation]) -> int | None:
-        place = place_of_name(name, self._schema)
-        found = (each.oid for each in relations.values() if (each.schema, each.name) == place)
+        wanted = schema_and_name(name, self._schema)
+        found = (each.oid for each in relations.values() if (each.schema, each.name) == wanted)
         return next(found, None)
 
     def _unknown(
-        self, statement: str, called: Mapping[str, str], touched: Sequence[Touched]
+        self, statement: str, called: Mapping[str, str], touched: Sequence[RelationEffect]
     ) -> str | None:
         """Return why a statement may do more on a database with rows, or other rows."""
         first = Reader(statement).peek().word
@@ -276,9 +276,9 @@ def scratch_database(
         yield scratch
 
 
-def _refused(error: psycopg.Error) -> Unseen:
+def _refused(error: psycopg.Error) -> Unobserved:
     reason = f"the server refuses it when it is tried: {told(error)}"
-    return Unseen(reason, may_be_read=(error.sqlstate or "")[:2] in _FOR_WANT_OF_ROWS)
+    return Unobserved(reason, may_be_read=(error.sqlstate or "")[:2] in _FOR_WANT_OF_ROWS)
 
 
 def _for_session(statement: str) -> str:

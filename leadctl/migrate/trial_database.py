@@ -239,7 +239,7 @@ def _wanted(source: Connection, schema: str, reached: Reached) -> Catalog:
         schema=schema,
         names=[name for place, name in reached.plain if place == schema],
     )
-    also = sorted({place for _, place, _ in reached.names} - {schema})
+    also = sorted({other for _, other, _ in reached.names} - {schema})
     found = read_catalog(source, schema, unreached, also)
     read = with_uses(source, found, schema, also).objects
     keys = _keys(reached.names, schema)

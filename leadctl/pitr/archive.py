@@ -261,8 +261,8 @@ class WalArchive:
         """Return the files of WAL, the oldest first; Barman may move them meanwhile."""
         own = self.folder / SERVER
         found: dict[str, Path] = {}
-        for place in ("streaming/*", "wals/*/*"):
-            for path in own.glob(place):
+        for pattern in ("streaming/*", "wals/*/*"):
+            for path in own.glob(pattern):
                 if _SEGMENT.fullmatch(path.name):
                     found[path.name[:24]] = path
         return [found[name] for name in sorted(found)]

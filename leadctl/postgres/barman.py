@@ -21,8 +21,8 @@ def barman_command(folder: Path, *arguments: str) -> list[str]:
 
     `barman` is taken from beside this Python, else along PATH.
     """
-    beside = str(Path(sys.executable).parent)
-    found = shutil.which("barman", path=beside) or shutil.which("barman")
+    scripts = str(Path(sys.executable).parent)
+    found = shutil.which("barman", path=scripts) or shutil.which("barman")
     if found is None:
         raise MissingExtra(
             "Barman, which keeps the archive for point in time, is not installed.",

@@ -205,9 +205,9 @@ def _opened(target: Target, purpose: str, *, prepare: bool, through_pooler: bool
     """
     parameters = _parameters(target, purpose)
     kept = sessions.current.get()
-    place = (target.url._replace(schema=None), target.embedded, through_pooler)
+    key = (target.url._replace(schema=None), target.embedded, through_pooler)
     connection: sessions.LentConnection | psycopg.Connection[Any] | None
-    connection = kept.take(place) if kept else None
+    connection = kept.take(key) if kept else None
     is_known = connection is not None
     with connecting(target):
         if connection is None:
@@ -215,7 +215,7 @@ def _opened(target: Target, purpose: str, *, prepare: bool, through_pooler: bool
             with _own_variables(target):
                 connection = made.connect(**parameters, autocommit=True)
             if isinstance(connection, sessions.LentConnection) and kept:
-                connection.lend(kept, place)
+                connection.lend(kept, key)
         set_json_dumps(_dumps, connection)
         connection.prepare_threshold = _PREPARE_AFTER if prepare else None
         connection.cursor_factory = _Logging if target.log_sql else psycopg.Cursor

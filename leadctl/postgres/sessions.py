@@ -33,7 +33,7 @@ class Sessions:
         """Return a connection of an idle session, as new; None where there is none."""
         while True:
             with self._guard:
-                found = next((place for place in reversed(self._idle) if place[0] == key), None)
+                found = next((each for each in reversed(self._idle) if each[0] == key), None)
                 if found is None:
                     return None
                 pgconn, uses = self._idle.pop(found)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from leadctl.studio.record import Record
-    from leadctl.studio.rows import Head, Row, Stream
+    from leadctl.studio.rows import ColumnHead, Row, Stream
 
 _ACTING = re.compile(r"[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
@@ -93,7 +93,7 @@ def record_document(record: "Record") -> Iterator[str]:
     yield _member("relations", record.relations).rstrip(",\n") + "\n}\n"
 
 
-def _object(columns: Iterable["Head"], row: "Row") -> str:
+def _object(columns: Iterable["ColumnHead"], row: "Row") -> str:
     members = (
         f"{_text(head.name)}: {_safe(value or 'null')}"
         for head, value in zip(columns, row, strict=True)

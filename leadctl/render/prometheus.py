@@ -31,22 +31,22 @@ def health(result: Health) -> str:
 
 def fleet(report: "FleetReport[Health]") -> str:
     """Return the health of a fleet as metrics: how many targets are in which state, and each."""
-    place = {"fleet": report.fleet}
-    counts = [(place | {"state": state}, count) for state, count in report.counts.items()]
+    labels = {"fleet": report.fleet}
+    counts = [(labels | {"state": state}, count) for state, count in report.counts.items()]
     return _text(
         ("leadctl_fleet_targets", "Targets of a fleet, by what came of them.", counts),
         (
             "leadctl_fleet_failed",
             "Whether a target could not be checked.",
             [
-                (place | {"target": each.target}, each.failure is not None)
+                (labels | {"target": each.target}, each.failure is not None)
                 for each in report.targets
                 if each.failure is not None or each.result is not None
             ],
         ),
         *_health(
             [
-                (place | {"target": each.target}, each.result)
+                (labels | {"target": each.target}, each.result)
                 for each in report.targets
                 if each.result is not None
             ]
@@ -90,10 +90,10 @@ def cleanup(result: "CleanupResult", past: "PastRuns") -> str:
     """Return a run of cleanup as metrics; `past` are the runs of the journal, this one included."""
     from leadctl.cleanup.results import RuleStatus
 
-    place = {"app": result.app, "database": result.database, "schema": result.schema}
+    labels = {"app": result.app, "database": result.database, "schema": result.schema}
 
     def by_rule(value: "Callable[[RuleResult], float | None]") -> _Samples:
-        return [(place | {"rule": rule.rule}, value(rule)) for rule in result.rules]
+        return [(labels | {"rule": rule.rule}, value(rule)) for rule in result.rules]
 
     def last_success(rule: "RuleResult") -> float | None:
         moment = past.last_success(rule.rule)

@@ -45,7 +45,7 @@ def _rule(finding: LintFinding) -> dict[str, object]:
 
 
 def _result(revision: LintedRevision, finding: LintFinding, rules: list[str]) -> dict[str, object]:
-    place = {
+    location = {
         "artifactLocation": {"uri": _uri(revision.path)},
         "region": {"startLine": finding.line or 1},
     }
@@ -54,7 +54,7 @@ def _result(revision: LintedRevision, finding: LintFinding, rules: list[str]) ->
         "ruleIndex": rules.index(finding.rule),
         "level": "error",
         "message": {"text": _text(finding)},
-        "locations": [{"physicalLocation": place}],
+        "locations": [{"physicalLocation": location}],
         "partialFingerprints": {"finding/v1": f"{revision.revision}:{finding.statement}"},
     }
     if finding.allowed is not None:
@@ -65,7 +65,7 @@ def _result(revision: LintedRevision, finding: LintFinding, rules: list[str]) ->
 def github(result: LintResult) -> str:
     """Write what was found as workflow commands, which GitHub shows in the pull request."""
     return "\n".join(
-        f"::error file={_property(_place(revision.path))},line={finding.line or 1},"
+        f"::error file={_property(_relative_path(revision.path))},line={finding.line or 1},"
         f"title={_property(finding.rule)}::{_data(_text(finding))}"
         for revision, finding in _found(result)
         if finding.allowed is None
@@ -83,11 +83,11 @@ def _text(finding: LintFinding) -> str:
 
 
 def _uri(path: Path) -> str:
-    place = _place(path)
-    return Path(place).as_uri() if Path(place).is_absolute() else quote(place)
+    relative = _relative_path(path)
+    return Path(relative).as_uri() if Path(relative).is_absolute() else quote(relative)
 
 
-def _place(path: Path) -> str:
+def _relative_path(path: Path) -> str:
     """Return a file's path as the repository has it, which the command is run in."""
     here = Path.cwd()
     resolved = path.resolve()

@@ -98,10 +98,10 @@ def _print_data(console: Console, block: DataGrid, width: int) -> None:
         console.print(Text(value_text(left_out), _STYLES["dim"]))
 
 
-def _only(grid: DataGrid, places: Sequence[int]) -> DataGrid:
+def _only(grid: DataGrid, kept: Sequence[int]) -> DataGrid:
     """Return a grid with some of its columns, in a given order."""
-    columns = [grid.columns[place] for place in places]
-    return DataGrid(columns, [[row[place] for place in places] for row in grid.rows])
+    columns = [grid.columns[number] for number in kept]
+    return DataGrid(columns, [[row[number] for number in kept] for row in grid.rows])
 
 
 def _keys_stay_whole(columns: Sequence[Column], rows: Sequence[Sequence[Text]], width: int) -> bool:
@@ -179,7 +179,7 @@ def _data_table(grid: DataGrid, given: Sequence[int]) -> Table:
 
 def _left_out(grid: DataGrid, kept: Collection[int]) -> str:
     """Say which columns did not fit; empty where all did."""
-    names = [column.title for place, column in enumerate(grid.columns) if place not in kept]
+    names = [column.title for number, column in enumerate(grid.columns) if number not in kept]
     if not names:
         return ""
     return f"{len(names)} of {len(grid.columns)} columns are left out: {', '.join(names)}."

@@ -114,8 +114,8 @@ def write_offsets(archive: IO[bytes]) -> None:
     """
     archive.flush()
     with mmap.mmap(archive.fileno(), 0) as data, suppress(LookupError, struct.error, BackupDamaged):
-        for place, offset in _Reader("the archive", data).offsets().items():
-            data[place : place + 9] = bytes([_SET]) + offset.to_bytes(8, "little")
+        for position, offset in _Reader("the archive", data).offsets().items():
+            data[position : position + 9] = bytes([_SET]) + offset.to_bytes(8, "little")
 
 
 class _EnoughError(BrokenPipeError):
@@ -167,7 +167,7 @@ class _Reader:
         self._data = data
         self._at = 0
         self._integer, self._offset, self._format = 4, 8, _CUSTOM
-        self._places: dict[int, int] = {}
+        self._positions: dict[int, int] = {}
         """Of each entry with data the byte that says whether the offset behind it is known."""
 
     def offsets(self) -> dict[int, int]:
@@ -177,17 +177,17 @@ class _Reader:
         look at each.
         """
         self.contents()
-        unknown = {n: at for n, at in self._places.items() if self._data[at] == _NOT_SET}
+        unknown = {n: at for n, at in self._positions.items() if self._data[at] == _NOT_SET}
         found: dict[int, int] = {}
         left = _PIECES_MAX
         while unknown:
             began = self._at
-            kind, place = self._byte(), unknown.pop(self._number())
+            kind, position = self._byte(), unknown.pop(self._number())
             while kind == _ROWS or self._number():  # else the next large object
                 left = self._pass_over_pieces(left)
                 if kind == _ROWS:
                     break
-            found[place] = began
+            found[position] = began
         return found
 
     def _pass_over_pieces(self, most: int) -> int:
@@ -275,7 +275,7 @@ class _Reader:
         while (need := self._text()) is not None:
             needs.append(need.decode())
         if self._format == _CUSTOM:
-            self._places[int(number)] = self._at
+            self._positions[int(number)] = self._at
             self._byte()
             self._bytes(self._offset)
         else:

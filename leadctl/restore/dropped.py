@@ -57,7 +57,7 @@ _LAST = frozenset({"TRIGGER", "POLICY", "ROW SECURITY", "PUBLICATION TABLE"})
 
 
 @dataclass(frozen=True)
-class BackAgain:
+class RecreatedTables:
     """Tables that are back, and what came with them."""
 
     tables: tuple[tuple[str, int], ...]
@@ -80,7 +80,7 @@ def restore_dropped(
     dry_run: bool,
     waits: Timeouts,
     narrate: Narrate,
-) -> BackAgain:
+) -> RecreatedTables:
     """Make tables again that are gone; each is named by what it may be called.
 
     Foreign keys that rows of now do not fit stay NOT VALID, and the rows are kept in a table of
@@ -206,7 +206,7 @@ class Making:
 
     def settle(
         self, target: Target, app: str, keys: ForeignKeys, rows: Mapping[str, int]
-    ) -> BackAgain:
+    ) -> RecreatedTables:
         """Do what follows the commit: validate, analyze, and write the journal, if there is one."""
         keys.validate()
         for name in self._selection.names.values():
@@ -273,10 +273,10 @@ class Making:
         if self._loaded:
             self._refresh()
 
-    def result(self, rows: Mapping[str, int], keys: ForeignKeys | None) -> BackAgain:
+    def result(self, rows: Mapping[str, int], keys: ForeignKeys | None) -> RecreatedTables:
         """Return what was made."""
         made = (entry.label for entry in self._made if entry.kind not in SATELLITES)
-        return BackAgain(
+        return RecreatedTables(
             tables=tuple(rows.items()),
             made=(*made, *self.cascade_losses.made),
             orphans=tuple(keys.orphans) if keys else (),

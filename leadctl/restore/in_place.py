@@ -26,8 +26,8 @@ from leadctl.progress import Narrate
 from leadctl.restore.archive import check_counts, rows_of
 from leadctl.restore.contents import ArchiveEntry
 from leadctl.restore.dropped import (
-    BackAgain,
     Making,
+    RecreatedTables,
     as_pg_restore,
     refuse_what_is_there,
 )
@@ -140,7 +140,7 @@ def refuse_less(reader: BackupReader, selection: EntrySelection, schemas: Collec
         )
 
 
-def refuse_partly(result: BackAgain) -> None:
+def refuse_partly(result: RecreatedTables) -> None:
     """Refuse where something would not come back.  Raises RestoreFailed."""
     if result.left_out:
         first = result.left_out[0]

@@ -27,7 +27,7 @@ from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
 from leadctl.restore.archive import check_counts, owner_of_rows, pg_restore_output, rows_of
 from leadctl.restore.copying import copying, recorded_columns, referenced_first
-from leadctl.restore.dropped import BackAgain, restore_dropped
+from leadctl.restore.dropped import RecreatedTables, restore_dropped
 from leadctl.restore.foreign_keys import Orphans
 from leadctl.restore.properties import IDENTIFIER, text_of
 from leadctl.restore.restorable import LeftOutEntry
@@ -105,7 +105,7 @@ def restore_by_name(
                 )
         live = [as_sql[name] for name in names if name in found]
         gone = [_spellings(name, target.schema) for name in names if name not in found]
-        back = BackAgain((), (), (), (), ())
+        back = RecreatedTables((), (), (), (), ())
         if gone:
             back = restore_dropped(
                 target,
@@ -117,15 +117,15 @@ def restore_by_name(
                 waits=waits,
                 narrate=narrate,
             )
-        beside = TableRestore(reader.backup.id, target.database, dry_run, None, (), ())
+        existing = TableRestore(reader.backup.id, target.database, dry_run, None, (), ())
         if live:
-            beside = _restore_beside(
+            existing = _restore_beside(
                 target, reader, live, app=app, dry_run=dry_run, narrate=narrate
             )
     return replace(
-        beside,
-        tables=(*(ScratchTable(name, None, rows) for name, rows in back.tables), *beside.tables),
-        lines=(*back.lines, *beside.lines),
+        existing,
+        tables=(*(ScratchTable(name, None, rows) for name, rows in back.tables), *existing.tables),
+        lines=(*back.lines, *existing.lines),
         made=back.made,
         orphans=back.orphans,
         left_out=back.left_out,
@@ -162,7 +162,7 @@ def _restore_beside(
                     _create(connection, table, definition)
                 read: dict[str, int] = {}
                 for rows in rows_of(reader, list(tables)):
-                    scratch = _place(tables[rows.table])
+                    scratch = _identifier(tables[rows.table])
                     owner = owner_of_rows(connection, rows.table)
                     read[rows.table] = rows.copy_into(connection, scratch, owner)
                     columns[rows.table] = rows.columns
@@ -255,7 +255,7 @@ def _placed(connection: Connection, table: DumpedTable, schema: str) -> ScratchT
     return ScratchTable(table.name, scratch, table.rows)
 
 
-def _place(table: ScratchTable) -> sql.Identifier:
+def _identifier(table: ScratchTable) -> sql.Identifier:
     return identifier(table.scratch or table.table)
 
 
@@ -280,7 +280,7 @@ def _create(connection: Connection, table: ScratchTable, definition: str) -> Non
 
 def _creation(table: ScratchTable, definition: str) -> sql.Composed:
     columns = written_by_pg_dump(definition)
-    return sql.SQL("CREATE TABLE {} {}").format(_place(table), columns)
+    return sql.SQL("CREATE TABLE {} {}").format(_identifier(table), columns)
 
 
 def _definitions(

@@ -150,10 +150,10 @@ def _keys(table: Table) -> Iterator[Finding]:
 def _names(table: Table) -> Iterator[Finding]:
     parts = [(table.name, "table"), *((column.name, "column") for column in table.columns)]
     for name, what in parts:
-        place = table.name if what == "table" else f"{table.name}.{name}"
+        subject = table.name if what == "table" else f"{table.name}.{name}"
         if not _PLAIN.match(name):
             yield Finding(
-                "warning", "names", place, "It must be quoted in every query; use snake_case."
+                "warning", "names", subject, "It must be quoted in every query; use snake_case."
             )
     names = [each.name for each in (*table.uniques, *table.checks)]
     names += [key.name for key in table.foreign_keys]
@@ -170,12 +170,12 @@ def _names(table: Table) -> Iterator[Finding]:
 
 def _foreign_keys(schema: Schema, table: Table) -> Iterator[Finding]:
     for key in table.foreign_keys:
-        place = f"{table.name}.{', '.join(key.columns)}"
+        subject = f"{table.name}.{', '.join(key.columns)}"
         if not any(_serves(prefix, key.columns) for prefix in _prefixes(table)):
             yield Finding(
                 "error",
                 "fk-index",
-                place,
+                subject,
                 f"No index begins with it: a delete in {key.table} reads all of {table.name}.",
             )
         other = schema.table(key.table)
@@ -185,22 +185,24 @@ def _foreign_keys(schema: Schema, table: Table) -> Iterator[Finding]:
                 yield Finding(
                     "error",
                     "fk-type",
-                    place,
+                    subject,
                     f"It is {here.type}, and {key.table}.{referred} is {there.type}.",
                 )
 
 
 def _types(table: Table) -> Iterator[Finding]:
     for column in table.columns:
-        place = f"{table.name}.{column.name}"
+        subject = f"{table.name}.{column.name}"
         if re.match(r"timestamp(?!.*with time zone)", column.type):
             yield Finding(
-                "error", "time-zone", place, "It has no time zone; use timestamp with time zone."
+                "error", "time-zone", subject, "It has no time zone; use timestamp with time zone."
             )
         elif column.type == "json":
-            yield Finding("warning", "json", place, "jsonb can be compared and indexed; json not.")
+            yield Finding(
+                "warning", "json", subject, "jsonb can be compared and indexed; json not."
+            )
         elif re.match(r"(char|character|bpchar)(?!.*varying)(\(|\Z)", column.type):
-            yield Finding("warning", "char", place, "It is padded with blanks; use text.")
+            yield Finding("warning", "char", subject, "It is padded with blanks; use text.")
 
 
 def _duplicates(table: Table) -> Iterator[Finding]:

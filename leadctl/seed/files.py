@@ -106,7 +106,9 @@ class SeedFile:
             load = json.loads if self.path.suffix == ".json" else yaml.safe_load
             found = load(self.text) or {}
         except (yaml.YAMLError, ValueError) as error:
-            raise SeedFailed(f"{self.name}, {_place(error)}.", hint="Correct the file.") from None
+            raise SeedFailed(
+                f"{self.name}, {_position(error)}.", hint="Correct the file."
+            ) from None
         if not isinstance(found, Mapping) or not all(
             isinstance(rows, Mapping | Sequence) and not isinstance(rows, str)
             for rows in found.values()
@@ -118,7 +120,7 @@ class SeedFile:
         return found
 
 
-def _place(error: yaml.YAMLError | ValueError) -> str:
+def _position(error: yaml.YAMLError | ValueError) -> str:
     """Say on which line of a file its parser stopped, and why."""
     if isinstance(error, json.JSONDecodeError):
         return f"line {error.lineno}, column {error.colno}: {error.msg}"
@@ -147,11 +149,11 @@ def seed_files(folder: Path, environment: str | None) -> list[SeedFile]:
             f"The folder of seed files {folder} does not exist.",
             hint="Make it, or correct seed_files in leadctl.toml.",
         )
-    places = [folder, folder / environment] if environment else [folder]
+    folders = [folder, folder / environment] if environment else [folder]
     return [
         SeedFile(path, path.relative_to(folder).as_posix())
-        for place in places
-        if place.is_dir()
-        for path in sorted(place.iterdir())
+        for each in folders
+        if each.is_dir()
+        for path in sorted(each.iterdir())
         if path.suffix in _ROWS | {_SQL} and path.is_file()
     ]

@@ -241,9 +241,9 @@ def _load_files(
     assert app.seed_files is not None
     files = seed_files(app.seed_files, target.environment)
     connection = driver_connection(upsert.connection)
-    place = {"app": app.name, "schema": target.schema}
+    key = {"app": app.name, "schema": target.schema}
     record_files_in(connection)
-    known = dict(_QUERIES.rows(connection, "seed_files", **place))
+    known = dict(_QUERIES.rows(connection, "seed_files", **key))
     changed = [file for file in files if known.get(file.name) != file.checksum]
     tables = [file for file in changed if not file.is_sql]
     if tables:
@@ -259,7 +259,7 @@ def _load_files(
             narrate(f"Running {file.name}")
             _run(connection, file)
         record = {"file": file.name, "checksum": file.checksum}
-        _QUERIES.run(connection, "record_seed_file", **place, **record)
+        _QUERIES.run(connection, "record_seed_file", **key, **record)
     return tuple(
         SeededFile(file.name, "seeded" if file in changed else "unchanged") for file in files
     )

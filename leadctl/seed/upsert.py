@@ -100,8 +100,8 @@ class ModelRows:
     def _relation(self, table: FromClause) -> relations.Relation | None:
         assert isinstance(table, Table)
         if table.fullname not in self._relations:
-            place = sql.Identifier(*filter(None, (table.schema, table.name)))
-            name = place.as_string(self._driver)
+            identifier = sql.Identifier(*filter(None, (table.schema, table.name)))
+            name = identifier.as_string(self._driver)
             found = relations.read_named(self._driver, [name], "columns")
             self._relations[table.fullname] = found.get(name)
         return self._relations[table.fullname]
@@ -234,15 +234,15 @@ class Upsert:
 
     def _find_named(self, table_name: str, name: str) -> Mapping[str, Any] | None:
         """Return a named row: one that was brought in now, or one of before."""
-        place = (table_name, name)
-        if place not in self._named and place in self._elsewhere:
-            row = self._elsewhere[place]
+        key = (table_name, name)
+        if key not in self._named and key in self._elsewhere:
+            row = self._elsewhere[key]
             table = self._table(row.table, row.file)
             values = {each: self._value(table, row, each, row.values[each]) for each in row.values}
             found = self._find(table, values, natural_key(table, values) or ())
             if found is not None:
-                self._named[place] = found
-        return self._named.get(place)
+                self._named[key] = found
+        return self._named.get(key)
 
     @property
     def _encrypted(self) -> set[Column[Any]]:
@@ -347,7 +347,7 @@ def _typed(column: Column[Any], value: Any) -> Any:
 def advance_sequences(connection: Connection, tables: Iterable[Table]) -> None:
     """Let the generated keys of tables go on behind the largest that exists."""
     driver = driver_connection(connection)
-    places = [sql.Identifier(*filter(None, (table.schema, table.name))) for table in tables]
-    names = [place.as_string(driver) for place in places]
+    identifiers = [sql.Identifier(*filter(None, (table.schema, table.name))) for table in tables]
+    names = [identifier.as_string(driver) for identifier in identifiers]
     for relation in relations.read_named(driver, names, "sequences").values():
         relations.advance_sequences(driver, relation)

@@ -62,13 +62,13 @@ def parse_moment(text: str) -> datetime:
         moment = datetime.fromisoformat(stripped)
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     try:
-        place = ZoneInfo(zone)
+        zone_info = ZoneInfo(zone)
     except (ZoneInfoNotFoundError, OSError):
         raise ValueError(f"{zone} is not a time zone") from None
     moment = datetime.fromisoformat(date)
     if moment.tzinfo is not None:
         raise ValueError(f"{text!r} has two zones")
-    first, second = (moment.replace(tzinfo=place, fold=fold) for fold in (0, 1))
+    first, second = (moment.replace(tzinfo=zone_info, fold=fold) for fold in (0, 1))
     if first.utcoffset() != second.utcoffset():
         raise ValueError(f"{date} is not one moment in {zone}: the clocks change")
     return first.astimezone(UTC)

@@ -18,7 +18,7 @@ from leadctl.errors import (
 from leadctl.files import absolute, object_url, package_folder
 from leadctl.redact import Secret
 from leadctl.settings.model import (
-    PLACE,
+    FOLDER_OR_URL,
     RULE_IDENTITY,
     AppConfig,
     EnvironmentConfig,
@@ -127,9 +127,9 @@ def _texts(project: ProjectFolder, name: str) -> dict[str, str]:
 def _parse(declared: Field[Any], text: str, source: str, project: ProjectFolder) -> Any:
     parse = declared.metadata["parse"]
     try:
-        if parse is PLACE[0] and (url := object_url(text)):
+        if parse is FOLDER_OR_URL[0] and (url := object_url(text)):
             return url
-        if parse in {Path, PLACE[0]}:
+        if parse in {Path, FOLDER_OR_URL[0]}:
             here = source.startswith((FLAG, ENVIRONMENT))
             return absolute(text, None if here else project.root)
         return parse(text)
@@ -210,8 +210,10 @@ def declared_apps(project: ProjectFolder) -> dict[str, AppConfig]:
     for name, table in _table(project, "apps").items():
         if isinstance(table, Mapping) and table.keys() == {"retention"}:
             continue  # rules for an app that is declared elsewhere
-        place, without = f"apps.{name}", ("name", "root")
-        values = _fields(project, place, table, AppConfig, without=without, beside=("retention",))
+        entry, without = f"apps.{name}", ("name", "root")
+        values = _fields(
+            project, entry, table, AppConfig, without=without, read_elsewhere=("retention",)
+        )
         if not {"models", "migrations"} & values.keys():
             raise InvalidSetting(
                 f"[apps.{name}] in {_file_name(project)} does not say where its models are.",
@@ -227,18 +229,18 @@ def _app_rules(project: ProjectFolder) -> dict[str, tuple[Rule, ...]]:
     needs = [name for name in Rule._fields if name not in Rule._field_defaults]
     found: dict[str, tuple[Rule, ...]] = {}
     for name, table in _table(project, "apps").items():
-        place = f"apps.{name}.retention"
+        entry = f"apps.{name}.retention"
         tables = table.get("retention", [])
         if not isinstance(tables, list):
             raise InvalidSetting(
                 f"retention of [apps.{name}] in {_file_name(project)} is not a list.",
-                hint=f"Write each rule as [[{place}]].",
+                hint=f"Write each rule as [[{entry}]].",
             )
-        rules = [_fields(project, place, each, Rule, without=()) for each in tables]
+        rules = [_fields(project, entry, each, Rule, without=()) for each in tables]
         for missing in ([need for need in needs if need not in rule] for rule in rules):
             if missing:
                 raise InvalidSetting(
-                    f"A rule of [[{place}]] in {_file_name(project)} lacks: {', '.join(missing)}.",
+                    f"A rule of [[{entry}]] in {_file_name(project)} lacks: {', '.join(missing)}.",
                     hint=f"A rule needs: {', '.join(needs)}.",
                 )
         found[name] = tuple(Rule(**rule) for rule in rules)
@@ -247,12 +249,12 @@ def _app_rules(project: ProjectFolder) -> dict[str, tuple[Rule, ...]]:
 
 def _fields(
     project: ProjectFolder,
-    place: str,
+    entry: str,
     table: Any,
     kind: type[Any],
     *,
     without: Collection[str],
-    beside: Collection[str] = (),
+    read_elsewhere: Collection[str] = (),
 ) -> dict[str, Any]:
     """Return the values of a table by the fields of the record that it fills.
 
@@ -260,13 +262,14 @@ def _fields(
     """
     if not isinstance(table, Mapping):
         raise InvalidSetting(
-            f"{place} in {_file_name(project)} is not a table.", hint=f"Write it as [{place}]."
+            f"{entry} in {_file_name(project)} is not a table.",
+            hint=f"Write it as [{entry}].",
         )
     types = kind.__annotations__
     own = types.keys() - set(without)
-    _refuse_unknown(project, f"[{place}] in ", table, {*own, *beside})
+    _refuse_unknown(project, f"[{entry}] in ", table, {*own, *read_elsewhere})
     return {
-        key: _value(project, f"{key} of [{place}]", value, types[key])
+        key: _value(project, f"{key} of [{entry}]", value, types[key])
         for key, value in table.items()
         if key in own
     }
@@ -322,12 +325,12 @@ def _table(project: ProjectFolder, name: str) -> Mapping[str, Any]:
 
 
 def _refuse_unknown(
-    project: ProjectFolder, place: str, table: Mapping[str, Any], known: Collection[str]
+    project: ProjectFolder, entry: str, table: Mapping[str, Any], known: Collection[str]
 ) -> None:
     for key in table:
         if key not in known:
             raise UnknownSetting(
-                f"{place}{_file_name(project)} has a key that leadctl does not know: {key}",
+                f"{entry}{_file_name(project)} has a key that leadctl does not know: {key}",
                 hint=_suggest(key, known, "Remove it"),
             )
 

@@ -65,7 +65,7 @@ folder, one of a file or a default from the project's; `~` is a home.
 _TEXT: Kind = (str, "text")
 _URL: Kind = (Secret, "a PostgreSQL URL")
 _FOLDER: Kind = (Path, "a folder's path")
-PLACE: Kind = (
+FOLDER_OR_URL: Kind = (
     lambda text: object_url(text) or Path(text),
     "a folder's path, s3://, gs:// or az://",
 )
@@ -298,19 +298,19 @@ class Settings:
     )
     archive_dir: Path | ObjectUrl = setting(
         "LEADCTL_ARCHIVE_DIR",
-        PLACE,
+        FOLDER_OR_URL,
         "Where cleanup archives, for rules that ask for it: a folder, s3://, gs:// or az://.",
         default=Path("archives"),
     )
     backup_dir: Path | ObjectUrl = setting(
         "BACKUP_DIR",
-        PLACE,
+        FOLDER_OR_URL,
         "The folder of backups, or s3://bucket/prefix, gs://, az://.",
         default=Path("backups"),
     )
     backup_copy_to: Path | ObjectUrl | None = setting(
         "BACKUP_COPY_TO",
-        PLACE,
+        FOLDER_OR_URL,
         "Where each new backup is copied to: another disk, s3://bucket/prefix, gs://, az://.",
     )
     backup_recipients: str | None = setting(

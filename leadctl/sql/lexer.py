@@ -141,7 +141,7 @@ def parts_of_name(name: str) -> tuple[str, ...]:
     return tuple(unquoted(part) for part in _PARTS.findall(name))
 
 
-def place_of_name(name: str, schema: str) -> tuple[str, str]:
+def schema_and_name(name: str, schema: str) -> tuple[str, str]:
     """Return the schema and the own name of such a name, which is in `schema` if it names none."""
     *named, own = parts_of_name(name) or ("",)
     return (named[-1] if named else schema), own

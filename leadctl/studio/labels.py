@@ -71,15 +71,15 @@ class _Labelled:
     """A foreign key whose columns are on a page, and what its rows are called by."""
 
     reference: Reference
-    places: tuple[int, ...]
+    positions: tuple[int, ...]
     """Where its columns are on the page."""
     relation: Relation
     label: str
 
     @property
-    def place(self) -> int:
+    def position(self) -> int:
         """The column that the label stands in."""
-        return self.places[-1]
+        return self.positions[-1]
 
 
 def read_labels(
@@ -106,11 +106,11 @@ def _labelled(
     session: Session, shape: TableShape, columns: Sequence[ColumnShape]
 ) -> Iterable[_Labelled]:
     masking = session.secrets(shape).masking
-    places = {column.name: place for place, column in enumerate(columns)}
+    positions = {column.name: position for position, column in enumerate(columns)}
     wanted = [
         reference
         for reference in shape.relation.references
-        if all(each in places and not masking.covers(each) for each in reference.columns)
+        if all(each in positions and not masking.covers(each) for each in reference.columns)
     ]
     wanted.sort(key=lambda reference: len(reference.columns))
     parents = read_numbered(
@@ -120,7 +120,7 @@ def _labelled(
     for reference in wanted:
         relation = parents[reference.parent]
         label = label_column(session, relation, reference.referred)
-        held = tuple(places[each] for each in reference.columns)
+        held = tuple(positions[each] for each in reference.columns)
         if label is not None and held[-1] not in taken:
             taken.add(held[-1])
             yield _Labelled(reference, held, relation, label)
@@ -167,9 +167,9 @@ def _read(
     except psycopg.errors.QueryCanceled:
         return {}
     labels: dict[tuple[int, int], str] = {}
-    for number, place, label in found:
-        key = list(cells[number])[place - 1]
-        labels |= {(row, group[number].place): label for row in cells[number][key]}
+    for number, position, label in found:
+        key = list(cells[number])[position - 1]
+        labels |= {(row, group[number].position): label for row in cells[number][key]}
     return labels
 
 
@@ -179,8 +179,8 @@ def _cells(
     """Return the keys of the rows referred to, with the rows that refer to each."""
     found: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for number, row in enumerate(rows):
-        key = tuple(text for place in labelled.places if (text := row[place]) is not None)
-        if len(key) == len(labelled.places) and max(map(len, key)) < _KEY_CHARACTERS:
+        key = tuple(text for position in labelled.positions if (text := row[position]) is not None)
+        if len(key) == len(labelled.positions) and max(map(len, key)) < _KEY_CHARACTERS:
             found[key].append(number)
     return found
 
@@ -196,9 +196,9 @@ def _query(
         build(
             "pg_catalog.unnest(CAST({} AS {}[]))",
             value([key[part] for key in keys]),
-            columns[place].base.identifier,
+            columns[position].base.identifier,
         )
-        for part, place in enumerate(labelled.places)
+        for part, position in enumerate(labelled.positions)
     ]
     reference, other = labelled.reference, labelled.relation
     held = dict(zip(reference.columns, (f"k{part}" for part in range(len(lists))), strict=True))

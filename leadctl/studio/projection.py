@@ -128,8 +128,8 @@ def recorded_contexts(connection: Connection, app: App, schema: str) -> Mapping[
 
 
 def _recorded(shape: TableShape, encrypted: Mapping[str, str]) -> dict[str, str]:
-    places = {f"{shape.name}.{column.name}": column.name for column in shape.columns}
-    return {places[place]: context for place, context in encrypted.items() if place in places}
+    own = {f"{shape.name}.{column.name}": column.name for column in shape.columns}
+    return {own[name]: context for name, context in encrypted.items() if name in own}
 
 
 def _declared(app: App, shape: TableShape) -> dict[str, str]:

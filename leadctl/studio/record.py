@@ -294,8 +294,8 @@ class _Record:
         row = self._row(projections)
         labels = read_labels(self._session, self._shape, self._columns, [row])
         fields = [
-            replace(self._cut(each), label=labels.get((0, place)))
-            for place, each in enumerate(self._fields(projections, row))
+            replace(self._cut(each), label=labels.get((0, number)))
+            for number, each in enumerate(self._fields(projections, row))
         ]
         return self._record(key, fields)
 

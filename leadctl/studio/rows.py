@@ -36,7 +36,7 @@ class RowSelection:
 
 
 @dataclass(frozen=True)
-class Head:
+class ColumnHead:
     """A column of what is shown; `category` is that of PostgreSQL's type.
 
     `key` is whether it is part of what tells rows apart.
@@ -61,7 +61,7 @@ class RowPage:
     database: str
     schema: str
     table: str
-    columns: tuple[Head, ...]
+    columns: tuple[ColumnHead, ...]
     rows: tuple[Row, ...]
     more: bool
     after: str | None
@@ -277,9 +277,9 @@ def chosen(shape: TableShape, columns: str | None) -> list[ColumnShape]:
     return [shape.column(name) for name in split_list(columns)]
 
 
-def head(shape: TableShape, column: ColumnShape, secrets: Secrets) -> Head:
+def head(shape: TableShape, column: ColumnShape, secrets: Secrets) -> ColumnHead:
     """Return a column's head."""
-    return Head(
+    return ColumnHead(
         name=column.name,
         type=column.type,
         category=column.base.category,

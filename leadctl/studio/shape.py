@@ -73,7 +73,7 @@ QUERIES = queries_of(__file__, "studio.sql")
 
 _ROW = "r"
 _LISTED = 20
-_SYMBOLS = {symbol: place for place, symbol in enumerate(("<", "<=", "=", ">=", ">"))}
+_SYMBOLS = {symbol: number for number, symbol in enumerate(("<", "<=", "=", ">=", ">"))}
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from leadctl.postgres.target import Target
 from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
 from leadctl.restore.contents import ArchiveEntry
-from leadctl.restore.dropped import BackAgain, Making, as_pg_restore, refuse_what_is_there
+from leadctl.restore.dropped import Making, RecreatedTables, as_pg_restore, refuse_what_is_there
 from leadctl.restore.entries import SATELLITES, ArchiveSql, EntrySelection
 from leadctl.restore.foreign_keys import ForeignKeys, Orphans
 from leadctl.restore.in_place import copy_records, refuse_less, refuse_partly
@@ -243,7 +243,7 @@ def _result(
     reader: BackupReader,
     target: Target,
     revisions: Sequence[str],
-    made: BackAgain,
+    made: RecreatedTables,
     kept: str | None,
 ) -> RestoredTenant:
     return RestoredTenant(

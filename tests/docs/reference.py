@@ -28,7 +28,7 @@ from leadctl.cli.exit_codes import ExitCode, exit_code
 from leadctl.fleet.run import FleetReport
 from leadctl.migrate.diff import Diff
 from leadctl.studio.record import RelatedRows
-from leadctl.studio.rows import Head
+from leadctl.studio.rows import ColumnHead
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -40,7 +40,7 @@ class Rows:
     database: str
     schema: str
     table: str
-    columns: tuple[Head, ...]
+    columns: tuple[ColumnHead, ...]
     rows: tuple[dict[str, Any], ...]
     total: int | None
     more: bool

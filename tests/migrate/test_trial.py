@@ -21,7 +21,7 @@ from leadctl.migrate.plan import TableEffect
 from leadctl.migrate.planner import Planner
 from leadctl.migrate.revisions import read_history
 from leadctl.migrate.script import RevisionStatement
-from leadctl.migrate.trial import Seen, Trial, trial
+from leadctl.migrate.trial import Observed, Trial, trial
 from leadctl.migrate.trial_database import copy, reach, trial_database
 from leadctl.postgres.connect import connect
 from leadctl.postgres.target import Target, resolve
@@ -268,7 +268,9 @@ def test_one_behind_the_other_nothing_is_overlooked(
     ):
         observer = tried._observer
         for statement in chosen:
-            done += isinstance(tried.run(RevisionStatement(statement, transactional=True)), Seen)
+            done += isinstance(
+                tried.run(RevisionStatement(statement, transactional=True)), Observed
+            )
             now = {oid: replace(each, scans=0) for oid, each in observer.now.items()}
             there = {oid: replace(each, scans=0) for oid, each in observer.read().items()}
             assert now == there, statement

@@ -113,12 +113,12 @@ class World:
         if getattr(plan.maker, "by_number", False):
             return list(cast("NumberedMaker", plan.maker).at(self, table, rows))
         made, index, texts = Values([None] * len(rows)), -1, list[str]()
-        for place, row in sorted(enumerate(rows), key=lambda pair: pair[1]):
+        for position, row in sorted(enumerate(rows), key=lambda pair: pair[1]):
             if row // CHUNK_ROWS != index:
                 index = row // CHUNK_ROWS
                 texts = list(_texts(self, plan, self.chunk(table, index)[column], None))
             text = texts[row % CHUNK_ROWS]
-            made[place] = None if text == _NULL else text
+            made[position] = None if text == _NULL else text
         return made
 
 
@@ -178,11 +178,11 @@ class Chunk:
     @cached_property
     def owners(self) -> list[int]:
         """The row that each row belongs to; all belong to one where there is no owner."""
-        place = self.world.layout.placements[self.table]
-        if place.owner is None:
+        placement = self.world.layout.placements[self.table]
+        if placement.owner is None:
             return [0] * len(self.rows)
-        if place.event:
-            return self.world.layout.picks_any(place.owner, self.moments, self.shares("owner"))
+        if placement.event:
+            return self.world.layout.picks_any(placement.owner, self.moments, self.shares("owner"))
         return self.world.layout.owners(self.table, self.rows)
 
     def owned_by(self, ancestor: str) -> list[int]:

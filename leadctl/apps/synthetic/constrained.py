@@ -179,25 +179,25 @@ class Pattern:
 def _alphabets(pattern: str, wanted: int) -> tuple[str, ...]:
     """Return the letters that each place of a text may have, with as many places as are wanted."""
     for more in range(_MORE + 1):
-        places = tuple(_places(_parts_of_pattern(pattern), more))
-        if math.prod(map(len, places)) >= wanted:
+        alphabets = tuple(_letters(_parts_of_pattern(pattern), more))
+        if math.prod(map(len, alphabets)) >= wanted:
             break
-    return places
+    return alphabets
 
 
-def _places(parts: Sequence[PatternPart], more: int) -> list[str]:
+def _letters(parts: Sequence[PatternPart], more: int) -> list[str]:
     found: list[str] = []
     for part in parts:
         for _ in range(min(part.high, part.low + more)):
-            found += [part.letters] if part.letters else _places(part.patterns[0], more)
+            found += [part.letters] if part.letters else _letters(part.patterns[0], more)
     return found
 
 
 def _spelled(number: int, alphabets: Sequence[str]) -> str:
     letters = []
     for alphabet in reversed(alphabets):
-        number, place = divmod(number, len(alphabet))
-        letters.append(alphabet[place])
+        number, digit = divmod(number, len(alphabet))
+        letters.append(alphabet[digit])
     return "".join(reversed(letters))
 
 
@@ -268,8 +268,8 @@ class Span:
     def __call__(self, chunk: Chunk) -> Values:
         """Make the values of a chunk."""
         if self.first is not None:
-            places = chunk.positions if self.owned else chunk.rows
-            lows = [self.first + 2 * place for place in places]  # edges may be included
+            numbers = chunk.positions if self.owned else chunk.rows
+            lows = [self.first + 2 * number for number in numbers]  # edges may be included
             return [self._written(low, low + 1) for low in lows]
         widths = [1 + bits % _WIDEST for bits in chunk.bits(f"span {self}")]
         start = _hours(datetime.combine(chunk.world.calendar.start, datetime.min.time(), UTC))

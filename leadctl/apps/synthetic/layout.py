@@ -167,9 +167,11 @@ class Layout:
     def starts(self, table: str) -> Sequence[int]:
         """Return the first row of each owner's block, and the number of rows at the end."""
         if table not in self._remembered:
-            place = self.placements[table]
-            assert place.owner is not None
-            starts: Sequence[int] = Starts(place.rows, self.rows(place.owner), place.even)
+            placement = self.placements[table]
+            assert placement.owner is not None
+            starts: Sequence[int] = Starts(
+                placement.rows, self.rows(placement.owner), placement.even
+            )
             if len(starts) <= _REMEMBERED:
                 starts = array("q", (starts[owner] for owner in range(len(starts))))
             self._remembered[table] = starts
@@ -177,22 +179,22 @@ class Layout:
 
     def owners(self, table: str, rows: Rows) -> list[int]:
         """Return the rows of the owner's table that rows belong to."""
-        place = self.placements[table]
-        assert place.owner is not None
-        assert not place.event
-        owners = self.rows(place.owner)
-        if place.even or place.rows <= owners:
-            return [row * owners // place.rows for row in rows]
+        placement = self.placements[table]
+        assert placement.owner is not None
+        assert not placement.event
+        owners = self.rows(placement.owner)
+        if placement.even or placement.rows <= owners:
+            return [row * owners // placement.rows for row in rows]
         starts = self.starts(table)
         return [bisect_right(starts, row) - 1 for row in rows]
 
     def moments(self, table: str, rows: Sequence[int]) -> list[float]:
         """Return when rows were made; never before their owners."""
-        place = self.placements[table]
-        if place.owner is None or place.event:
-            return [row / place.rows for row in rows]
+        placement = self.placements[table]
+        if placement.owner is None or placement.event:
+            return [row / placement.rows for row in rows]
         owners = self.owners(table, rows)
-        made = self.moments(place.owner, owners)
+        made = self.moments(placement.owner, owners)
         starts = self.starts(table)
         return [
             start + (1.0 - start) * ((row - (first := starts[owner])) / (starts[owner + 1] - first))
@@ -203,11 +205,11 @@ class Layout:
         self, table: str, owners: Sequence[int], moments: Moments, randoms: Moments
     ) -> list[int | None]:
         """Return a row of each owner that was there at a moment; None where it has no rows."""
-        place = self.placements[table]
-        assert place.owner is not None
+        placement = self.placements[table]
+        assert placement.owner is not None
         starts, found = self.starts(table), list[int | None]()
         for owner, made, moment, share in zip(
-            owners, self.moments(place.owner, owners), moments, randoms, strict=True
+            owners, self.moments(placement.owner, owners), moments, randoms, strict=True
         ):
             first = starts[owner]
             count = starts[owner + 1] - first
@@ -219,9 +221,9 @@ class Layout:
         self, table: str, moments: Sequence[float], randoms: Sequence[float]
     ) -> list[int]:
         """Return rows that were there at some moments; rows of old owners are picked more often."""
-        place = self.placements[table]
-        count = place.rows
-        if place.owner is None:
+        placement = self.placements[table]
+        count = placement.rows
+        if placement.owner is None:
             return [
                 int(count * moment * share * share)
                 for moment, share in zip(moments, randoms, strict=True)
@@ -229,9 +231,9 @@ class Layout:
         anyone = [
             int(count * moment * share) for moment, share in zip(moments, randoms, strict=True)
         ]
-        if place.event or count < self.rows(place.owner):
+        if placement.event or count < self.rows(placement.owner):
             return anyone
-        owners = self.picks_any(place.owner, moments, randoms)
+        owners = self.picks_any(placement.owner, moments, randoms)
         # The lower digits of the same random numbers: independent enough of the upper ones.
         others = [share * 4096.0 % 1.0 for share in randoms]
         return [

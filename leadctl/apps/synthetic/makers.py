@@ -221,10 +221,10 @@ class Reference:
 
     def at(self, world: World, table: str, rows: Sequence[int]) -> Values:
         """Return the values of any rows, where they belong to what they refer to."""
-        placements, found, place = world.layout.placements, list(rows), table
-        while place != self.link.table:
-            found = world.layout.owners(place, found)
-            place = str(placements[place].owner)
+        placements, found, above = world.layout.placements, list(rows), table
+        while above != self.link.table:
+            found = world.layout.owners(above, found)
+            above = str(placements[above].owner)
         return world.texts(self.link.table, self.column, found)
 
 

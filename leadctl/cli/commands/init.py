@@ -82,8 +82,8 @@ def init(
             run.emit(run.project().init_starter(), views.init)
             return
         choose = _choose if run.interactive else None
-        places = {"migrations": migrations, "alembic": alembic}
-        result = run.project().init(models=models, choose=choose, ask=run.ask, **places)
+        paths = {"migrations": migrations, "alembic": alembic}
+        result = run.project().init(models=models, choose=choose, ask=run.ask, **paths)
         run.emit(result, views.init)
         return
     not_with(_FROM, models=models, migrations=migrations, alembic=alembic, starter=starter)

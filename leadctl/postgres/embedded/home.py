@@ -72,7 +72,7 @@ class Home:
             return cls(folder, folder, Account())
         return cls(folder, _pointed_root(folder), _server_account())
 
-    def beside(self, name: str) -> "Home":
+    def sibling(self, name: str) -> "Home":
         """Return the home of another server of the same project."""
         folder = self.folder / name
         alone = self.root == self.folder

@@ -68,9 +68,9 @@ def rehearsing(
     raises.
     """
     home.create()
-    beside = home.beside("rehearsal")
-    with scratch(beside, home.folder, "rehearsal.lock", "rehearsing"):
-        unpacked = partial(unpack_pg0, beside.root / "pg0")
+    rehearsal = home.sibling("rehearsal")
+    with scratch(rehearsal, home.folder, "rehearsal.lock", "rehearsing"):
+        unpacked = partial(unpack_pg0, rehearsal.root / "pg0")
         binaries = server_with(extensions, at_least, unpacked, exactly=exactly)
         if binaries is None:
             version = f"{at_least}" if exactly else f"{at_least} or newer"
@@ -81,10 +81,10 @@ def rehearsing(
                 f"(postgresql-{at_least}, with contrib); or rehearse with --restore --url.",
             )
         narrate(f"Starting a PostgreSQL {binaries.major} for the rehearsal…")
-        folder = beside.install(binaries)
-        initialise(beside, folder, binaries.major, binaries.libraries)
-        launch(beside, folder, binaries.libraries)
-        yield status(beside)
+        folder = rehearsal.install(binaries)
+        initialise(rehearsal, folder, binaries.major, binaries.libraries)
+        launch(rehearsal, folder, binaries.libraries)
+        yield status(rehearsal)
 
 
 def recover(home: Home, binaries: Binaries, settings: Mapping[str, str]) -> ServerStatus:
@@ -124,7 +124,7 @@ def recover(home: Home, binaries: Binaries, settings: Mapping[str, str]) -> Serv
 
 def free_bytes(home: Home) -> int:
     """Return what the disk has left that a server's data would be on."""
-    place = home.root
-    while not place.exists():
-        place = place.parent
-    return shutil.disk_usage(place).free
+    folder = home.root
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free

@@ -122,7 +122,7 @@ def destroy(home: Home) -> None:
     So goes what a killed rehearsal left.
     """
     stop(home)
-    rehearsal = home.beside("rehearsal")
+    rehearsal = home.sibling("rehearsal")
     halt(rehearsal)
     rehearsal.remove()
     home.remove()

@@ -55,8 +55,8 @@ def report(result: FleetReport[Any]) -> Iterator[Block]:
 def _row(result: FleetReport[Any], each: TargetReport[Any]) -> tuple[Cell | str, ...]:
     what = each.message or summary(each.result)
     if each.hint:
-        place = {"--env": each.env, "--schema": each.schema}
-        given = {flag: value for flag, value in place.items() if value is not None}
+        flags = {"--env": each.env, "--schema": each.schema}
+        given = {flag: value for flag, value in flags.items() if value is not None}
         what += f"\n{repeated(each.hint, given)}"
     # Alone, so that the command is in one line, from which it can be copied.
     command = _next_command(result, each) if each.state is not TargetState.DONE else ""

@@ -25,9 +25,9 @@ def health(result: Health, *, everything: bool = False) -> Iterator[Block]:
     `everything` shows each check; so does a result in which nothing is known.
     """
     of_app = f"{result.app} on " if result.app else ""
-    place = f"{of_app}{result.database}, schema {result.schema}"
+    database = f"{of_app}{result.database}, schema {result.schema}"
     yield from (Line(_fixed(each), _FIXED[each.outcome]) for each in result.fixes)
-    yield Line(f"{place}: {result.status}", _STYLES[result.status])
+    yield Line(f"{database}: {result.status}", _STYLES[result.status])
     folded = () if everything or result.status == "unknown" else _FOLDED
     rows: list[Sequence[Value]] = []
     for check in result.by_urgency:

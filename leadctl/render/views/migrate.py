@@ -34,15 +34,15 @@ _SHOWN = 20
 
 def migrate(result: "MigrateResult") -> Iterator[Block]:
     """What was applied, and where the database is now."""
-    place = f"{result.database}, schema {result.schema}"
+    database = f"{result.database}, schema {result.schema}"
     if not result.applied and not result.pending:
-        yield Line(f"Nothing to do: {place} is at {result.current or 'the beginning'}.")
+        yield Line(f"Nothing to do: {database} is at {result.current or 'the beginning'}.")
         return
     if result.applied:
         yield Grid(
             [Column("Applied", key=True), "Message", *numbers("Time")], _done(result.applied)
         )
-    yield Line(f"{place} is at {result.current or 'the beginning'}.")
+    yield Line(f"{database} is at {result.current or 'the beginning'}.")
     if result.pending:
         yield Line(f"Still pending: {', '.join(result.pending)}.", "warn")
 
@@ -69,9 +69,9 @@ def status(result: "MigrationStatus") -> list[Block]:
         for chain in chains[hidden:]
     ]
     earlier = f"; {hidden} earlier ones are applied" if hidden else ""
-    place = f"{result.app} on {result.database}, schema {result.schema}"
+    database = f"{result.app} on {result.database}, schema {result.schema}"
     return [
-        Line(f"{place}: at {result.current or 'the beginning'}{earlier}"),
+        Line(f"{database}: at {result.current or 'the beginning'}{earlier}"),
         Grid(
             [
                 "State",
@@ -162,13 +162,13 @@ _VERDICT_STYLES: dict[str, Style] = {"reversible": "good", "lossy": "warn", "irr
 
 def plan(result: "DownPlan") -> Iterator[Block]:
     """What is going to be undone, and what data goes with it."""
-    place = f"{result.database}, schema {result.schema}"
+    database = f"{result.database}, schema {result.schema}"
     if not result.revisions:
-        yield Line(f"Nothing to undo on {place}.")
+        yield Line(f"Nothing to undo on {database}.")
         return
     undone = [AppliedNow(*each, 0) for each in zip(result.revisions, result.messages, strict=True)]
     named = [f"{revision} {message}" for revision, message, _ in _done(undone, down=True)]
-    yield Line(f"To be undone on {place}: {', '.join(named)}.")
+    yield Line(f"To be undone on {database}: {', '.join(named)}.")
     if result.losses:
         rows = [(each.revision, each.table, each.loss.what, _rows(each)) for each in result.losses]
         yield Grid([Column("Revision", key=True), "Table", "Lost", *numbers("Rows")], rows)
@@ -182,15 +182,15 @@ def plan(result: "DownPlan") -> Iterator[Block]:
 
 def down(result: "DownResult") -> list[Block]:
     """What was undone, and where the database is now."""
-    place = f"{result.database}, schema {result.schema}"
+    database = f"{result.database}, schema {result.schema}"
     if not result.undone:
-        return [Line(f"Nothing to undo: {place} is at {result.current or 'the beginning'}.")]
+        return [Line(f"Nothing to undo: {database} is at {result.current or 'the beginning'}.")]
     return [
         Grid(
             [Column("Undone", key=True), "Message", *numbers("Time")],
             _done(result.undone, down=True),
         ),
-        Line(f"{place} is at {result.current or 'the beginning'}."),
+        Line(f"{database} is at {result.current or 'the beginning'}."),
     ]
 
 
@@ -246,25 +246,25 @@ def dev(result: "Dev") -> Iterator[Block]:
 
 def push(result: "Push") -> list[Block]:
     """The statements that were executed."""
-    place = f"{result.database}, schema {result.schema}"
+    database = f"{result.database}, schema {result.schema}"
     if not result.statements:
-        return [Line(f"Nothing to push: {place} is what the models say.")]
+        return [Line(f"Nothing to push: {database} is what the models say.")]
     rows = [(number, " ".join(sql.split())) for number, sql in enumerate(result.statements, 1)]
     return [
         Grid([*numbers("#"), "Statement"], rows),
         *(Line(f"Lost {lost}.", "warn") for lost in result.lost),
-        Line(f"{place} is what the models say; no revision was written.", "good"),
+        Line(f"{database} is what the models say; no revision was written.", "good"),
     ]
 
 
 def adopt(result: "Adopted") -> list[Block]:
     """The revisions that say what was changed by hand."""
-    place = f"{result.database}, schema {result.schema}"
+    database = f"{result.database}, schema {result.schema}"
     if not result.revisions:
-        return [Line(f"Nothing to adopt: nothing of {place} was changed by hand.")]
+        return [Line(f"Nothing to adopt: nothing of {database} was changed by hand.")]
     return [
         *_written(result.revisions),
-        Line(f"They are recorded as applied to {place}.", "good"),
+        Line(f"They are recorded as applied to {database}.", "good"),
         Line("Now change the models to match; compare with: leadctl migrate check", "dim"),
     ]
 
@@ -298,8 +298,8 @@ def check(result: "SchemaCheck") -> Iterator[Block]:
         yield Line("The database was changed by hand. leadctl migrate drift", "warn")
         yield _grid(result.drift, {"missing": "dropped", "extra": "made"})
     if result.ok:
-        place = f"{result.database}, schema {result.schema}"
-        yield Line(f"Models, migrations and {place} agree.", "good")
+        database = f"{result.database}, schema {result.schema}"
+        yield Line(f"Models, migrations and {database} agree.", "good")
     yield _not_compared(result.not_compared)
 
 
@@ -311,15 +311,15 @@ def drift(result: "Drift") -> list[Block]:
     """What was changed by hand, and since when it may have been."""
     from leadctl.catalog.definitions import dropped_tables
 
-    place = f"{result.database}, schema {result.schema}"
+    database = f"{result.database}, schema {result.schema}"
     if result.ok:
-        said = Line(f"{place} is as {result.revision} left it.", "good")
+        said = Line(f"{database} is as {result.revision} left it.", "good")
         return [said, _not_compared(result.not_compared)]
     since = f", applied {ago(result.since)}" if result.since else ""
     tables = dropped_tables(result.differences)
     back = [Line(f"Bring it back with: {restore_command(tables)}", "warn")] if tables else []
     return [
-        Line(f"{place} was changed by hand since {result.revision}{since}:", "warn"),
+        Line(f"{database} was changed by hand since {result.revision}{since}:", "warn"),
         _grid(result.differences, {"missing": "dropped", "extra": "made"}),
         *back,
         Line("Make a revision of it with: leadctl migrate resolve --adopt-drift -m NAME", "dim"),

@@ -22,13 +22,13 @@ _STATEMENT_LENGTH = 60
 
 def plan(result: MigrationPlan) -> Iterator[Block]:
     """Each revision: its statements, what each does to which table, and what was found."""
-    place = f"{result.database}, schema {result.schema}"
+    database = f"{result.database}, schema {result.schema}"
     if not result.revisions:
-        yield Line(f"Nothing to do: {place} is at {result.current or 'the beginning'}.")
+        yield Line(f"Nothing to do: {database} is at {result.current or 'the beginning'}.")
         return
     for revision in result.revisions:
         yield from _revision(revision)
-    yield Line(f"{place} is at {result.current or 'the beginning'}.")
+    yield Line(f"{database} is at {result.current or 'the beginning'}.")
     if result.not_tried:
         yield Line(f"Judged by reading, without a trial on the server: {result.not_tried}.", "dim")
     count = sum(len(revision.blocking) for revision in result.revisions)
@@ -146,12 +146,12 @@ def lint(result: LintResult) -> Iterator[Block]:
 
 def resolve(result: Resolved) -> list[Block]:
     """What was corrected."""
-    place = f"{result.database}, schema {result.schema}, is at {result.current or 'the beginning'}."
+    now = f"{result.database}, schema {result.schema}, is at {result.current or 'the beginning'}."
     if not result.revisions:
-        return [Line(f"Nothing to correct. {place}")]
+        return [Line(f"Nothing to correct. {now}")]
     said = {
         Resolution.ACCEPT_EDIT: "The files as they are now are recorded as applied",
         Resolution.APPLIED: "Recorded as applied",
         Resolution.ROLLED_BACK: "Pending again",
     }
-    return [Line(f"{said[result.resolution]}: {', '.join(result.revisions)}. {place}")]
+    return [Line(f"{said[result.resolution]}: {', '.join(result.revisions)}. {now}")]

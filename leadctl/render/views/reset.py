@@ -9,11 +9,11 @@ from leadctl.text import counted
 
 def plan(result: ResetPlan) -> Iterator[Block]:
     """What goes, with the rows that are in it."""
-    place = f"{result.database}, schema {result.schema}"
+    database = f"{result.database}, schema {result.schema}"
     if not result.tables and not result.others:
-        yield Line(f"{result.app} has nothing in {place} yet.")
+        yield Line(f"{result.app} has nothing in {database} yet.")
         return
-    yield Line(f"This drops everything of {result.app} in {place}:", "warn")
+    yield Line(f"This drops everything of {result.app} in {database}:", "warn")
     rows = [(loss.table, "many" if loss.rows is None else loss.rows) for loss in result.tables]
     yield Grid(["Table", *numbers("Rows")], rows)
     if result.others:
@@ -22,11 +22,11 @@ def plan(result: ResetPlan) -> Iterator[Block]:
 
 def reset(result: ResetResult) -> list[Block]:
     """What was dropped, applied and inserted."""
-    place = f"{result.database}, schema {result.schema}"
+    database = f"{result.database}, schema {result.schema}"
     inserted = sum(table.inserted for table in result.seeded)
     return [
         Line(
-            f"Reset {result.app} on {place}: {counted(len(result.dropped), 'object')} "
+            f"Reset {result.app} on {database}: {counted(len(result.dropped), 'object')} "
             f"dropped, {counted(len(result.applied), 'revision')} applied, "
             f"{counted(inserted, 'row')} inserted."
         )

@@ -19,7 +19,7 @@ from leadctl.render.blocks import (
 )
 from leadctl.studio.labels import shortened
 from leadctl.studio.record import Record, RelatedRows
-from leadctl.studio.rows import Head, RowPage, RowSelection
+from leadctl.studio.rows import ColumnHead, RowPage, RowSelection
 from leadctl.studio.session import TableEntry, TableList
 from leadctl.text import counted, estimated, listed
 
@@ -63,11 +63,11 @@ def page(result: RowPage, *, command: str, selection: RowSelection) -> Iterator[
     """
     ranks = [0] * len(result.columns) if selection.columns else _ranks(result)
     labelled = _labelled(result)
-    shown = [_shown(result, place) for place in range(len(result.columns))]
+    shown = [_shown(result, number) for number in range(len(result.columns))]
     yield DataGrid(
         [
-            _column(head, rank, labelled=place in labelled)
-            for place, (head, rank) in enumerate(zip(result.columns, ranks, strict=True))
+            _column(head, rank, labelled=number in labelled)
+            for number, (head, rank) in enumerate(zip(result.columns, ranks, strict=True))
         ],
         list(zip(*shown, strict=True)),
     )
@@ -107,16 +107,16 @@ def record(result: Record, *, command: str) -> Iterator[Block]:
         yield Line(follow, "dim", command=True)
 
 
-def _shown(result: RowPage, place: int) -> list[Cell]:
+def _shown(result: RowPage, column: int) -> list[Cell]:
     """Return the cells of a column: opaque ids short, and labels before their keys."""
-    head, values = result.columns[place], [row[place] for row in result.rows]
+    head, values = result.columns[column], [row[column] for row in result.rows]
     short = {} if head.masked else shortened(values)
     cells = []
     for number, value in enumerate(values):
         cell = one_line(value, head.category, masked=head.masked)
         if value in short:
             cell = cell._replace(short=short[value])
-        label = result.labels.get((number, place))
+        label = result.labels.get((number, column))
         cells.append(cell if label is None else _called(label, cell.text, cell.short))
     return cells
 
@@ -129,10 +129,10 @@ def _called(label: str, key: str, short: str = "") -> Cell:
 
 def _labelled(result: RowPage) -> set[int]:
     """Return the columns that have labels."""
-    return {place for _, place in result.labels}
+    return {column for _, column in result.labels}
 
 
-def _column(head: Head, rank: int, *, labelled: bool) -> DataColumn:
+def _column(head: ColumnHead, rank: int, *, labelled: bool) -> DataColumn:
     title = one_line(head.name).text
     numbers = head.category == "N" and not labelled
     return DataColumn(title, numbers=numbers, key=head.key, rank=rank)
@@ -156,18 +156,18 @@ def _ranks(result: RowPage) -> list[int]:
     The best column of each kind comes before the second one of any.
     """
     labelled = _labelled(result)
-    kinds = [_kind(head, place in labelled) for place, head in enumerate(result.columns)]
+    kinds = [_kind(head, column in labelled) for column, head in enumerate(result.columns)]
     best = {
-        min(places, key=lambda place: (_is_second(result.columns[place]), place))
+        min(columns, key=lambda column: (_is_second(result.columns[column]), column))
         for kind in set(kinds)
-        if (places := [place for place, each in enumerate(kinds) if each == kind])
+        if (columns := [column for column, each in enumerate(kinds) if each == kind])
     }
     ranks = []
-    for place, (head, kind) in enumerate(zip(result.columns, kinds, strict=True)):
+    for column, (head, kind) in enumerate(zip(result.columns, kinds, strict=True)):
         if head.key or head.name in result.asked:
             ranks.append(0 if head.key else 1)
         else:
-            ranks.append(kind if place in best or kind >= _OTHERS else kind + _OTHERS)
+            ranks.append(kind if column in best or kind >= _OTHERS else kind + _OTHERS)
     return ranks
 
 
@@ -175,7 +175,7 @@ _NAME, _EMAIL, _STATE, _LABEL, _TIME, _NUMBER, _OTHERS = range(2, 9)
 _LAST = 2 * _OTHERS
 
 
-def _kind(head: Head, labelled: bool) -> int:
+def _kind(head: ColumnHead, labelled: bool) -> int:
     if labelled:
         return _LABEL
     if head.masked or _IDS.fullmatch(head.name) or head.category in _OPAQUE:
@@ -189,7 +189,7 @@ def _kind(head: Head, labelled: bool) -> int:
     return {"D": _TIME, "N": _NUMBER}.get(head.category, _LAST)
 
 
-def _is_second(head: Head) -> bool:
+def _is_second(head: ColumnHead) -> bool:
     """Whether a column is of something that the row belongs to, or a time among others."""
     if head.category == "D":
         return _TIMES_OF_ROWS.fullmatch(head.name) is None

@@ -214,9 +214,9 @@ class RowsAsked:
         found = self._try(query, columns, rows)
         if found is None:
             return rows
-        place = list(columns).index(column)
+        number = list(columns).index(column)
         return [
-            (*row[:place], text, *row[place + 1 :])
+            (*row[:number], text, *row[number + 1 :])
             for row, (text,) in zip(rows, found, strict=True)
         ]
 
@@ -250,19 +250,19 @@ class RowsAsked:
     def _source(self, columns: Sequence[str]) -> sql.Composed:
         """Compose rows from arrays of texts, under the table's name and with its types."""
         comma = sql.SQL(", ")
-        places = [sql.Identifier(f"c{i}") for i in range(len(columns))]
+        identifiers = [sql.Identifier(f"c{i}") for i in range(len(columns))]
         cast = comma.join(
             sql.SQL("{}::{} AS {}").format(
-                place, written_by_server(self._types[name]), escaped(name)
+                identifier, written_by_server(self._types[name]), escaped(name)
             )
-            for place, name in zip(places, columns, strict=True)
+            for identifier, name in zip(identifiers, columns, strict=True)
         )
         return sql.SQL(
             '(SELECT "#", {} FROM ROWS FROM ({}) WITH ORDINALITY AS given ({}, "#")) AS {}'
         ).format(
             cast,
             comma.join([sql.SQL("pg_catalog.unnest(%s::pg_catalog.text[])")] * len(columns)),
-            comma.join(places),
+            comma.join(identifiers),
             escaped(self._name),
         )
 
@@ -292,11 +292,11 @@ def _read_exclusion(definition: str, types: Mapping[str, str]) -> Exclusion | No
     """
     body = definition.partition("(")[2]
     elements, depth, start = [], 1, 0
-    for place, character in enumerate(body):
+    for position, character in enumerate(body):
         depth += (character == "(") - (character == ")")
         if depth == 0 or (depth == 1 and character == ","):
-            elements.append(body[start:place].strip())
-            start = place + 1
+            elements.append(body[start:position].strip())
+            start = position + 1
         if depth == 0:
             break
     equal: list[str] = []
@@ -359,7 +359,7 @@ def spans_apart(
             unique.append(list(exclusion.equal))
             continue
         owned = any(name.strip('"') in owners for name in exclusion.equal)
-        first = _first_place(connection, calendar, relation, exclusion)
+        first = _first_free(connection, calendar, relation, exclusion)
         for column, form in exclusion.forms.items():
             if column in makers:  # several constraints: apart from all that any of them is about
                 owned = owned and makers[column].owned
@@ -368,7 +368,7 @@ def spans_apart(
     return makers, unique
 
 
-def _first_place(
+def _first_free(
     connection: Connection, calendar: Calendar, relation: Relation, exclusion: Exclusion
 ) -> int:
     """Return where spans begin that overlap with none that exists, in the maker's steps."""

@@ -59,9 +59,9 @@ class IndexSuspension:
         names = sql.SQL(", ").join(self.tables[name].identifier for name in tables)
         self._connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(names))
         self._before = read_catalog(self._connection, self._schema)
-        place = {"schema": self._quoted(self._schema), "tables": list(tables)}
+        parameters = {"schema": self._quoted(self._schema), "tables": list(tables)}
         for name in ("constraints", "indexes"):
-            for item in _QUERIES.rows(self._connection, name, Definition, **place):
+            for item in _QUERIES.rows(self._connection, name, Definition, **parameters):
                 self._definitions.setdefault(item.table_name, []).append(item)
         self._foreign_keys = [
             item

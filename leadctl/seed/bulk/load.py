@@ -218,7 +218,7 @@ def _explained(app: App) -> Iterator[None]:
             hint="Wait longer with --lock-timeout, or see who holds it: leadctl inspect locks",
         ) from None
     except (psycopg.IntegrityError, psycopg.DataError) as error:
-        where = _place(error.diag)
+        where = _column(error.diag)
         name = error.diag.constraint_name
         raise SeedFailed(
             f"The server refuses a row of {where}: {told(error)}. Nothing was changed.",
@@ -230,8 +230,8 @@ def _explained(app: App) -> Iterator[None]:
         ) from None
 
 
-def _place(diagnostic: psycopg.errors.Diagnostic) -> str:
+def _column(diagnostic: psycopg.errors.Diagnostic) -> str:
     """Return the table, and the column where it is known, that the server refers to."""
-    place = re.match(r"COPY (\w+), line \d+(?:, column (\w+))?", diagnostic.context or "")
-    names = place.groups() if place else (diagnostic.table_name, diagnostic.column_name)
+    copied = re.match(r"COPY (\w+), line \d+(?:, column (\w+))?", diagnostic.context or "")
+    names = copied.groups() if copied else (diagnostic.table_name, diagnostic.column_name)
     return ".".join(filter(None, names)) or "a table"

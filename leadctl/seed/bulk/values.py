@@ -297,14 +297,14 @@ def _number(kind: TypeEngine[Any], name: str, rules: CheckRules, null: float) ->
         limit = _SMALL if isinstance(kind, sa.SmallInteger) else max(_LARGE, int(low) * 2)
         most = rules.most.get(name, min(limit, int(low) + 1000))
         return Whole(int(low), int(most), 1 if name in rules.most else 3, null, name)
-    places, widest = 2, 1e12
+    digits, widest = 2, 1e12
     if isinstance(kind, sa.Numeric) and kind.precision is not None:
-        places = kind.scale or 0
-        widest = 10.0 ** (kind.precision - places)
-    high = min(rules.most.get(name, low + 1000.0), widest - 10.0**-places)
+        digits = kind.scale or 0
+        widest = 10.0 ** (kind.precision - digits)
+    high = min(rules.most.get(name, low + 1000.0), widest - 10.0**-digits)
     if high <= low and name in rules.least:
         low -= 0.99  # a strict bound that is a whole number was moved by one
-    return Fraction(low, high, places, null, name)
+    return Fraction(low, high, digits, null, name)
 
 
 def _time(name: str, rules: CheckRules, made: str | None, null: float) -> Maker:
