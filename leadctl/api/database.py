@@ -783,7 +783,8 @@ class Database(Project):
         """Return what `restore` would do, as `leadctl restore --dry-run`; changes nothing."""
         from leadctl.restore.restore import plan
 
-        return plan(self.target.on(into) if into else self.target, self._restorable(backup))
+        target = self.target.on(into) if into else self.target
+        return plan(target, self._restorable(backup), member=self.target)
 
     def restore_preflight(
         self,
@@ -843,6 +844,7 @@ class Database(Project):
             consent_of(confirm),
             loading,
             app=self.app_if_named.name,
+            member=self.target,
             new=into is not None,
             drop_old=drop_old,
             lock_wait=self.settings.lock_wait,

@@ -98,6 +98,23 @@ class ExtensionFacts:
 
 
 @dataclass(frozen=True)
+class Distributed:
+    """A schema, table or function that a Citus cluster distributes, and how."""
+
+    kind: str
+    """schema, table, reference, local or function; else what cannot be made again."""
+    name: str
+    """Quoted as the server had it."""
+    column: str | None
+    """The column, or the parameter, by which it is distributed."""
+    shards: int
+    copies: int
+    """How many nodes have each shard."""
+    group: int
+    """What is of one group is on the same node."""
+
+
+@dataclass(frozen=True)
 class DatabaseFacts:
     """Facts of the database that a dump does not hold."""
 
@@ -167,6 +184,8 @@ class BackupManifest:
     """The schema of the version table, where it is another one."""
     tenant: str | None = None
     """The schema that alone is in the backup; None where all of the database is."""
+    distribution: tuple[Distributed, ...] | None = None
+    """What a Citus cluster distributes; None where nothing is known of that."""
 
     @property
     def versions(self) -> VersionTable:

@@ -10,8 +10,9 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from leadctl.backup.manifest import DatabaseFacts, DumpedTable, ExtensionFacts
+from leadctl.backup.manifest import DatabaseFacts, Distributed, DumpedTable, ExtensionFacts
 from leadctl.backup.storage import DatabaseId
+from leadctl.catalog.citus import distribution
 from leadctl.catalog.relations import read_tables
 from leadctl.crypto import Keyring
 from leadctl.errors import (
@@ -125,6 +126,7 @@ class Snapshot:
             "event_triggers": self._column("event_triggers"),
             "subscriptions": self._column("subscriptions"),
             "tablespaces": self._column("tablespaces"),
+            "distribution": distribution(self.connection, Distributed),
         }
 
     def _of_tenant(self, tenant: str) -> dict[str, Any]:

@@ -6,13 +6,14 @@ The coordinator has an empty table of the same name, whose size says nothing.
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import psycopg
 
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import queries_of
 
+_T = TypeVar("_T")
 _QUERIES = queries_of(__file__, "citus.sql")
 _GLOBAL = re.compile(r"gpid=(\d+)")
 """How a session that Citus has opened on another node says for which session."""
@@ -28,6 +29,32 @@ def has_citus(connection: Connection) -> bool:
 def distributes(connection: Connection, schemas: Sequence[str]) -> bool:
     """Whether a schema of a database with Citus has tables whose rows are on other nodes."""
     return bool(_QUERIES.value(connection, "distributes", schemas=list(schemas)))
+
+
+class Node(NamedTuple):
+    """A node of a Citus cluster."""
+
+    host: str
+    port: int
+    holds: bool
+    """Whether it may hold tables."""
+    coordinates: bool
+
+
+def nodes(connection: Connection) -> list[Node]:
+    """Return the nodes of the database's cluster; none where there is no Citus."""
+    return _QUERIES.rows(connection, "nodes", Node) if has_citus(connection) else []
+
+
+def distribution(connection: Connection, kind: type[_T]) -> tuple[_T, ...] | None:
+    """Return what the cluster distributes, in the order in which that can be made again.
+
+    Each is a `kind`, which is given the columns by name.  None without Citus, and of one older
+    than 12.
+    """
+    if not (has_citus(connection) and _QUERIES.value(connection, "records_schemas")):
+        return None
+    return tuple(_QUERIES.rows(connection, "distribution", kind))
 
 
 def clean_up(connection: Connection) -> None:

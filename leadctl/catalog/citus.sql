@@ -32,6 +32,44 @@ GROUP BY 1
 SELECT EXISTS (SELECT FROM pg_dist_partition p JOIN pg_class c ON c.oid = p.logicalrelid
                JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = ANY (%(schemas)s))
 
+-- name: distribution
+-- what: What is distributed over the cluster, and how?  Of a partitioned table its root; in the order
+--   in which it can be made again.  A table that a foreign key brought in comes with that.
+-- versions: 15-
+-- needs: citus for pg_dist_schema, pg_dist_partition, pg_dist_colocation, pg_dist_object, column_to_column_name
+SELECT kind, name, "column", shards, copies, "group" FROM (
+    SELECT 3 AS place, 'schema' AS kind, quote_ident(n.nspname) AS name, NULL AS "column", 0 AS shards,
+        1 AS copies, s.colocationid AS "group"
+    FROM pg_dist_schema s JOIN pg_namespace n ON n.oid = s.schemaid
+    UNION ALL
+    SELECT CASE p.repmodel WHEN 't' THEN 1 ELSE 2 END, CASE
+            WHEN p.repmodel = 't' THEN 'reference'
+            WHEN p.partmethod NOT IN ('h', 'n') THEN 'method ' || p.partmethod::text
+            WHEN p.colocationid = 0 THEN 'local' ELSE 'table' END,
+        quote_ident(n.nspname) || '.' || quote_ident(c.relname),
+        CASE p.partmethod WHEN 'h' THEN column_to_column_name(p.logicalrelid, p.partkey) END,
+        coalesce(k.shardcount, 0), CASE p.partmethod WHEN 'h' THEN k.replicationfactor ELSE 1 END,
+        p.colocationid
+    FROM pg_dist_partition p JOIN pg_class c ON c.oid = p.logicalrelid
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    LEFT JOIN pg_dist_colocation k ON k.colocationid = p.colocationid
+    WHERE NOT EXISTS (SELECT FROM pg_dist_schema s WHERE s.schemaid = n.oid)
+      AND NOT c.relispartition AND NOT (p.repmodel <> 't' AND p.colocationid = 0 AND p.autoconverted)
+    UNION ALL
+    SELECT 4, 'function', (pg_identify_object('pg_proc'::regclass, f.oid, 0)).identity, '$' || (o.distribution_argument_index + 1)::text, 0, 1,
+        coalesce(o.colocationid, 0)
+    FROM pg_dist_object o JOIN pg_proc f ON f.oid = o.objid AND o.classid = 'pg_proc'::regclass
+    WHERE o.distribution_argument_index IS NOT NULL
+      AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = o.classid AND d.objid = o.objid AND d.deptype = 'e')
+) AS parts ORDER BY place, "group", name
+
+-- name: nodes
+-- what: Which nodes work in the cluster, may they hold tables, and which one is the coordinator?
+-- versions: 15-
+-- needs: citus for pg_dist_node
+SELECT nodename AS host, nodeport AS port, shouldhaveshards AS holds, groupid = 0 AS coordinates
+FROM pg_dist_node WHERE noderole = 'primary' AND isactive ORDER BY groupid
+
 -- name: on_workers
 -- what: Which rows, as one JSON text, has a query on each other node?
 -- versions: 15-
@@ -41,6 +79,11 @@ FROM run_command_on_workers(
     'SELECT coalesce(json_agg(r), ''[]'')::text FROM (' || %(query)s || ') r') r
 JOIN pg_dist_node n USING (nodename, nodeport)
 ORDER BY n.nodeid
+
+-- name: records_schemas
+-- what: Is this Citus 12 or newer, which distributes schemas?
+-- versions: 15-
+SELECT to_regclass('pg_dist_schema') IS NOT NULL
 
 -- name: has_citus
 -- what: Is the database one of a Citus cluster?

@@ -95,6 +95,7 @@ class RestorableBackup(BackupReader):
             tenant=manifest.tenant,
             needs=self._needs,
             left_out=(*manifest.excluded, *manifest.excluded_data),
+            distribution=manifest.distribution,
         )
 
     @property

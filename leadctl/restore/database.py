@@ -6,9 +6,9 @@ renamed: two renames, in one transaction.
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 
 import psycopg
 from psycopg import sql
@@ -38,6 +38,8 @@ _DROP_SUBSCRIPTION = (
     sql.SQL("DROP SUBSCRIPTION {}"),
 )
 _PATIENCE = "5s"
+_TRIES = 5
+_PAUSE_SECONDS = 0.5
 _LOADED_WITH = {"synchronous_commit": "off"}
 """No statement waits for the disk.  The one that renames the database does, for all of the WAL
 before it, too: a server that crashes either has all or still has the old database."""
@@ -117,14 +119,21 @@ def drop_database(target: Target, connection: Connection, name: str) -> bool:
     """Drop a database of the target's server, whoever is connected; return whether it was there.
 
     It may be a template.  Its subscriptions go without their slots, which a database that took its
-    place still needs.
+    place still needs.  What connects again at once, as Citus does, is ended again.
     """
     drop = sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
-    try:
-        _let_go(target, connection, name)
-        connection.execute(drop)
-    except (psycopg.errors.InvalidCatalogName, UnknownDatabase):
-        return False
+    for left in reversed(range(_TRIES)):
+        try:
+            _let_go(target, connection, name)
+            connection.execute(drop)
+        except (psycopg.errors.InvalidCatalogName, UnknownDatabase):
+            return False
+        except psycopg.errors.ObjectInUse:
+            if not left:
+                raise
+            time.sleep(_PAUSE_SECONDS)
+        else:
+            break
     return True
 
 
@@ -141,10 +150,6 @@ def _let_go(target: Target, connection: Connection, name: str) -> None:
         for subscription in map(sql.Identifier, _QUERIES.column(inside, "subscriptions")):
             for statement in _DROP_SUBSCRIPTION:
                 inside.execute(statement.format(subscription))
-
-
-_TRIES = 5
-_PAUSE_SECONDS = 0.5
 
 
 @contextmanager
@@ -225,24 +230,40 @@ def end_sessions(connection: Connection, database: str) -> int:
     return len(_QUERIES.rows(connection, "end_sessions", name=database))
 
 
-def swap(connection: Connection, new: str, database: str, *, replace: bool) -> str | None:
+Elsewhere = Callable[[str, str, str | None], AbstractContextManager[Callable[[], None]]]
+"""Yields what renames databases elsewhere, too, as soon as a transaction here is committed."""
+
+
+def nowhere_else(
+    _new: str, _database: str, _previous: str | None
+) -> AbstractContextManager[Callable[[], None]]:
+    """Rename nothing but what is here."""
+    return nullcontext(lambda: None)
+
+
+def swap(
+    connection: Connection,
+    new: str,
+    database: str,
+    *,
+    replace: bool,
+    elsewhere: Elsewhere = nowhere_else,
+) -> str | None:
     """Rename `new` to `database`; what had that name is kept under the name that is returned.
 
-    Sessions on the old database are ended.  Raises DatabaseInUse where some cannot be, and
+    Sessions on both are ended.  Raises DatabaseInUse where some cannot be, and
     InsufficientPrivilege; then nothing is renamed.
     """
-    if not replace:
-        set_database_name(connection, new, database)
-        return None
     for _ in range(_TRIES):
-        previous = kept_database(database)
+        previous = kept_database(database) if replace else None
         try:
-            with connection.transaction():
-                end_sessions(connection, database)
-                set_database_name(connection, database, previous)
-                set_database_name(connection, new, database)
+            with elsewhere(new, database, previous) as prepare, connection.transaction():
+                rename(connection, new, database, previous)
+                prepare()
             return previous
-        except (psycopg.errors.ObjectInUse, psycopg.errors.DuplicateDatabase):
+        except (psycopg.errors.ObjectInUse, psycopg.errors.DuplicateDatabase) as error:
+            if previous is None and isinstance(error, psycopg.errors.DuplicateDatabase):
+                raise
             time.sleep(_PAUSE_SECONDS)
         except psycopg.errors.InsufficientPrivilege as error:
             raise InsufficientPrivilege(
@@ -267,6 +288,18 @@ def _copy_journal(old: Connection, new: Connection) -> None:
         for chunk in source:
             sink.write(chunk)
     _QUERIES.run(new, "number_on_after_runs")
+
+
+def rename(connection: Connection, new: str, database: str, previous: str | None) -> None:
+    """Give databases their names, in the caller's transaction; their sessions are ended.
+
+    `previous` is the one that the database of that name is kept under, where there is one.
+    """
+    if previous is not None:
+        end_sessions(connection, database)
+        set_database_name(connection, database, previous)
+    end_sessions(connection, new)  # such as those that Citus opens by itself
+    set_database_name(connection, new, database)
 
 
 def set_database_name(connection: Connection, old: str, new: str) -> None:

@@ -66,7 +66,8 @@ def drop_kept(target: Target, names: tuple[str, ...], consent: Consent, *, app: 
 
     Raises Protected, NotConfirmed, UnknownKept, DependentObjects, and what connecting raises.
     """
-    from leadctl.restore.database import drop_database, maintenance
+    from leadctl.restore.cluster import drop_everywhere
+    from leadctl.restore.database import maintenance
 
     with connect(target, "kept") as connection:
         permit(connection, target, f"drop of {', '.join(names)}", consent)
@@ -84,7 +85,7 @@ def drop_kept(target: Target, names: tuple[str, ...], consent: Consent, *, app: 
                     _drop_schema(connection, each.name)
                 else:
                     with maintenance(target) as other:
-                        drop_database(target, other, each.name)
+                        drop_everywhere(target, other, each.name)
             entry.note(dropped=[each.name for each in wanted])
     return KeptDropped(target.database, tuple(wanted))
 

@@ -70,7 +70,7 @@ def unpacked_ahead(
 def _memory(reader: BackupReader, loading: Loading) -> IO[bytes] | None:
     file = reader.manifest.file(ARCHIVE)
     small = file is not None and file.raw_bytes <= loading.memory_bytes
-    if small and loading.rows and _jobs(loading) > 1:
+    if small and loading.rows and _jobs(loading) > 1 and loading.distribute is None:
         with suppress(OSError):  # not in every container
             return os.fdopen(os.memfd_create(ARCHIVE), "w+b")
     return None
@@ -125,6 +125,8 @@ def load(
                 left = _RowLoader(reader, entries, listed, restore, loading, pool).load()
         else:
             restore.run(reader.schema, _TABLES, entries=left, known=entries)
+            if loading.distribute is not None:
+                loading.distribute(target)
             _copy_records(reader, target)
         loading.narrate("Making indexes, constraints and triggers.")
         more = ("--section=post-data", f"--jobs={jobs}")
@@ -200,12 +202,15 @@ class _RowLoader:
         """
         self._loading.narrate("Loading the rows.")
         submit, number = self._pool.submit, self._pool.number
-        worth = self._loading.min_connection_bytes
-        if number == 1 or sum(self._sizes.values()) < 2 * worth:
+        worth, distribute = self._loading.min_connection_bytes, self._loading.distribute
+        little = number == 1 or sum(self._sizes.values()) < 2 * worth
+        if little and distribute is None:
             entries = _ids(self._listed, but=_AFTERWARDS)
             loading = [submit(self._load, 0, entries, [_TABLES, _ROWS])]
         else:
-            submit(self._load, 0, [], [_TABLES]).result()
+            submit(self._load, 0, _ids(self._listed), [_TABLES]).result()
+            if distribute is not None:
+                distribute(self._restore.target)
             rows = [entry for entry in self._listed if entry.kind != _STATISTICS]
             shares = divide_entries(rows, self._sizes, number, worth)
             self._read.update(dict.fromkeys(range(len(shares)), 0))

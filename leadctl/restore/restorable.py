@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from leadctl.backup.manifest import Distributed
 from leadctl.backup.reader import VerifyCheck
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.target import Target
@@ -47,6 +48,8 @@ class Origin:
     needs: ServerNeeds = field(default_factory=ServerNeeds)
     left_out: tuple[str, ...] = ()
     """Tables that are not in it, or not their rows, by --exclude and --exclude-data."""
+    distribution: tuple[Distributed, ...] | None = None
+    """What a Citus cluster distributes; None where nothing is known of that."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,8 @@ class Loading:
 
     keep_going: bool = False
     """Whether what fails is left out, and the rest is loaded."""
+    distribute: Callable[[Target], None] | None = None
+    """Distributes what is made of a cluster's database, before the rows are loaded."""
     skip: tuple[str, ...] = ()
     """Entries that are left out, as pg_restore lists them, and what needs them."""
     left_out: list[LeftOutEntry] = field(default_factory=list)

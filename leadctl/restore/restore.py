@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
 import psycopg
 from psycopg import sql
@@ -37,11 +38,11 @@ from leadctl.postgres.queries import queries_of, version_of
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
 from leadctl.redact import scrub
+from leadctl.restore.cluster import Cluster, distribute, drop_everywhere
 from leadctl.restore.contents import label_of
 from leadctl.restore.database import (
     analyze,
     carry_over,
-    drop_database,
     maintenance,
     restore_lock,
     scratch_database,
@@ -134,29 +135,53 @@ class RestoreResult:
     incomplete: tuple[IncompleteTable, ...]
 
 
-def plan(target: Target, source: Restorable, *, rehearsal: bool = False) -> RestorePlan:
+def plan(
+    target: Target, source: Restorable, *, member: Target | None = None, rehearsal: bool = False
+) -> RestorePlan:
     """Plan a restore over the target's database; changes nothing.
 
-    A rehearsal makes no subscriptions.  Raises BackupDamaged, and what connecting raises.
+    `member` is on a database of the Citus cluster that a backup of one is restored into; by default
+    it is the target.  A rehearsal makes no subscriptions, and no cluster.  Raises BackupDamaged,
+    NotOnCitus, and what connecting raises.
     """
     with maintenance(target) as connection:
         origin = source.origin()
-        known = replace(origin, subscriptions=()) if rehearsal else origin
-        return _plan(target, known, connection, rehearsal=rehearsal)
+        if rehearsal:
+            origin = replace(origin, subscriptions=())
+        else:
+            _cluster_of(member or target, origin)
+        return _plan(target, origin, connection)
 
 
-def _plan(
-    target: Target, origin: Origin, connection: Connection, *, rehearsal: bool = False
-) -> RestorePlan:
+def _cluster_of(member: Target, origin: Origin) -> Cluster | None:
+    """Return the cluster that a source of one is restored into; None for what is of none.
+
+    Raises NotOnCitus.
+    """
+    if "citus" not in origin.extensions or origin.tenant is not None:
+        return None
+    if origin.distribution is None:
+        raise NotOnCitus(
+            f"{origin.name} comes from a Citus cluster and does not say what it distributes. "
+            "Nothing was changed.",
+            hint="Restore each tenant, which distributes it: leadctl restore --tenant NAME "
+            f"{origin.name}. A backup by this version can be restored as a whole.",
+        )
+    cluster = Cluster.of(member)
+    if cluster is None:
+        raise NotOnCitus(
+            f"{origin.name} comes from a Citus cluster, and {member.database} is in none. "
+            "Nothing was changed.",
+            hint=f"Make the cluster first, in a database {member.database} that may be empty: "
+            "CREATE EXTENSION citus on each node, then citus_set_coordinator_host and "
+            "citus_add_node.",
+        )
+    return cluster
+
+
+def _plan(target: Target, origin: Origin, connection: Connection) -> RestorePlan:
     exists = _is_there(connection, target.database)
     protected, replaces = _existing(target) if exists else (None, False)
-    if "citus" in origin.extensions and origin.tenant is None and not rehearsal:
-        raise NotOnCitus(
-            f"{origin.name} comes from a Citus cluster: restored as a whole, its tables would no "
-            f"longer be distributed. Nothing was changed.",
-            hint="Restore each tenant, which distributes it: leadctl restore --tenant NAME "
-            f"{origin.name}",
-        )
     if origin.tenant is not None and replaces:
         raise RestoreFailed(
             f"{origin.name} has the tenant {origin.tenant} alone, so it cannot replace all of "
@@ -202,6 +227,7 @@ def restore(
     loading: Loading,
     *,
     app: str,
+    member: Target | None = None,
     new: bool,
     drop_old: bool,
     lock_wait: float,
@@ -212,8 +238,9 @@ def restore(
     It is loaded into a database of its own, compared with the manifest, and takes its place in one
     transaction: until then, whatever happens, the target is as it was.  `new` refuses a database
     that exists; `drop_old` drops the one that was replaced, unless no row was restored; `show` is
-    told the plan before anybody is asked.  Raises Protected or NotConfirmed, LockHeld,
-    DatabaseInUse, RestoreFailed, and what `preflight` and connecting raise.
+    told the plan before anybody is asked; `member` is as `plan` has it.  Raises Protected or
+    NotConfirmed, LockHeld, DatabaseInUse, NotOnCitus, RestoreFailed, and what `preflight` and
+    connecting raise.
     """
     began = time.monotonic()
     name = target.database
@@ -225,6 +252,12 @@ def restore(
         restore_lock(connection, name),
     ):
         origin = source.origin()
+        # One name per target, so that the next restore removes what a killed one left.
+        scratch = f"leadctl_restore_{zlib.crc32(name.encode()):08x}"
+        if cluster := _cluster_of(member or target, origin):
+            cluster.settle(connection, scratch)
+            parts = origin.distribution or ()
+            loading = replace(loading, jobs=1, distribute=partial(distribute, parts=parts))
         properties_ahead = ahead.submit(source.properties, owners=owners)
         found = _plan(target, origin, connection)
         show(found)
@@ -236,12 +269,12 @@ def restore(
         properties = properties_ahead.result()
         if properties is None:
             properties = properties_of(target, owners=owners) if existing else DatabaseProperties()
-        # One name per target, so that the next restore removes what a killed one left.
-        scratch = f"leadctl_restore_{zlib.crc32(name.encode()):08x}"
+        made = (scratch, properties, loading.narrate, found.bytes)
         loaded = replace(target.on(scratch), schema=origin.schema or target.schema)
         with (
             source.loader(loading) as load,
-            scratch_database(target, connection, scratch, properties, loading.narrate, found.bytes),
+            scratch_database(target, connection, *made),
+            cluster.databases(*made) if cluster else nullcontext() as configure,
         ):
             # No migrations meanwhile of what is going to be replaced.
             locked = schema_lock(target, "restore", lock_wait, loading.narrate)
@@ -251,8 +284,11 @@ def restore(
                     _permit_replacing(existing, consent)  # loading may have taken hours
                     carry_over(existing, loaded)
                 configure_database(connection, scratch, properties, loading.narrate)
+                if configure:
+                    configure()
             _say_kept(connection, name, loading.narrate)
-            previous = swap(connection, scratch, name, replace=existing is not None)
+            how = {"elsewhere": cluster.renaming} if cluster else {}
+            previous = swap(connection, scratch, name, replace=existing is not None, **how)
         complete = not (loading.left_out or compared.incomplete)
         if drop_old and previous is not None:
             lacks = None if compared.rows else "has no row"
@@ -299,7 +335,7 @@ def _drop(
     """Drop the replaced database, unless the new one lacks something; return what is kept."""
     if lacks:
         narrate(f"Kept {previous}: what was restored {lacks}.")
-    elif drop_database(target, connection, previous):
+    elif drop_everywhere(target, connection, previous):
         narrate(f"Dropped {previous}, the old database.")
         return None
     return previous

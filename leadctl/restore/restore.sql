@@ -413,6 +413,67 @@ WHERE c.oid = to_regclass(%(name)s) AND current_setting('is_superuser') = 'on' A
 SELECT n.nspname, has_schema_privilege(%(role)s, n.oid, 'USAGE'), has_table_privilege(%(role)s, c.oid, 'INSERT')
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass(%(name)s)
 
+-- name: has_logins_of_nodes
+-- what: Has a Citus cluster logins or pools of its own for its nodes?
+-- versions: 15-
+-- needs: citus for pg_dist_authinfo, pg_dist_poolinfo
+SELECT EXISTS (SELECT FROM pg_dist_authinfo) OR EXISTS (SELECT FROM pg_dist_poolinfo)
+
+-- name: set_coordinator
+-- what: Tells a new database of a Citus cluster how the other nodes reach it.
+-- versions: 15-
+-- needs: citus for citus_set_coordinator_host
+SELECT citus_set_coordinator_host(%(host)s, %(port)s)
+
+-- name: add_node
+-- what: Lets a node take part in a new database of a Citus cluster.
+-- versions: 15-
+-- needs: citus for citus_add_node
+SELECT citus_add_node(%(host)s, %(port)s)
+
+-- name: let_hold
+-- what: Lets a node of a Citus cluster hold tables, or not.
+-- versions: 15-
+-- needs: citus for citus_set_node_property
+SELECT citus_set_node_property(%(host)s, %(port)s, 'shouldhaveshards', %(holds)s)
+
+-- name: distribute_schema
+-- what: Distributes a schema over a Citus cluster, with its tables on one node.
+-- versions: 15-
+-- needs: citus for citus_schema_distribute
+SELECT citus_schema_distribute(%(name)s::regnamespace)
+
+-- name: distribute_reference
+-- what: Lets each node of a Citus cluster have a copy of a table.
+-- versions: 15-
+-- needs: citus for create_reference_table
+SELECT create_reference_table(%(name)s::regclass)
+
+-- name: distribute_local
+-- what: Lets the nodes of a Citus cluster know a table of the coordinator.
+-- versions: 15-
+-- needs: citus for citus_add_local_table_to_metadata
+SELECT citus_add_local_table_to_metadata(%(name)s::regclass)
+
+-- name: distribute_table
+-- what: Distributes a table over a Citus cluster by a column, or as one shard.
+-- versions: 15-
+-- needs: citus for create_distributed_table
+SELECT create_distributed_table(%(name)s::regclass, %(column)s, colocate_with => %(beside)s,
+    shard_count => %(shards)s::int)
+
+-- name: distribute_function
+-- what: Lets a function run on the node of a Citus cluster that has the rows of an argument.
+-- versions: 15-
+-- needs: citus for create_distributed_function
+SELECT create_distributed_function(%(name)s::regprocedure, %(column)s, colocate_with => %(beside)s)
+
+-- name: prepared
+-- what: Which transactions has a killed restore prepared here?
+-- versions: 15-
+SELECT gid FROM pg_prepared_xacts
+WHERE starts_with(gid, %(prefix)s) AND database = current_database() ORDER BY 1
+
 -- name: distributes_schemas
 -- what: Does a server with Citus distribute each schema that is made?
 -- versions: 15-
