@@ -23,7 +23,7 @@ OWN_KINDS = (
 )  # fmt: skip
 """Kinds that stand for themselves; indexes, constraints and the like go with their table."""
 
-READS = 5
+READS = 6
 """How much is read: what a schema was recorded with says which of it can be compared."""
 _NEWER_KINDS = ("property", "namespace")
 _NEWER = (("domain", "collation"), ("constraint", "invalid"), ("function", "aggregate_options"))
@@ -36,6 +36,12 @@ OWN_NOT_NULL = "own NOT NULL of "
 """How a property begins that says of a column's NOT NULL that it is there beside a parent's."""
 _OWN = "property own "
 """How the keys begin of what records of 4 do not have."""
+_LATEST = (("other", "details"), ("other", "encodings"))
+_LATEST_KEYS = re.compile(
+    r"property (?:rights of the owner|expression|identity|dependence|comment of trigger) "
+    r"|grant sequence of |namespace .*(?: with grant option|rights of the owner)$"
+)
+"""What records of 5 do not have."""
 
 USES, DEFAULT_USES = "uses", "default_uses"
 """Attributes that say which objects one uses, and which a column's default does, by their keys."""
@@ -44,7 +50,8 @@ NOT_COMPARED = (
     "other schemas", "owners", "tablespaces", "extensions", "languages", "foreign servers",
     "user mappings", "publications", "subscriptions", "event triggers", "access methods",
     "transforms", "text search parsers and templates", "default privileges of no schema",
-    "large objects", "settings of the database", "security labels",
+    "large objects", "settings of the database", "security labels", "who granted a privilege",
+    "privileges on base types",
     "names of NOT NULL constraints and of identity sequences",
 )  # fmt: skip
 """What is no part of a definition or of the schema."""
@@ -102,14 +109,16 @@ class Catalog:
         if reads >= READS:
             return self
         first = reads < 2
-        newer = (*(_NEWER if first else ()), *(_NEWEST if reads < 3 else ()))
+        newer = (*_LATEST, *(_NEWER if first else ()), *(_NEWEST if reads < 3 else ()))
+        later = (*((_INHERITED,) if reads < 4 else ()), *((_OWN,) if reads < 5 else ()))
         return Catalog(
             {
                 key: {name: value for name, value in each.items() if (kind, name) not in newer}
                 for key, each in self.objects.items()
                 if (kind := key.partition(" ")[0]) not in _NEWER_KINDS * first
                 and not (first and "part_of" in each)
-                and not key.startswith((_OWN, _INHERITED) if reads < 4 else _OWN)
+                and not key.startswith(later)
+                and not _LATEST_KEYS.match(key)
             }
         )
 
@@ -340,7 +349,8 @@ def without_grants(differences: Iterable[Difference]) -> list[Difference]:
     The server may grant some by itself on what is new (ALTER DEFAULT PRIVILEGES), so that between
     something that was just made and what it was made of they tell nothing.
     """
-    return [each for each in differences if not each.object.startswith(("grant ", "namespace "))]
+    granted = ("grant ", "namespace ", "property rights of the owner ")
+    return [each for each in differences if not each.object.startswith(granted)]
 
 
 def definition(attributes: Attributes | None) -> Attributes | None:

@@ -361,6 +361,18 @@ FROM (
       AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid
                       AND (e.deptype = 'e' OR (e.deptype = 'i' AND c.relkind = 'S')))
     UNION ALL
+    SELECT 'column ' || w.name, 'SEQUENCE ' || %(prefix)s || quote_ident(c.relname), 'sequence of ' || w.name,
+        '', c.relacl, NULL, c.relowner
+    FROM pg_class c
+    JOIN pg_depend i ON i.classid = 'pg_class'::regclass AND i.objid = c.oid AND i.deptype = 'i'
+    CROSS JOIN LATERAL (
+        SELECT %(prefix)s || quote_ident(t.relname) || '.' || quote_ident(a.attname) AS name
+        FROM pg_attribute a JOIN pg_class t ON t.oid = a.attrelid
+        WHERE a.attrelid = i.refobjid AND a.attnum = i.refobjsubid AND t.relname <> ALL (%(ignore)s)) AS w
+    WHERE c.oid = ANY (ARRAY(SELECT objid FROM pg_depend WHERE classid = 'pg_class'::regclass
+            AND refclassid = 'pg_namespace'::regclass AND refobjid = %(schema)s::regnamespace)) AND c.relkind = 'S'
+      AND c.relacl IS NOT NULL
+    UNION ALL
     SELECT CASE WHEN c.relkind IN ('v', 'm') THEN 'view ' || %(prefix)s || quote_ident(c.relname)
                 ELSE 'column ' || %(prefix)s || quote_ident(c.relname) || '.' || quote_ident(a.attname) END,
         'TABLE ' || %(prefix)s || quote_ident(c.relname),
@@ -517,6 +529,7 @@ FROM (
     UNION ALL
     SELECT 'pg_conversion', oid, connamespace, pg_describe_object('pg_conversion'::regclass, oid, 0), jsonb_build_object(
         'function', conproc::text, 'is_default', CASE WHEN condefault THEN true END,
+        'encodings', ARRAY[pg_encoding_to_char(conforencoding)::text, pg_encoding_to_char(contoencoding)::text],
         'reference', 'CONVERSION ' || %(prefix)s || quote_ident(conname),
         'written', ARRAY['CREATE ' || CASE WHEN condefault THEN 'DEFAULT ' ELSE '' END || 'CONVERSION ' || %(prefix)s
             || quote_ident(conname) || ' FOR ' || quote_literal(pg_encoding_to_char(conforencoding)) || ' TO '
@@ -524,8 +537,11 @@ FROM (
     FROM pg_conversion
     UNION ALL
     SELECT 'pg_type', oid, typnamespace, pg_describe_object('pg_type'::regclass, oid, 0), jsonb_build_object(
-        'input', typinput::text, 'output', typoutput::text)
-    FROM pg_type
+        'input', typinput::text, 'output', typoutput::text,
+        'details', concat_ws(' ', typreceive, typsend, typmodin, typmodout, typanalyze, to_jsonb(t) ->> 'typsubscript',
+            typlen, typbyval, typalign, typstorage, typcategory, typispreferred, typdelim, typelem::regtype,
+            typcollation <> 0, quote_literal(typdefault)))
+    FROM pg_type t
     WHERE oid = ANY (ARRAY(SELECT objid FROM pg_depend WHERE classid = 'pg_type'::regclass
             AND refclassid = 'pg_namespace'::regclass AND refobjid = %(schema)s::regnamespace))
       AND (NOT typisdefined OR typtype = 'b') AND typsubscript <> 'array_subscript_handler'::regproc
@@ -559,9 +575,9 @@ WITH r AS (
         pg_get_expr(d.adbin, d.adrelid) AS expression, t.typstorage
     FROM r JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
     JOIN pg_type t ON t.oid = a.atttypid
-    LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum AND a.attgenerated = ''
+    LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
     WHERE NOT a.attislocal OR a.attstattarget >= 0 OR a.attoptions IS NOT NULL OR a.attcompression <> ''
-       OR a.attstorage <> t.typstorage OR a.attidentity <> '' OR r.relkind NOT IN ('r', 'p')
+       OR a.attstorage <> t.typstorage OR a.attidentity <> '' OR a.attacl IS NOT NULL OR r.relkind NOT IN ('r', 'p')
        OR (a.attrelid, a.attnum) IN (SELECT conrelid, attnum FROM required WHERE connoinherit OR comment IS NOT NULL)
 ), i AS (
     SELECT i.oid, i.reloptions, x.indisclustered, %(prefix)s || quote_ident(i.relname) AS name, r.name AS of_table,
@@ -602,7 +618,7 @@ WITH r AS (
     SELECT a.rel, a.attname, bool_or(p.attnotnull) AS required, min(pg_get_expr(d.adbin, d.adrelid)) AS expression
     FROM a JOIN pg_inherits h ON h.inhrelid = a.rel
     JOIN pg_attribute p ON p.attrelid = h.inhparent AND p.attname = a.attname AND NOT p.attisdropped
-    LEFT JOIN pg_attrdef d ON d.adrelid = p.attrelid AND d.adnum = p.attnum AND p.attgenerated = ''
+    LEFT JOIN pg_attrdef d ON d.adrelid = p.attrelid AND d.adnum = p.attnum
     WHERE a.relkind IN ('r', 'p', 'f')
     GROUP BY a.rel, a.attname
 )
@@ -713,6 +729,79 @@ FROM (
     FROM a JOIN parent p ON p.rel = a.rel AND p.attname = a.attname
     WHERE NOT a.attislocal AND a.attgenerated = '' AND a.expression IS DISTINCT FROM p.expression
     UNION ALL
+    SELECT 'expression of ' || a.name, a.key, a.alter || 'SET EXPRESSION AS (' || a.expression || ')',
+        a.alter || 'SET EXPRESSION AS (' || p.expression || ')'
+    FROM a JOIN parent p ON p.rel = a.rel AND p.attname = a.attname
+    WHERE NOT a.attislocal AND a.attgenerated <> '' AND a.expression <> p.expression
+    UNION ALL
+    SELECT 'identity of ' || a.name, a.key, a.alter || 'ADD GENERATED '
+        || CASE a.attidentity WHEN 'a' THEN 'ALWAYS' ELSE 'BY DEFAULT' END || ' AS IDENTITY (' || concat_ws(' ',
+            'START WITH', s.seqstart, 'INCREMENT BY', s.seqincrement, 'MINVALUE', s.seqmin, 'MAXVALUE', s.seqmax,
+            'CACHE', s.seqcache, CASE WHEN s.seqcycle THEN 'CYCLE' END) || E');\nSELECT setval(pg_get_serial_sequence('
+        || quote_literal(a.of_table) || ', ' || quote_literal(a.attname) || '), max(' || quote_ident(a.attname)
+        || ')) FROM ONLY ' || a.of_table || ' HAVING max(' || quote_ident(a.attname) || ') >= ' || s.seqstart,
+        a.alter || 'DROP IDENTITY'
+    FROM a
+    JOIN pg_depend i ON i.classid = 'pg_class'::regclass AND i.deptype = 'i' AND i.refclassid = 'pg_class'::regclass
+      AND i.refobjid = a.rel AND i.refobjsubid = a.attnum
+    JOIN pg_sequence s ON s.seqrelid = i.objid
+    WHERE NOT a.attislocal AND a.attidentity <> ''
+    UNION ALL
+    SELECT 'rights of the owner of ' || a.name, a.key,
+        'GRANT ' || g.privileges || ' ON TABLE ' || a.of_table || ' TO ' || r.relowner::regrole,
+        'REVOKE ' || g.privileges || ' ON TABLE ' || a.of_table || ' FROM ' || r.relowner::regrole
+    FROM a JOIN r ON r.oid = a.rel CROSS JOIN LATERAL (
+        SELECT string_agg(x.privilege_type || ' (' || quote_ident(a.attname) || ')', ', ' ORDER BY x.privilege_type)
+            AS privileges
+        FROM aclexplode(a.attacl) AS x WHERE x.grantee = r.relowner) AS g
+    WHERE g.privileges IS NOT NULL
+    UNION ALL
+    SELECT 'rights of the owner of ' || o.name, o.key, 'REVOKE ' || o.right || o.name || ' FROM ' || o.owner::regrole,
+        'GRANT ' || o.right || o.name || ' TO ' || o.owner::regrole
+    FROM (
+        SELECT 'EXECUTE ON ROUTINE ' AS right, f.name, 'function ' || f.name AS key, p.proowner AS owner, p.proacl AS acl,
+            'pg_proc'::regclass AS class, p.oid
+        FROM pg_proc p CROSS JOIN LATERAL (
+            SELECT %(prefix)s || quote_ident(p.proname) || '(' || oidvectortypes(p.proargtypes) || ')' AS name) AS f
+        WHERE p.oid = ANY (ARRAY(SELECT objid FROM pg_depend WHERE classid = 'pg_proc'::regclass
+                AND refclassid = 'pg_namespace'::regclass AND refobjid = %(schema)s::regnamespace))
+        UNION ALL
+        SELECT 'USAGE ON TYPE ', y.name, CASE t.typtype WHEN 'e' THEN 'enum ' WHEN 'd' THEN 'domain ' ELSE 'type ' END
+            || y.name, t.typowner, t.typacl, 'pg_type', t.oid
+        FROM pg_type t LEFT JOIN pg_class c ON c.oid = t.typrelid
+        CROSS JOIN LATERAL (SELECT %(prefix)s || quote_ident(t.typname) AS name) AS y
+        WHERE t.oid = ANY (ARRAY(SELECT objid FROM pg_depend WHERE classid = 'pg_type'::regclass
+                AND refclassid = 'pg_namespace'::regclass AND refobjid = %(schema)s::regnamespace))
+          AND (t.typtype IN ('e', 'd', 'r') OR c.relkind = 'c')) AS o
+    WHERE o.acl IS NOT NULL AND NOT EXISTS (SELECT FROM aclexplode(o.acl) AS x WHERE x.grantee = o.owner)
+      AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = o.class AND e.objid = o.oid AND e.deptype IN ('e', 'i'))
+    UNION ALL
+    SELECT 'dependence of ' || o.name || ' on ' || quote_ident(x.extname), o.key,
+        'ALTER ' || o.name || ' DEPENDS ON EXTENSION ' || quote_ident(x.extname),
+        'ALTER ' || o.name || ' NO DEPENDS ON EXTENSION ' || quote_ident(x.extname)
+    FROM pg_extension x
+    JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = x.oid AND d.deptype = 'x'
+    CROSS JOIN LATERAL (
+        SELECT 'function ' || f.name, 'ROUTINE ' || f.name
+        FROM pg_proc p CROSS JOIN LATERAL (
+            SELECT %(prefix)s || quote_ident(p.proname) || '(' || oidvectortypes(p.proargtypes) || ')' AS name) AS f
+        WHERE d.classid = 'pg_proc'::regclass AND p.oid = d.objid AND p.pronamespace = %(schema)s::regnamespace
+        UNION ALL
+        SELECT 'trigger ' || r.name || '.' || quote_ident(t.tgname), 'TRIGGER ' || quote_ident(t.tgname) || ' ON ' || r.name
+        FROM pg_trigger t JOIN r ON r.oid = t.tgrelid WHERE d.classid = 'pg_trigger'::regclass AND t.oid = d.objid
+        UNION ALL
+        SELECT CASE c.relkind WHEN 'm' THEN 'view ' ELSE 'index ' END || %(prefix)s || quote_ident(c.relname),
+            CASE c.relkind WHEN 'm' THEN 'MATERIALIZED VIEW ' ELSE 'INDEX ' END || %(prefix)s || quote_ident(c.relname)
+        FROM pg_class c WHERE d.classid = 'pg_class'::regclass AND c.oid = d.objid AND c.relkind IN ('m', 'i', 'I')
+          AND c.relnamespace = %(schema)s::regnamespace) AS o (key, name)
+    UNION ALL
+    SELECT 'comment of trigger ' || quote_ident(t.tgname) || ' of ' || r.name, r.key,
+        'COMMENT ON TRIGGER ' || quote_ident(t.tgname) || ' ON ' || r.name || ' IS '
+        || quote_literal(obj_description(t.oid, 'pg_trigger')),
+        'COMMENT ON TRIGGER ' || quote_ident(t.tgname) || ' ON ' || r.name || ' IS NULL'
+    FROM pg_trigger t JOIN r ON r.oid = t.tgrelid
+    WHERE t.tgparentid <> 0 AND NOT t.tgisinternal AND obj_description(t.oid, 'pg_trigger') IS NOT NULL
+    UNION ALL
     SELECT 'default of ' || name, key, 'ALTER VIEW ' || of_table || ' ALTER COLUMN ' || quote_ident(attname)
         || ' SET DEFAULT ' || expression, 'ALTER VIEW ' || of_table || ' ALTER COLUMN ' || quote_ident(attname)
         || ' DROP DEFAULT'
@@ -747,19 +836,24 @@ FROM (
         || ' ADD CONSTRAINT ' || parents || ' ' || parent_definition
     FROM handed WHERE convalidated AND NOT parent_valid
     UNION ALL
-    SELECT 'inherited and own ' || name || ' of ' || of_table, key,
-        'ALTER TABLE ' || of_table || ' ADD CONSTRAINT ' || name || ' ' || definition,
-        'ALTER TABLE ONLY ' || parent || ' DROP CONSTRAINT ' || parents || E';\nALTER TABLE ' || of_table
-        || ' DROP CONSTRAINT ' || name || E';\nALTER TABLE ' || parent || ' ADD CONSTRAINT ' || parents || ' '
-        || parent_definition
-    FROM handed WHERE conislocal AND contype = 'c' AND NOT relispartition
-    UNION ALL
-    SELECT 'own NOT NULL of ' || of_table || '.' || attname, key,
-        'ALTER TABLE ' || of_table || ' ALTER COLUMN ' || attname || ' SET NOT NULL',
-        'ALTER TABLE ONLY ' || parent || ' DROP CONSTRAINT ' || parents || E';\nALTER TABLE ' || of_table
-        || ' ALTER COLUMN ' || attname || E' DROP NOT NULL;\nALTER TABLE ' || parent || ' ADD CONSTRAINT ' || parents
-        || ' ' || parent_definition
-    FROM handed WHERE conislocal AND contype = 'n' AND NOT relispartition
+    -- A child that leaves its parent keeps what it had of that, but for what another parent holds for it.
+    SELECT CASE contype WHEN 'c' THEN 'inherited and own ' || name || ' of ' || of_table
+                ELSE 'own NOT NULL of ' || of_table || '.' || attname END, key,
+        'ALTER TABLE ' || of_table || CASE contype WHEN 'c' THEN ' ADD CONSTRAINT ' || name || ' ' || definition
+                                      ELSE ' ALTER COLUMN ' || attname || ' SET NOT NULL' END,
+        concat_ws(E';\n', 'CREATE TABLE ' || holder || ' (LIKE ' || parent || ' INCLUDING CONSTRAINTS INCLUDING GENERATED)',
+            'ALTER TABLE ' || holder || CASE contype WHEN 'c' THEN ' DROP CONSTRAINT ' || parents
+                                        ELSE ' ALTER COLUMN ' || attname || ' DROP NOT NULL' END,
+            'ALTER TABLE ' || of_table || ' INHERIT ' || holder,
+            'ALTER TABLE ' || of_table || ' NO INHERIT ' || parent,
+            'ALTER TABLE ' || of_table || CASE contype WHEN 'c' THEN ' DROP CONSTRAINT ' || name
+                                          ELSE ' ALTER COLUMN ' || attname || ' DROP NOT NULL' END,
+            'ALTER TABLE ' || holder || ' ADD CONSTRAINT ' || parents || ' ' || parent_definition,
+            'ALTER TABLE ' || of_table || ' INHERIT ' || parent,
+            'ALTER TABLE ' || of_table || ' NO INHERIT ' || holder,
+            'DROP TABLE ' || holder)
+    FROM handed, (VALUES (%(prefix)s || 'leadctl_parent')) AS h (holder)
+    WHERE conislocal AND contype IN ('c', 'n') AND NOT relispartition
     UNION ALL
     SELECT 'NO INHERIT of ' || a.name, a.key,
         'ALTER TABLE ' || a.of_table || ' ALTER CONSTRAINT ' || quote_ident(n.conname) || ' NO INHERIT',
@@ -833,15 +927,35 @@ WHERE n.oid = %(schema)s::regnamespace
   -- What a new database has by itself.
   AND NOT (n.name = 'public' AND g.grantee = 'PUBLIC' AND g.privileges = 'USAGE')
 UNION ALL
+SELECT %(prefix)s || 'privileges to ' || g.grantee || ' with grant option', jsonb_build_object(
+    'do', 'GRANT ' || g.privileges || ' ON SCHEMA ' || n.name || ' TO ' || g.grantee || ' WITH GRANT OPTION',
+    'undo', 'REVOKE GRANT OPTION FOR ' || g.privileges || ' ON SCHEMA ' || n.name || ' FROM ' || g.grantee)
+FROM (SELECT oid, nspacl, nspowner, quote_ident(nspname) AS name FROM pg_namespace) AS n
+CROSS JOIN LATERAL (
+    SELECT x.grantee::regrole::text AS grantee, string_agg(x.privilege_type, ', ' ORDER BY x.privilege_type) AS privileges
+    FROM aclexplode(n.nspacl) AS x WHERE x.grantee <> n.nspowner AND x.is_grantable GROUP BY x.grantee) AS g
+WHERE n.oid = %(schema)s::regnamespace
+UNION ALL
+SELECT %(prefix)s || 'rights of the owner', jsonb_build_object(
+    'do', 'REVOKE ' || m.missing || ' ON SCHEMA ' || quote_ident(n.nspname) || ' FROM ' || n.nspowner::regrole,
+    'undo', 'GRANT ' || m.missing || ' ON SCHEMA ' || quote_ident(n.nspname) || ' TO ' || n.nspowner::regrole)
+FROM pg_namespace n CROSS JOIN LATERAL (
+    SELECT string_agg(p.name, ', ' ORDER BY p.name) AS missing FROM (VALUES ('CREATE'), ('USAGE')) AS p (name)
+    WHERE NOT EXISTS (SELECT FROM aclexplode(n.nspacl) AS x WHERE x.grantee = n.nspowner AND x.privilege_type = p.name)
+) AS m
+WHERE n.oid = %(schema)s::regnamespace AND n.nspacl IS NOT NULL AND m.missing IS NOT NULL
+UNION ALL
 SELECT %(prefix)s || 'privileges to PUBLIC', jsonb_build_object(
     'do', 'REVOKE ALL ON SCHEMA public FROM PUBLIC', 'undo', 'GRANT USAGE ON SCHEMA public TO PUBLIC')
 FROM pg_namespace n
 WHERE n.oid = %(schema)s::regnamespace AND n.nspname = 'public'
   AND NOT EXISTS (SELECT FROM aclexplode(n.nspacl) AS x WHERE x.grantee = 0)
 UNION ALL
-SELECT %(prefix)s || 'default privileges of ' || d.role || ' on ' || d.what || ' to ' || g.grantee, jsonb_build_object(
-    'do', d.alter || ' GRANT ' || g.privileges || ' ON ' || d.what || ' TO ' || g.grantee,
-    'undo', d.alter || ' REVOKE ' || g.privileges || ' ON ' || d.what || ' FROM ' || g.grantee)
+SELECT %(prefix)s || 'default privileges of ' || d.role || ' on ' || d.what || ' to ' || g.grantee || g.further,
+    jsonb_build_object(
+    'do', d.alter || ' GRANT ' || g.privileges || ' ON ' || d.what || ' TO ' || g.grantee || upper(g.further),
+    'undo', d.alter || ' REVOKE ' || CASE g.further WHEN '' THEN '' ELSE 'GRANT OPTION FOR ' END || g.privileges || ' ON '
+        || d.what || ' FROM ' || g.grantee)
 FROM (
     SELECT a.defaclacl AS acl, a.defaclrole::regrole::text AS role,
         'ALTER DEFAULT PRIVILEGES FOR ROLE ' || a.defaclrole::regrole || ' IN SCHEMA ' || quote_ident(n.nspname)
@@ -851,5 +965,7 @@ FROM (
     WHERE n.oid = %(schema)s::regnamespace) AS d
 CROSS JOIN LATERAL (
     SELECT CASE x.grantee WHEN 0 THEN 'PUBLIC' ELSE x.grantee::regrole::text END AS grantee,
-        string_agg(x.privilege_type, ', ' ORDER BY x.privilege_type) AS privileges
-    FROM aclexplode(d.acl) AS x GROUP BY x.grantee) AS g
+        string_agg(x.privilege_type, ', ' ORDER BY x.privilege_type) AS privileges, f.further
+    FROM aclexplode(d.acl) AS x
+    JOIN (VALUES (''), (' with grant option')) AS f (further) ON f.further = '' OR x.is_grantable
+    GROUP BY x.grantee, f.further) AS g

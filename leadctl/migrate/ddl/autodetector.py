@@ -32,6 +32,8 @@ from leadctl.migrate.ddl.table_copies import Copy
 from leadctl.migrate.ddl.tables import count_on, handed_down
 from leadctl.migrate.ddl.type_replacement import replace_type
 
+_HAD_OTHERWISE = ("default", "expression", "NOT NULL")
+"""What a column may have otherwise than the parent's that it comes from."""
 _DEFINED = {"schema", "enum", "domain", "type", "collation", "sequence", "function", "other"}
 """Kinds that tables rest on."""
 
@@ -342,8 +344,9 @@ class _Changes:
         """Yield what sets a property, or takes it back from what stays."""
         key = f"property {name}"
         is_cast = name.startswith("cast of ")
-        # A cast is made once, and so is an option of a foreign table's column added.
-        first = is_cast or " OPTIONS (ADD " in (old or {}).get("do", "")
+        # A cast and an identity are made once, as an option of a foreign table's column is added.
+        first = is_cast or name.startswith("identity of ")
+        first = first or " OPTIONS (ADD " in (old or {}).get("do", "")
         first = first or (bool(_replica_index(old)) and self._loosens(str((old or {}).get("of"))))
         if old is not None and (new is None or first):
             of = old.get("of")
@@ -398,7 +401,7 @@ class _Changes:
 
         What is done to the parent is done to all that inherit it.
         """
-        if not key.startswith(("property default of ", "property NOT NULL of ")):
+        if not key.startswith(tuple(f"property {each} of " for each in _HAD_OTHERWISE)):
             return False
         sides = (_from_parent(catalog, key) for catalog in (self._before, self._after))
         return len({str(definition(each)) for each in sides}) > 1
