@@ -143,10 +143,15 @@ NO_WAY_BACK = {
     "column_moves_to_child",
     "column_of_a_views_row_type",
     "enum_value_goes_that_was_the_default",
+    "inherited_columns_become_a_childs_own",
 }
 """What PostgreSQL can do in one direction only, or one transaction: `down` refuses."""
-NEEDS_WHAT_IS_NOT_WRITTEN = {"options_of_a_foreign_table"}
-"""From nothing: a foreign server is none of the schema's."""
+NEEDS_WHAT_IS_NOT_WRITTEN = {
+    "depends_on_an_extension",
+    "foreign_table_on_another_server",
+    "options_of_a_foreign_table",
+}
+"""From nothing: a foreign server is none of the schema's, nor an extension."""
 NOT_IN_A_REVISION = {
     *PARTLY,
     *REFUSED_BY_THE_SERVER,
@@ -219,6 +224,13 @@ def test_what_was_not_recorded_then_is_no_drift() -> None:
         {"property inherited validity of positive of p1": valid, "property storage of p1.v": stored}
     )
     assert set(found.as_of(3).objects) == {"property storage of p1.v"}
-    assert found.as_of(5) is found
+    assert found.as_of(6) is found
     own = dict.fromkeys(("property own NOT NULL of p1.v", "property own fillfactor of i"), valid)
     assert Catalog({**found.objects, **own}).as_of(4) == found
+    latest = (
+        "property expression of p1.v",
+        "grant sequence of t.n to a",
+        "namespace to a with grant option",
+    )
+    both = {**found.objects, **own, **dict.fromkeys(latest, valid)}
+    assert Catalog(both).as_of(5) == Catalog({**found.objects, **own})

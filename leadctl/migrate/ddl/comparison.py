@@ -11,7 +11,14 @@ from leadctl.migrate.ddl.handed_constraints import HandedConstraints
 from leadctl.migrate.ddl.objects import alter
 from leadctl.migrate.ddl.partition_indexes import PartitionIndexes
 from leadctl.migrate.ddl.table_copies import Copy, place_of, rows_of
-from leadctl.migrate.ddl.tables import alike, must_be_added_anew, parents, serials, within_tables
+from leadctl.migrate.ddl.tables import (
+    alike,
+    is_elsewhere,
+    must_be_added_anew,
+    parents,
+    serials,
+    within_tables,
+)
 from leadctl.migrate.ddl.type_replacement import TYPES, of_replaced, replaced_types
 
 _RESTING = {
@@ -170,8 +177,10 @@ class _Rebuilt:
     def _changes_as_a_whole(self, key: str) -> bool:
         kind, _, name = key.partition(" ")
         old, new = self._before[key], self._after[key]
-        if definition(old) == definition(new) or kind in {"enum", "table", "property", "grant"}:
+        if definition(old) == definition(new) or kind in {"enum", "property", "grant"}:
             return False
+        if kind == "table":
+            return is_elsewhere(old, new)
         if kind == "column":
             return must_be_added_anew(old, new)
         try:
@@ -212,7 +221,8 @@ class _Rebuilt:
             column = self._before[f"column {key.removeprefix('default ')}"]
             return of in _CALLED and not of_replaced(column["type"], self._replaced)
         if kind == "column":
-            return "generated" in self._before[key] and of != "table"
+            table = owner(key, self._before[key])
+            return used == f"table {table}" or ("generated" in self._before[key] and of != "table")
         if kind == "domain":
             return of in {"function", "other"} and key not in self._replaced
         return kind in _RESTING

@@ -58,7 +58,7 @@ class TableChanges:
     def _table(self, name: str, old: Attributes | None, new: Attributes | None) -> Iterator[Step]:
         if new is None:
             return
-        if old is None:
+        if old is None or f"table {name}" in self._rebuilt:
             yield from self._create(name, new)
             if name in self._both.copies:
                 copy, replaced = self._both.copies[name], self._both.replaced
@@ -92,6 +92,30 @@ class TableChanges:
             rules = tuple(key for each in first for key in each.makes)
             needs = (f"table {parent}", place_of(name), *self._missing(name, parent), *rules)
             yield Step(statement, phase, (f"table {name}",), needs=needs)
+
+    def _taken_over(self, table: str, own: str) -> Iterator[Step]:
+        """Yield what makes an inherited column a child's own as well.
+
+        It is when the parent is left and comes back, and that comes back as the last one; what
+        another parent holds meanwhile stays inherited.
+        """
+        *_, parent = self._before.objects[f"table {table}"].get("inherits") or [""]
+        both = (self._before, self._after)
+        if [own in each.columns(table) for each in both] != [False, True] or not all(
+            parent in parents(each, table) and own in all_columns(each, parent) for each in both
+        ):
+            return
+        holder = ".".join([*split_name(table)[:-1], "leadctl_parent"])
+        statements = (
+            f"CREATE TABLE {holder} (LIKE {parent} INCLUDING CONSTRAINTS INCLUDING GENERATED)",
+            f"ALTER TABLE {holder} DROP COLUMN {own}",
+            f"ALTER TABLE {table} INHERIT {holder}",
+            f"ALTER TABLE {table} NO INHERIT {parent}",
+            f"ALTER TABLE {table} INHERIT {parent}",
+            f"ALTER TABLE {table} NO INHERIT {holder}",
+            f"DROP TABLE {holder}",
+        )
+        yield Step(";\n".join(statements), Phase.DROP_KEY)
 
     def _missing_rules(self, name: str, parent: str) -> Iterator[Step]:
         """Yield the checks and the NOT NULLs that a table must have before it has that parent."""
@@ -245,9 +269,9 @@ class TableChanges:
                 self._is_referred_to(parent) or self._gets_partitions(parent)
             ):
                 yield Step(f"ALTER TABLE {parent} DETACH PARTITION {name}", Phase.DROP_KEY)
-        if foreign:  # their rows are elsewhere, and stay
-            ends = self._with_parts(foreign)
-            yield Step(f"DROP FOREIGN TABLE {', '.join(foreign)}", Phase.DROP, ends=ends)
+        for name in foreign:  # their rows are elsewhere, and stay
+            phase = Phase.DROP_KEY if f"table {name}" in self._rebuilt else Phase.DROP
+            yield Step(f"DROP FOREIGN TABLE {name}", phase, ends=self._with_parts([name]))
         rounds = self._both.rounds
         for number in sorted({rounds[name] for name in whole}):
             # One statement: those that refer to each other go together.
@@ -303,6 +327,7 @@ class TableChanges:
             self._refuse_to_hand_over(table, own)
         key, default = f"column {name}", f"default {name}"
         ends = (key, default)
+        yield from self._taken_over(table, own)
         old = old or handed_down(self._before, table, own)
         new = new or handed_down(self._after, table, own)
         if new is None:

@@ -133,15 +133,20 @@ def alter_table(name: str, before: Attributes, after: Attributes) -> Iterator[st
     yield from _options(name, before.get("options", []), after.get("options", []))
 
 
-def _foreign(name: str, before: str, after: str) -> Iterator[str]:
-    """Yield what gives a foreign table other options.  Raises OperationFailed for another server.
+def is_elsewhere(before: Attributes, after: Attributes) -> bool:
+    """Whether a foreign table is on another server: it can only be made anew, and has no rows."""
+    servers = [str(each.get("foreign", "")).partition(" OPTIONS (")[0] for each in (before, after)]
+    return all(servers) and servers[0] != servers[1]
 
-    An option has no place among the others.
+
+def _foreign(name: str, before: str, after: str) -> Iterator[str]:
+    """Yield what gives a foreign table other options, which have no order.
+
+    Raises OperationFailed for one that becomes a plain one, or the other way round.
     """
-    if before.partition(" OPTIONS (")[0] != after.partition(" OPTIONS (")[0]:
+    if bool(before) != bool(after):
         raise OperationFailed(
-            f"The foreign table {name} needs another server, or becomes a plain one, which leadctl "
-            f"does not write.",
+            f"{name} is a foreign table on one side alone, which leadctl does not write.",
             hint="Write it by hand: leadctl migrate new --empty -m NAME",
         )
     old, new = foreign_options(before), foreign_options(after)

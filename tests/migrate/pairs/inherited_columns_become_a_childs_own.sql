@@ -1,0 +1,14 @@
+-- FROM
+CREATE TABLE first (z int);
+CREATE TABLE parent (a int DEFAULT 1, b int, CONSTRAINT positive CHECK (b > 0));
+CREATE TABLE child (x int) INHERITS (first, parent);
+CREATE TABLE sibling (x int) INHERITS (parent);
+CREATE VIEW v AS SELECT * FROM child;
+-- ROWS
+INSERT INTO child VALUES (1, 2, 3, 4);
+-- TO
+CREATE TABLE first (z int);
+CREATE TABLE parent (a int DEFAULT 1, b int, CONSTRAINT positive CHECK (b > 0));
+CREATE TABLE child (a int DEFAULT 2, x int) INHERITS (first, parent);
+CREATE TABLE sibling (x int) INHERITS (parent);
+CREATE VIEW v AS SELECT z, a, b, x FROM child;
