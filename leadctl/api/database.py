@@ -864,12 +864,12 @@ class Database(Project):
             from leadctl.restore.dumps import open_dump
 
             return open_dump(path, self.identities, self.target.schema, trusted=trusted)
-        return self._stored(str(backup), whole=True)
+        return self._stored(str(backup), any_database=True)
 
-    def _stored(self, backup: str, *, whole: bool = False) -> "RestorableBackup":
+    def _stored(self, backup: str, *, any_database: bool = False) -> "RestorableBackup":
         """Return a backup of leadctl's own.
 
-        The latest is one of this database, if there is one.  Where less than the `whole` database
+        The latest is one of this database, if there is one.  Where less than a database
         comes back, no other's is taken unless it is named.  Raises UnknownBackup.
         """
         from leadctl.restore.backups import RestorableBackup
@@ -881,7 +881,7 @@ class Database(Project):
                 hint="Restore the file into another database with --into, and copy what is needed.",
             )
         folder, of = self.backup_folder, self._id if backup == "latest" else None
-        found = folder.find(backup, of) if whole else folder.find_own(backup, of)
+        found = folder.find(backup, of) if any_database else folder.find_own(backup, of)
         return RestorableBackup(found, self.identities)
 
     @cached_property

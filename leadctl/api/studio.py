@@ -21,13 +21,13 @@ class Studio:
 
     def page(self, table: str, selection: RowSelection | None = None) -> RowPage:
         """Return rows of a table: `leadctl studio TABLE`.  Raises UnknownTable."""
-        return read_page(self.access, table, _whole(selection))
+        return read_page(self.access, table, _normalised(selection))
 
     def stream(
         self, table: str, selection: RowSelection | None = None, *, as_json_text: bool = False
     ) -> AbstractContextManager[Stream]:
         """Open the rows of a table one after another, in memory that does not grow."""
-        return streamed(self.access, table, _whole(selection), as_json_text=as_json_text)
+        return streamed(self.access, table, _normalised(selection), as_json_text=as_json_text)
 
     def find(
         self,
@@ -38,9 +38,9 @@ class Studio:
         selection: RowSelection | None = None,
     ) -> AbstractContextManager[Found]:
         """Open a record by its key, or what `follow` leads to from it."""
-        return finding(self.access, table, row, follow, _whole(selection))
+        return finding(self.access, table, row, follow, _normalised(selection))
 
 
-def _whole(selection: RowSelection | None) -> RowSelection:
+def _normalised(selection: RowSelection | None) -> RowSelection:
     found = selection or RowSelection()
     return replace(found, where=names(found.where))

@@ -81,7 +81,7 @@ class Tenants:
             *self._target_app,
             self.project.keyring,
             name,
-            whole=database,
+            database=database,
             like=like,
             owner=owner,
             fixtures=fixtures,
@@ -113,7 +113,7 @@ class Tenants:
         ahead = consent._replace(yes=True) if show else consent
         self._foresee(f"{DROP} {name}", ahead, self.target.on(name) if database else None)
         if show is not None:
-            show(plan_drop(*self._target_app, name, whole=database))
+            show(plan_drop(*self._target_app, name, database=database))
         before = partial(self._backup, name, database, wanted=backup)
         drop = drop_database if database else drop_tenant
         return drop(*self._target_app, name, consent, backup=before, **self._run_options)

@@ -157,8 +157,8 @@ class RowArchive:
         with folder.create(name) as written:
             packed = pack(lines, written, label, self._place.recipients, lambda _: None)
         with folder.open(name) as back:
-            whole = sha256_of(back) == (packed.bytes, packed.sha256)
-        if not whole:
+            intact = sha256_of(back) == (packed.bytes, packed.sha256)
+        if not intact:
             raise ArchiveFailed(
                 f"{folder.path / name} was read back, and differs from what was written.",
                 hint="Check the disk.",
@@ -204,11 +204,11 @@ class _Lines:
                 break
             parts.append(chunk)
             length += len(chunk)
-        whole = b"".join(parts)
+        lines = b"".join(parts)
         if size < 0:
-            size = len(whole)
-        self._rest = whole[size:]
-        return whole[:size]
+            size = len(lines)
+        self._rest = lines[size:]
+        return lines[:size]
 
     @staticmethod
     def _read(

@@ -83,14 +83,14 @@ def measure_due(
     connection: Connection,
     table: RuleTable,
     parts: Sequence[Statements],
-    whole: int,
+    expired_rows: int,
     past: PastRuns,
     *,
     consented: bool = False,
 ) -> Due:
     """Find how many rows are due, at no greater cost than a sample or what the fuse allows.
 
-    `whole` are the rows of partitions that go as such, which are not counted one by one.  Of a
+    `expired_rows` are those of partitions that go as such, which are not counted one by one.  Of a
     large table random pages are read, and its rows are counted only where these do not tell.
     """
     rule = table.rule
@@ -99,16 +99,20 @@ def measure_due(
     fuse = _Fuse(rule.fuse_share, table.estimate, most, rule.fuse_rows)
     if table.pages > 2 * _SAMPLE_PAGES:
         share = _sampled_share(connection, table, parts)
-        others = max(0, table.estimate - whole)
-        if consented or whole + (share + _MARGIN) * others <= fuse.rows(1):
-            return Due(whole + round(share * others), exact=False, blown=None)
-    return _counted(connection, parts, whole, fuse)
+        others = max(0, table.estimate - expired_rows)
+        if consented or expired_rows + (share + _MARGIN) * others <= fuse.rows(1):
+            return Due(expired_rows + round(share * others), exact=False, blown=None)
+    return _counted(connection, parts, expired_rows, fuse)
 
 
-def _counted(connection: Connection, parts: Sequence[Statements], whole: int, fuse: _Fuse) -> Due:
+def _counted(
+    connection: Connection, parts: Sequence[Statements], expired_rows: int, fuse: _Fuse
+) -> Due:
     """Count what is due, no further than the fuse allows."""
     limit = round(fuse.rows(_DOUBT))
-    rows = whole + _count(connection, parts, lambda part: part.count, limit + 1 - whole)
+    rows = expired_rows + _count(
+        connection, parts, lambda part: part.count, limit + 1 - expired_rows
+    )
     if rows > limit:
         return Due(rows, exact=False, blown=f"at least {rows:,} rows are due, {fuse.why}")
     if rows > fuse.floor and rows * _DOUBT > fuse.share * fuse.table_rows:

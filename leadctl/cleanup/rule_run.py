@@ -86,28 +86,28 @@ class RuleRun:
         if run.bounds.reached is not None:
             done.stopped = run.bounds.reached
             return
-        whole = partitions.due()
+        expired = partitions.due()
         with exact.own_path(self._connection, wanted=self._statements.exactly):
-            self._delete_from(partitions, whole)
+            self._delete_from(partitions, expired)
         if self._archive is not None:
             try:
                 finish_killed_runs(run, table)
             except (OSError, BackupFolderUnusable):
                 run.narrate("Files of the archive have temporary names: the next run renames them.")
 
-    def _delete_from(self, partitions: RulePartitions, whole: list[Partition]) -> None:
+    def _delete_from(self, partitions: RulePartitions, expired: list[Partition]) -> None:
         """Drop whole partitions, and delete from the other tables that hold rows."""
         run, table, done = self._run, self._table, self._done
         self._warnings = warnings(self._connection, self._statements)
-        leaves = self._leaves_without(whole)
-        self._check_fuse(whole, leaves)
+        leaves = self._leaves_without(expired)
+        self._check_fuse(expired, leaves)
         if done.due is not None and done.due.exact and not done.due.rows:
             return
         # What is in an archive is to stay deleted, whatever the role's default.  Rows are found by
         # ctid or index; for many of them the planner would read the whole table.
         with _settings(self._connection, synchronous_commit="on", enable_seqscan="off"):
             run.show(table, done)
-            partitions.drop(whole)
+            partitions.drop(expired)
             backoff = Backoff(run, list(table.tables))
             rows = -1
             while done.stopped is None and rows < done.rows:
@@ -126,9 +126,9 @@ class RuleRun:
             order = order_of(self._connection, leaf, oldest_first=by_age, first_block=block)
             Batches(run, leaf, order, self._archive, backoff, done).delete()
 
-    def _leaves_without(self, whole: list[Partition]) -> list[Statements]:
+    def _leaves_without(self, expired: list[Partition]) -> list[Statements]:
         """Return the statements of the tables that hold rows, but not of whole partitions."""
-        gone = {partition.oid for partition in whole}
+        gone = {partition.oid for partition in expired}
         return [
             leaf
             for leaf in self._statements.per_leaf()
@@ -144,10 +144,10 @@ class RuleRun:
         for leaf in leaves[first:] + leaves[:first]:
             yield leaf, block if leaf.heap == heap else 0
 
-    def _check_fuse(self, whole: list[Partition], leaves: list[Statements]) -> None:
+    def _check_fuse(self, expired: list[Partition], leaves: list[Statements]) -> None:
         """Measure what is due.  Raises FuseBlown where that is too much, and nobody consented."""
         run = self._run
-        estimated = sum(partition.rows for partition in whole)
+        estimated = sum(partition.rows for partition in expired)
         with run.bounds.cancelling(self._connection):
             due = measure_due(
                 self._connection,

@@ -161,7 +161,7 @@ def _put_back(
     tables: Mapping[str, "_LiveTable"],
     identities: Sequence[Any],
 ) -> Counter[str]:
-    name = _whole(folder, segment)
+    name = _checked_file(folder, segment)
     path = folder.path / name
     if is_encrypted(segment.file) and not identities:
         raise InvalidIdentity(
@@ -191,7 +191,7 @@ def _put_back(
     return inserted
 
 
-def _whole(folder: ArchiveFolder, segment: ArchivedBatch) -> str:
+def _checked_file(folder: ArchiveFolder, segment: ArchivedBatch) -> str:
     """Return the name of a segment's file, whose content is what the manifest says.
 
     Where a run was killed before it gave the file its name, it has the name of its transaction; in

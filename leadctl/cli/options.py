@@ -82,7 +82,7 @@ def _revisions(settings: "Settings") -> Sequence[str]:
     from leadctl.apps.registry import find_app
     from leadctl.migrate.revisions import read_history
 
-    history = read_history(find_app(settings).versions, whole=False)
+    history = read_history(find_app(settings).versions, complete=False)
     return [revision.id for revision in reversed(history.revisions)]
 
 

@@ -60,7 +60,7 @@ class SharedMigrations:
     @cached_property
     def _read(self) -> tuple[App, History, Standings]:
         app = self._find_app()
-        return app, read_history(app.versions, whole=False), Standings(self._targets, app)
+        return app, read_history(app.versions, complete=False), Standings(self._targets, app)
 
     def standing(self, target: Target) -> Standing | None:
         """Return where a target stands, once; None where it must be asked alone."""

@@ -122,7 +122,7 @@ class Facts:
     """What is known of the database, and of its schemas."""
     _rows: dict[str, list[Row]] = field(default_factory=dict)
     _earlier: dict[str, list[Row]] = field(default_factory=dict)
-    _whole: set[str] = field(default_factory=set)
+    _asked_everywhere: set[str] = field(default_factory=set)
     """Reports that have the rows of the cluster's other nodes."""
     _read: SchemaReadings = field(default_factory=SchemaReadings)
 
@@ -154,7 +154,11 @@ class Facts:
             raise Skip(ELSEWHERE)
         if report not in self._rows:
             self._rows[report] = self._ask(report)
-        if report in OF_NODES and report not in self._whole and "citus" in self.server.extensions:
+        if (
+            report in OF_NODES
+            and report not in self._asked_everywhere
+            and "citus" in self.server.extensions
+        ):
             self._rows[report] = self._of_all_nodes(report)
         if report in self._earlier:
             return _difference(self._earlier[report], self._rows[report], _COUNTERS[report])
@@ -208,7 +212,7 @@ class Facts:
         rows, silent = of_all_nodes(self.connection, found, self.schemas, known)
         if silent:
             raise Skip(f"no answer from {', '.join(silent)}")
-        self._whole.add(report)
+        self._asked_everywhere.add(report)
         return rows
 
     def _ask(self, report: str) -> list[Row]:

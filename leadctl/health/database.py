@@ -121,7 +121,7 @@ def migrations(facts: Facts) -> Evidence:
     if facts.expects_no_migrations:
         known = "never migrated by leadctl" if facts.app.name else "no project, and no app is named"
         raise Skip(f"{known}; name an app with --app")
-    history = read_history(facts.app.versions, whole=False)
+    history = read_history(facts.app.versions, complete=False)
     current = facts.current or []
     everything = records.applied_revisions(facts.connection, facts.target.schema)
     recorded = [entry for entry in everything if entry.app == facts.app.name]
@@ -257,8 +257,8 @@ _WORDS = {"missing": "is missing", "extra": "is extra", "changed": "is changed"}
 def _is_own(difference: Difference, own: Collection[str]) -> bool:
     """Whether a difference is of one of the app's own objects, or of a part of one."""
     attributes = difference.before or difference.after or {}
-    key, whole = attributes.get("of", difference.object), owner(difference.object, attributes)
-    return key in own or f"table {whole}" in own or f"view {whole}" in own
+    key, table = attributes.get("of", difference.object), owner(difference.object, attributes)
+    return key in own or f"table {table}" in own or f"view {table}" in own
 
 
 def missing_recorded(

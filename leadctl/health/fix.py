@@ -189,7 +189,7 @@ def _prove_needed(connection: Connection, step: Fix) -> None:
 def _drop_invalid_indexes(connection: Connection, target: Target, app: App) -> Iterator[Fix]:
     for row in _rows(connection, target, app, "invalid-indexes"):
         if not (row["partitioned"] or row["of_toast"]):
-            index, table = (_whole(target, row[each]) for each in ("index", "table"))
+            index, table = (_qualified(target, row[each]) for each in ("index", "table"))
             statement = sql.SQL("DROP INDEX CONCURRENTLY {}").format(index)
             yield Fix("invalid-indexes", statement, table, drops=index)
 
@@ -200,14 +200,14 @@ def _build_recorded_indexes(connection: Connection, target: Target, app: App) ->
     for table, definition in missing:
         concurrently = definition.replace(" INDEX ", " INDEX CONCURRENTLY ", 1)
         statement = sql.Composed([written_by_server(concurrently)])
-        yield Fix("indexes", statement, _whole(target, table), waits=True)
+        yield Fix("indexes", statement, _qualified(target, table), waits=True)
 
 
 def _validate_constraints(connection: Connection, target: Target, app: App) -> Iterator[Fix]:
     for row in _rows(connection, target, app, "unvalidated-constraints"):
         if row["of_domain"]:  # whose tables are many, and locked by nobody
             continue
-        table = _whole(target, row["table"])
+        table = _qualified(target, row["table"])
         validate = sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}")
         statement = validate.format(table, identifier(row["constraint"]))
         yield Fix("unvalidated-constraints", statement, table)
@@ -216,7 +216,7 @@ def _validate_constraints(connection: Connection, target: Target, app: App) -> I
 def _analyse(connection: Connection, target: Target, app: App) -> Iterator[Fix]:
     for row in _rows(connection, target, app, "vacuum"):
         if row["analysed"] is False and max(row["live_rows"], row["rows_then"]) > 0:
-            table = _whole(target, row["table"])
+            table = _qualified(target, row["table"])
             yield Fix("statistics", sql.SQL("ANALYZE {}").format(table), table)
 
 
@@ -232,7 +232,7 @@ def _rows(connection: Connection, target: Target, app: App, report: str) -> list
     return ask(connection, find(report), [target.schema, *app.schemas], {})
 
 
-def _whole(target: Target, name: str) -> sql.Identifier:
+def _qualified(target: Target, name: str) -> sql.Identifier:
     """Return the whole name of an object, as the server quoted it as seen from the schema."""
     *schema, own = parts_of(name)
     return sql.Identifier(*(schema or [target.schema]), own)

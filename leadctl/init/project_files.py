@@ -183,8 +183,8 @@ def not_ignored(root: Path) -> list[str]:
 
     A project within a repository is read with the files of the folders above it.
     """
-    whole = next((each for each in (root, *root.parents) if (each / ".git").exists()), root)
-    folders = [each for each in (root, *root.parents) if each.is_relative_to(whole)]
+    repository = next((each for each in (root, *root.parents) if (each / ".git").exists()), root)
+    folders = [each for each in (root, *root.parents) if each.is_relative_to(repository)]
     files = [path for each in folders if (path := each / ".gitignore").exists()]
     text = "\n".join(path.read_text(encoding="utf-8") for path in files)
     ignored = {line.strip().strip("/") for line in text.splitlines()}

@@ -203,8 +203,8 @@ def inspect(
         set_session(connection, {"lock_timeout": f"{_LOCK_SECONDS}s"})
         facts = server_facts(connection)
         version = connection.info.parameter_status("server_version") or ""
-        whole = [target.schema, *schemas]
-        reports = tuple(_run(connection, whole, facts, report) for report in wanted)
+        searched = [target.schema, *schemas]
+        reports = tuple(_run(connection, searched, facts, report) for report in wanted)
         return Inspection(
             database=connection.info.dbname,
             schema=target.schema,

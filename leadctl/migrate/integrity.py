@@ -92,7 +92,7 @@ def open_history(target: Target, app: App) -> History:
     asked, and what it has applied is said rather than what the rest looks like.  Raises
     RevisionMissing, and MigrationsInvalid as `read_history`; several ends are no error here.
     """
-    history = read_history(app.versions, whole=False)
+    history = read_history(app.versions, complete=False)
     if history.gaps or history.unjoined:
         refuse_missing(target, app, history)
         history.refuse_gaps()

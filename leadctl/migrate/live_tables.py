@@ -99,9 +99,9 @@ class LiveTables:
 
         A table that is not found, or whose rows a policy hides, may have any number.
         """
-        whole = next((each for each in drops if each in {"table", "rows"}), None)
-        names = [] if whole else [each.rpartition("column ")[2] for each in drops]
-        what = whole or ", ".join(drops)
+        all_of_it = next((each for each in drops if each in {"table", "rows"}), None)
+        names = [] if all_of_it else [each.rpartition("column ")[2] for each in drops]
+        what = all_of_it or ", ".join(drops)
         size = self.bytes(table)
         if size is None:
             return Loss(what, None, exact=False)

@@ -51,9 +51,9 @@ class ValuesLost:
 
 def any_values(tables: LiveTables, table: str) -> ValuesLost:
     """Return what an update may overwrite that is not to be read: all that there is."""
-    whole = tables.loss(table, ["rows"])
+    loss = tables.loss(table, ["rows"])
     unknown = Loss("values", None, exact=False)
-    return ValuesLost(overwritten=unknown if whole else None)
+    return ValuesLost(overwritten=unknown if loss else None)
 
 
 def by_update(
@@ -222,13 +222,13 @@ def _at_most(
     """Return what goes where only the columns are known, and whether it is of all rows."""
     found = ValuesLost()
     for assignment, column in old:
-        whole = None if assignment.keeps else tables.loss(table, [f"column {column}"])
-        if whole is None:
+        loss = None if assignment.keeps else tables.loss(table, [f"column {column}"])
+        if loss is None:
             continue
-        whole = replace(whole, rows=whole.rows if every else None, exact=False)
-        emptied = replace(whole, what=f"values of column {column}")
+        loss = replace(loss, rows=loss.rows if every else None, exact=False)
+        emptied = replace(loss, what=f"values of column {column}")
         found = found.plus(
-            ValuesLost(emptied) if assignment.empties else ValuesLost(overwritten=whole)
+            ValuesLost(emptied) if assignment.empties else ValuesLost(overwritten=loss)
         )
     return found
 

@@ -136,7 +136,7 @@ def new_merge(
     """
     check_writable(app)
     renumbered = settle_collisions(target, app, renumber, lock_wait, narrate)
-    history = read_history(app.versions, whole=False)
+    history = read_history(app.versions, complete=False)
     if target is not None:
         refuse_missing(target, app, history, joined=True)
     heads = history.heads

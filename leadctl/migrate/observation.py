@@ -237,7 +237,7 @@ class Observer:
 
     def of(self, relation: TrialRelation, relations: Mapping[int, TrialRelation]) -> RelationEffect:
         """Return a relation to which nothing was done yet."""
-        whole = relations.get(relation.part_of or 0)
+        parent = relations.get(relation.part_of or 0)
         return RelationEffect(
             self._name(relation),
             self._live.get(relation.oid),
@@ -248,7 +248,7 @@ class Observer:
                 for number, live in self._columns.get(relation.oid, {}).items()
                 if number in relation.columns
             },
-            part_of=self._name(whole) if whole else None,
+            part_of=self._name(parent) if parent else None,
         )
 
     def _drops(

@@ -267,20 +267,20 @@ class Planner:
         """Return what of a relation that exists is lost, counted where that can be."""
         assert self._tables is not None
         assert touched.live is not None
-        whole = self._tables.loss(touched.live, touched.drops)
-        if whole is None or not {"rows"}.intersection(touched.drops):
-            return whole
+        loss = self._tables.loss(touched.live, touched.drops)
+        if loss is None or not {"rows"}.intersection(touched.drops):
+            return loss
         if touched.by_key is not None:
-            return replace(whole, rows=None, exact=False)
+            return replace(loss, rows=None, exact=False)
         reader = Reader(statement.sql)
         if reader.accept("TRUNCATE"):
-            return whole
+            return loss
         if not reader.accept("DELETE", "FROM") or len(seen.touched) == 0:
-            return replace(whole, rows=None, exact=False)
+            return replace(loss, rows=None, exact=False)
         if not (reader.has("WHERE") or reader.has("USING")):
-            return whole
+            return loss
         if self._changed:
-            return replace(whole, rows=None, exact=False)
+            return replace(loss, rows=None, exact=False)
         return self._tables.rows_where(touched.live, statement.sql)
 
     def _lost_values(

@@ -73,7 +73,7 @@ def resolve(
     `lock_wait` is in seconds.  Raises UnknownRevision, OperationFailed for what cannot be, and
     LockHeld.
     """
-    history = read_history(app.versions, whole=False)
+    history = read_history(app.versions, complete=False)
     with schema_lock(target, "resolve", lock_wait, narrate) as session:
         current = read_current(session, target, app)
         with journaled(target, "migrate", app.name, adopts=True) as entry, session.transaction():

@@ -90,8 +90,8 @@ def chain_message(messages: Sequence[str]) -> str:
     first, last = part_of(messages[0]), part_of(messages[-1])
     if len(messages) == 1 or first is None or last is None:
         return messages[0]
-    whole = first.number == 1 and last.number == last.of
-    parts = f"{last.of} files" if whole else f"{first.number} to {last.number} of {last.of}"
+    all_files = first.number == 1 and last.number == last.of
+    parts = f"{last.of} files" if all_files else f"{first.number} to {last.number} of {last.of}"
     return f"{first.about} ({parts})"
 
 

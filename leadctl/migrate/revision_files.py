@@ -230,9 +230,9 @@ def with_id(text: str, name: str, old: str, new: str) -> str:
     """Return a revision's text with another id in one of its variables, and in its docstring."""
     label = r"Revision(?: ID)?" if name == "revision" else "Follows|Revises"
     parts = (rf"^{name}\b[^=\n]*=(?:[^\n(\[]*|[^)\]]*)", rf"^(?:{label}): .*")
-    whole = re.compile(rf"(?<!\w){re.escape(old)}(?!\w)")
+    word = re.compile(rf"(?<!\w){re.escape(old)}(?!\w)")
     for part in parts:
         text = re.sub(
-            part, lambda found: whole.sub(new, found[0]), text, count=1, flags=re.MULTILINE
+            part, lambda found: word.sub(new, found[0]), text, count=1, flags=re.MULTILINE
         )
     return text

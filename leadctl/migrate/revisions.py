@@ -145,7 +145,7 @@ class History:
             return self._by_id[name]
         relative = _RELATIVE.fullmatch(name)
         if relative:
-            return self._beside(self.get(relative["of"]), name, int(relative["steps"]))
+            return self._relative_to(self.get(relative["of"]), name, int(relative["steps"]))
         label = name.removesuffix("@heads").removesuffix("@head")
         matching = [each for each in self._ends if label in self._labels(each)] or [
             revision.id for revision in self.revisions if revision.id.startswith(name)
@@ -157,7 +157,7 @@ class History:
             f"The revision {name} {what} in {self.folder}.", hint="See: leadctl migrate status"
         )
 
-    def _beside(self, revision: Revision, name: str, steps: int) -> Revision:
+    def _relative_to(self, revision: Revision, name: str, steps: int) -> Revision:
         for _ in range(abs(steps)):
             after = [each.id for each in self.revisions if revision.id in each.down]
             found = after if steps > 0 else revision.down
@@ -322,11 +322,11 @@ def read_files(versions: VersionLocations) -> list[Revision]:
     return list(found.values())
 
 
-def read_history(versions: VersionLocations, *, whole: bool = True) -> History:
+def read_history(versions: VersionLocations, *, complete: bool = True) -> History:
     """Read the history whose files are in some folders.
 
     Raises MigrationsInvalid for a folder that is none, and for what is not a history: an id that
-    occurs twice, a cycle, and, where it is to be `whole`, a revision that follows a missing one.
+    occurs twice, a cycle, and, where it is to be `complete`, a revision that follows a missing one.
     """
     first = versions.folders[0]
     if not any(folder.is_dir() or _is_empty(folder) for folder in versions.folders):
@@ -345,7 +345,7 @@ def read_history(versions: VersionLocations, *, whole: bool = True) -> History:
             "migrate new --merge",
         )
     history = History(versions.folders, {revision.id: revision for revision in revisions})
-    if whole:
+    if complete:
         history.refuse_gaps()
     return history
 

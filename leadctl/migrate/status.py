@@ -61,7 +61,7 @@ def status(target: Target, app: App) -> MigrationStatus:
     A database that does not exist yet has everything pending.  Raises SchemaTaken, and what
     connecting raises.
     """
-    folder = read_history(app.versions, whole=False)
+    folder = read_history(app.versions, complete=False)
     current: list[str] = []
     recorded: list[AppliedRevision] = []
     stopped_in = None
@@ -148,7 +148,7 @@ def history(target: Target, app: App) -> MigrationHistory:
     messages: dict[str, str] = {}
     with suppress(MigrationsInvalid):
         # Without an app there is no folder; what a database has is told all the same.
-        folder = read_history(app.versions, whole=False)
+        folder = read_history(app.versions, complete=False)
         messages = {each.id: each.message for each in folder.revisions}
     with connect(target, "history", read_only=True) as connection:
         recorded = records.applied_revisions(connection, target.schema)

@@ -72,7 +72,7 @@ class Reached:
     """(kind, schema, name), the name as the server quotes it."""
     plain: frozenset[tuple[str, str]]
     """(schema, name) of the relations."""
-    whole: frozenset[tuple[str, str, str]]
+    with_parts: frozenset[tuple[str, str, str]]
     """Those of the names that come with all their parts."""
     extensions: tuple[tuple[str, str, str], ...]
     """(name, schema, version)."""
@@ -237,14 +237,14 @@ def _wanted(source: Connection, schema: str, reached: Reached) -> Catalog:
         source,
         "unreached",
         schema=schema,
-        names=[name for place, name in reached.plain if place == schema],
+        names=[name for of_schema, name in reached.plain if of_schema == schema],
     )
     also = sorted({other for _, other, _ in reached.names} - {schema})
     found = read_catalog(source, schema, unreached, also)
     read = with_uses(source, found, schema, also).objects
     keys = _keys(reached.names, schema)
-    whole = _keys(reached.whole, schema)
-    kept = {key: each for key, each in read.items() if _is_wanted(key, each, keys, whole)}
+    with_parts = _keys(reached.with_parts, schema)
+    kept = {key: each for key, each in read.items() if _is_wanted(key, each, keys, with_parts)}
     return Catalog(
         {
             key: {name: value for name, value in each.items() if name != "comment"}
@@ -257,13 +257,13 @@ def _wanted(source: Connection, schema: str, reached: Reached) -> Catalog:
 def _keys(names: Iterable[tuple[str, str, str]], schema: str) -> set[str]:
     """Return names as a catalog that was read of a schema has them."""
     return {
-        f"{kind} {name if place == schema else f'{identifier(place)}.{name}'}"
-        for kind, place, name in names
+        f"{kind} {name if of_schema == schema else f'{identifier(of_schema)}.{name}'}"
+        for kind, of_schema, name in names
     }
 
 
 def _is_wanted(
-    key: str, attributes: Attributes, keys: Collection[str], whole: Collection[str]
+    key: str, attributes: Attributes, keys: Collection[str], with_parts: Collection[str]
 ) -> bool:
     kind = key.partition(" ")[0]
     if kind in _LEFT_OUT:
@@ -271,6 +271,6 @@ def _is_wanted(
     table = owner(key, attributes)
     if table is None:
         return kind == "property" or key in keys
-    if f"table {table}" in whole or f"view {table}" in whole:
+    if f"table {table}" in with_parts or f"view {table}" in with_parts:
         return True
     return key in keys or (kind == "column" and f"table {table}" in keys)

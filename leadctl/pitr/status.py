@@ -104,14 +104,14 @@ def status(archive: WalArchive) -> PitrStatus:
     """
     server, state = archive.server, None
     backups = archive.base_backups()
-    whole = [backup for backup in backups if backup.whole]
+    complete = [backup for backup in backups if backup.whole]
     try:
         with connect(archive.target, "pitr status", read_only=True) as connection:
             require_archived(connection, archive)
             state = slot_state(connection, server.slot)
             problem = problem_of(state, server.slot)
-            if problem is None and whole:
-                problem = new_tablespaces(connection, archive, whole[-1])
+            if problem is None and complete:
+                problem = new_tablespaces(connection, archive, complete[-1])
     except ConnectionFailed as error:
         problem = error.message
     except PitrFolderTaken:
@@ -120,8 +120,8 @@ def status(archive: WalArchive) -> PitrStatus:
     return PitrStatus(
         folder=str(archive.folder),
         server=server.place,
-        begins_at=whole[0].ended_at if whole else None,
-        ends_at=newest.at if newest and whole else None,
+        begins_at=complete[0].ended_at if complete else None,
+        ends_at=newest.at if newest and complete else None,
         bytes=archive.size(),
         backups=backups,
         slot=server.slot,

@@ -139,9 +139,9 @@ class ClientProgram:
         """Return the whole lines that the program wrote to standard error since the last call."""
         size = os.fstat(self._messages.fileno()).st_size
         found = os.pread(self._messages.fileno(), size - self._seen, self._seen)
-        whole = found[: found.rfind(b"\n") + 1]
-        self._seen += len(whole)
-        return whole.decode(errors="replace").splitlines()
+        lines = found[: found.rfind(b"\n") + 1]
+        self._seen += len(lines)
+        return lines.decode(errors="replace").splitlines()
 
     def failure(
         self, target: Target, otherwise: type[LeadctlError], errors: Sequence[str] | None = None

@@ -265,14 +265,14 @@ class Authored(NamedTuple):
 
         row_factory = row_factory or dict_row
         explaining = sql.SQL("EXPLAIN (FORMAT JSON) " if explain else "")
-        whole = sql.SQL("{}{}(\n{}\n)").format(
+        statement = sql.SQL("{}{}(\n{}\n)").format(
             explaining, self.tables, sql.SQL(self.text.rstrip().rstrip(";"))
         )
         with as_owner(connection, self.role):
             if self.exactly:
                 try:
                     with connection.transaction():
-                        return execute(connection, whole, values, row_factory).fetchall()
+                        return execute(connection, statement, values, row_factory).fetchall()
                 except psycopg.ProgrammingError as error:
                     if isinstance(error, psycopg.errors.InsufficientPrivilege):
                         raise

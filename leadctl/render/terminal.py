@@ -79,8 +79,8 @@ def _grid(grid: Grid, width: int) -> Table:
     for index in kept:
         column = columns[index]
         justify: JustifyMethod = "right" if column.numbers else "left"
-        whole = column.numbers or (column.key and keys)
-        table.add_column(column.title, justify=justify, overflow="fold", no_wrap=whole)
+        unbroken = column.numbers or (column.key and keys)
+        table.add_column(column.title, justify=justify, overflow="fold", no_wrap=unbroken)
     for row in rows:
         table.add_row(*(row[index] for index in kept))
     return table

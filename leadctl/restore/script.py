@@ -402,14 +402,14 @@ class ScriptFilter:
         """Take a piece of the script."""
         self._bytes += len(data)
         self._report(self._bytes)
-        whole = self._tail + data
+        data_so_far = self._tail + data
         if self._head is not None:
             self._head += data
             if len(self._head) < _HELD_BACK:
                 return len(data)
-            whole = self._without_preamble()
-        self._tail = whole[-_HELD_BACK:]
-        self._pipe.write(whole[:-_HELD_BACK])
+            data_so_far = self._without_preamble()
+        self._tail = data_so_far[-_HELD_BACK:]
+        self._pipe.write(data_so_far[:-_HELD_BACK])
         return len(data)
 
     def close(self) -> bool:

@@ -258,7 +258,7 @@ def _fields(
 ) -> dict[str, Any]:
     """Return the values of a table by the fields of the record that it fills.
 
-    `without` are fields that it does not have, `beside` are keys that somebody else reads.
+    `without` are fields that it does not have, `read_elsewhere` are keys that somebody else reads.
     """
     if not isinstance(table, Mapping):
         raise InvalidSetting(

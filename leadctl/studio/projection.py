@@ -194,14 +194,14 @@ def as_text(column: ColumnShape, secrets: Secrets, limit: int | None = None) -> 
     """Read a column as text; `limit` is how many characters of it at most."""
     if secrets.masks(column):
         return Projection(secrets.masking.expression(column), secrets.masking.shown)
-    whole = build("{}::pg_catalog.text", column.identifier)
+    text = build("{}::pg_catalog.text", column.identifier)
     if secrets.opens(column):
-        return Projection(whole, lambda stored: secrets.open(column, stored)[:limit])
+        return Projection(text, lambda stored: secrets.open(column, stored)[:limit])
     if column.base.is_binary:
         return Projection(_hexadecimal(column, limit), str)
     if limit is not None:
-        whole = build("pg_catalog.left({}, {})", whole, value(limit))
-    return Projection(whole, _concealed(secrets))
+        text = build("pg_catalog.left({}, {})", text, value(limit))
+    return Projection(text, _concealed(secrets))
 
 
 def as_json(column: ColumnShape, secrets: Secrets) -> Projection:

@@ -109,7 +109,11 @@ class Found:
     def record(self, *, as_json_text: bool) -> Record:
         """Read the record: values as texts for people, cut where they are long, or as JSON."""
         reading = _Record(self._session, self._shape, self._condition, self._selection.columns)
-        return reading.whole(self.key or "") if as_json_text else reading.readable(self.key or "")
+        return (
+            reading.as_json_record(self.key or "")
+            if as_json_text
+            else reading.readable(self.key or "")
+        )
 
     def page(self) -> RowPage:
         """Read a page of the rows."""
@@ -283,7 +287,7 @@ class _Record:
         self._secrets = session.secrets(shape)
         self._columns = chosen(shape, columns)
 
-    def whole(self, key: str) -> Record:
+    def as_json_record(self, key: str) -> Record:
         """Read it with values as JSON."""
         projections = [as_json(column, self._secrets) for column in self._columns]
         return self._record(key, self._fields(projections, self._row(projections)))

@@ -9,7 +9,7 @@ from leadctl.postgres.target import Target
 
 
 def find_backup(
-    target: Target, name: str, backup: str, own: BackupFolder, whole: BackupFolder
+    target: Target, name: str, backup: str, own: BackupFolder, of_database: BackupFolder
 ) -> StoredBackup:
     """Return a backup of a tenant by its id, the beginning of it, `latest`, or its path.
 
@@ -20,8 +20,8 @@ def find_backup(
         try:
             return own.find(backup)
         except UnknownBackup:
-            return whole.find(backup)
-    found = sorted([*own.backups(), *whole.backups()], key=lambda each: each.id, reverse=True)
+            return of_database.find(backup)
+    found = sorted([*own.backups(), *of_database.backups()], key=lambda each: each.id, reverse=True)
     database, other = id_of(target), None
     for each in (each for each in found if not each.from_future):
         try:
@@ -40,6 +40,6 @@ def find_backup(
             f"{other.id}",
         )
     raise UnknownBackup(
-        f"There is no backup with the tenant {name} in {own.path} or {whole.path}.",
+        f"There is no backup with the tenant {name} in {own.path} or {of_database.path}.",
         hint=f"Make one: leadctl backup --tenant {shlex.quote(name)}",
     )

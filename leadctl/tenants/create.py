@@ -57,7 +57,7 @@ def create_tenant(
     keyring: Keyring,
     name: str,
     *,
-    whole: bool,
+    database: bool,
     like: str | None,
     owner: str | None,
     fixtures: bool,
@@ -68,19 +68,19 @@ def create_tenant(
 ) -> CreatedTenant:
     """Make a tenant, or continue with one whose making was ended.
 
-    It is a schema, or a `whole` database with the target's schema.  It gets the owner and the
+    It is a schema, or a `database` with the target's schema.  It gets the owner and the
     grants of the schema `like`, where one is named; `owner` goes before its owner.  Raises
     InvalidTenantName, SchemaExists, DatabaseExists, UnknownTenant, MissingRole, and what migrate
     and seed raise.
     """
-    check_name(name, whole=whole)
-    if not whole:
+    check_name(name, database=database)
+    if not database:
         app.require_table_in_each_schema()
     if fixtures:
         check_key(app, keyring)
     read_history(app.versions).goals  # noqa: B018 - raises where it could not be applied
-    tenant = place_of(target, name, whole=whole)
-    if whole and owner is not None:
+    tenant = place_of(target, name, database=database)
+    if database and owner is not None:
         with maintenance(tenant) as other:  # before the database is made
             _require_role(other, owner)
     with connect_or_create(tenant, "tenants", narrate) as connection:
@@ -88,7 +88,7 @@ def create_tenant(
             owner = owner or find_tenant(connection, app, like).owner
         if owner is not None:
             _require_role(connection, owner)
-        _require_free(connection, tenant, narrate, whole=whole)
+        _require_free(connection, tenant, narrate, database=database)
         with journaled(tenant, CREATE, app.name) as entry:
             ensure_schema(connection, tenant, narrate)
             migrated = up(
@@ -100,7 +100,7 @@ def create_tenant(
                 progress=progress,
             )
             inserted = seed(tenant, app, keyring, narrate).inserted if fixtures else 0
-            grants = _set_privileges(tenant, owner, like, whole=whole)
+            grants = _set_privileges(tenant, owner, like, database=database)
             entry.note(applied=len(migrated.applied), inserted=inserted, like=like)
         return CreatedTenant(
             name=name,
@@ -110,7 +110,7 @@ def create_tenant(
             applied=len(migrated.applied),
             rows=inserted,
             owner=QUERIES.value(connection, "database")
-            if whole
+            if database
             else QUERIES.value(connection, "schema_owner", name=name),
             like=like,
             grants=grants,
@@ -130,19 +130,21 @@ def _require_role(connection: Connection, owner: str) -> None:
         )
 
 
-def _require_free(connection: Connection, tenant: Target, narrate: Narrate, *, whole: bool) -> None:
+def _require_free(
+    connection: Connection, tenant: Target, narrate: Narrate, *, database: bool
+) -> None:
     """Refuse an existing schema, unless an ended run of the same command began it.
 
     Of a database that was made just now, or by a run that was ended, nothing is there yet.
     """
-    if not (state.has_tables(connection) if whole else has_schema(connection, tenant.schema)):
+    if not (state.has_tables(connection) if database else has_schema(connection, tenant.schema)):
         return
     if state.is_there(connection):
         last = QUERIES.one(connection, "last_change", name=tenant.schema)
         if last is not None and last[0] == CREATE and last[1] != "done":
             narrate(f"Continuing with {tenant.schema}, which an interrupted run began.")
             return
-    if whole:
+    if database:
         raise DatabaseExists(
             f"There is a database {tenant.database} already.",
             hint="If it is to be a tenant, bring it up to date: leadctl migrate --url URL",
@@ -154,11 +156,11 @@ def _require_free(connection: Connection, tenant: Target, narrate: Narrate, *, w
     )
 
 
-def _set_privileges(tenant: Target, owner: str | None, like: str | None, *, whole: bool) -> int:
+def _set_privileges(tenant: Target, owner: str | None, like: str | None, *, database: bool) -> int:
     """Give a tenant's objects their owner, and the grants of another one, in one transaction."""
     if owner is None:
         return 0
-    name = tenant.database if whole else tenant.schema
+    name = tenant.database if database else tenant.schema
     role, schema = sql.Identifier(owner), sql.Identifier(tenant.schema)
     with connect(tenant, "tenants") as connection, connection.transaction():
         try:
@@ -167,9 +169,9 @@ def _set_privileges(tenant: Target, owner: str | None, like: str | None, *, whol
                 connection.execute(alter.format(written_by_server(each.kind), each.name, role))
             if tenant.schema != DEFAULT_SCHEMA:
                 connection.execute(sql.SQL("ALTER SCHEMA {} OWNER TO {}").format(schema, role))
-            if whole:
-                database = sql.Identifier(tenant.database)
-                connection.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(database, role))
+            if database:
+                alter = sql.SQL("ALTER DATABASE {} OWNER TO {}")
+                connection.execute(alter.format(sql.Identifier(tenant.database), role))
             return _set_grants(connection, tenant.schema, like) if like else 0
         except psycopg.errors.InsufficientPrivilege as error:
             raise InsufficientPrivilege(

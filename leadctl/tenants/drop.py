@@ -59,12 +59,12 @@ class DroppedTenant:
     """The id of the backup that was made before."""
 
 
-def plan_drop(target: Target, app: App, name: str, *, whole: bool) -> DropPlan:
+def plan_drop(target: Target, app: App, name: str, *, database: bool) -> DropPlan:
     """Return what dropping a tenant would lose; changes nothing.  Raises UnknownTenant."""
-    place = place_of(target, name, whole=whole)
+    place = place_of(target, name, database=database)
     with connect(place, "tenants", rows=True, statement_timeout=_COUNT_SECONDS) as connection:
-        tenant = find_tenant(connection, app, place.schema, shared=not whole)
-        names = QUERIES.column(connection, "tables_of", name=None if whole else name)
+        tenant = find_tenant(connection, app, place.schema, shared=not database)
+        names = QUERIES.column(connection, "tables_of", name=None if database else name)
         return DropPlan(
             name=name,
             database=place.database,
@@ -88,7 +88,7 @@ def drop_database(
 
     Raises DatabaseInUse where there are some, too.
     """
-    check_name(name, whole=True, kept=True)
+    check_name(name, database=True, kept=True)
     tenant, verb = target.on(name), f"{DROP} {name}"
     with connect(tenant, "tenants") as connection:
         granted = permit(connection, tenant, verb, consent)

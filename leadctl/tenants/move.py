@@ -181,10 +181,10 @@ def open_tenant(
     return OpenedTenant(name, target.database, move.place)
 
 
-def not_ended(move: Move, *, copy: bool = False, whole: bool = False) -> TenantMoving:
+def not_ended(move: Move, *, copy: bool = False, database: bool = False) -> TenantMoving:
     """Return the refusal of a tenant, or of its `copy`, that a move has left closed."""
     what = "has come" if copy or move.phase == ARRIVED else "was handed over"
-    more = " --database" if whole else ""
+    more = " --database" if database else ""
     return TenantMoving(
         f"The tenant {move.schema} {what} by a move that did not finish; the other database is "
         f"{move.place}.",
@@ -437,9 +437,9 @@ def copied(
         yield backups.find(made.id), [key]
 
 
-def may_be_open(name: str, kept: str, error: Exception, *, whole: bool = False) -> MoveFailed:
+def may_be_open(name: str, kept: str, error: Exception, *, database: bool = False) -> MoveFailed:
     """Return the error of a move whose copy may be open by now, or not."""
-    both, more = ("servers", " --database") if whole else ("databases", "")
+    both, more = ("servers", " --database") if database else ("databases", "")
     return MoveFailed(
         f"{name} was handed over, and it is not known whether its copy is open: {error}. Here it "
         f"is kept as {kept}, closed.",

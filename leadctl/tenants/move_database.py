@@ -102,7 +102,7 @@ def move_database(
     `window` is for how many seconds it may be closed at most.  Raises as `move_tenant` does, and
     DatabaseExists, DatabaseInUse, and what backing up and restoring raise.
     """
-    check_name(name, whole=True)
+    check_name(name, database=True)
     here, there = source.on(name), replace(destination.on(name), schema=source.schema)
     with maintenance(here) as server, restore_lock(server, name):
         run = _Mover(server, here, there, app, owners, timeouts, narrate, Window(name, window))
@@ -137,7 +137,7 @@ def open_database(
         except UnknownDatabase:
             raise _unknown(name) from None
         if (found.is_copy or found.move.phase == HANDED_OVER) and not handed_over:
-            raise not_ended(replace(found.move, schema=name), copy=found.is_copy, whole=True)
+            raise not_ended(replace(found.move, schema=name), copy=found.is_copy, database=True)
         _go_back(server, here, found)
         with journaled(here, "tenants open", app.name) as entry:
             entry.note(held_as=found.database, since=f"{found.move.since:%Y-%m-%dT%H:%M:%SZ}")
@@ -177,7 +177,7 @@ class _Mover:
         except UnknownDatabase:
             raise self._unknown() from None
         if found and found.is_copy:
-            raise not_ended(replace(found.move, schema=self.name), copy=True, whole=True)
+            raise not_ended(replace(found.move, schema=self.name), copy=True, database=True)
         if found and found.move.phase == HANDED_OVER:
             self.narrate(f"An interrupted run handed over {self.name}. Finishing it.")
             self._open_there(found)
@@ -374,7 +374,7 @@ class _Mover:
             with maintenance(self.here) as server:
                 _go_back(server, self.here, found)
         except (LeadctlError, psycopg.Error):
-            raise may_be_open(self.name, found.database, error, whole=True) from None
+            raise may_be_open(self.name, found.database, error, database=True) from None
         raise taken_back(self.name, error) from None
 
     def _undo(self) -> None:

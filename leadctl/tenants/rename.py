@@ -124,7 +124,7 @@ def rename_database(
     tenant, renamed = target.on(name), target.on(new)
     with connect(tenant, "tenants") as connection:
         permit(connection, tenant, f"{RENAME} {name}", consent)
-        check_name(new, whole=True)
+        check_name(new, database=True)
         find_tenant(connection, app, tenant.schema, shared=False)
     with maintenance(tenant) as other:
         _alter_database(other, name, new)

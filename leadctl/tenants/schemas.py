@@ -65,21 +65,21 @@ class TenantList:
     tenants: tuple[Tenant, ...]
 
 
-def place_of(target: Target, name: str, *, whole: bool) -> Target:
-    """Return a tenant's schema in the target's database, or the `whole` database of its name."""
-    return target.on(name) if whole else replace(target, schema=name)
+def place_of(target: Target, name: str, *, database: bool) -> Target:
+    """Return a tenant's schema in the target's database, or the `database` of its name."""
+    return target.on(name) if database else replace(target, schema=name)
 
 
-def check_name(name: str, *, whole: bool = False, kept: bool = False) -> None:
-    """Refuse a name that a tenant cannot have, a schema or a `whole` database, or a `kept` one.
+def check_name(name: str, *, database: bool = False, kept: bool = False) -> None:
+    """Refuse a name that a tenant cannot have, a schema or a `database`, or a `kept` one.
 
     Raises InvalidTenantName.
     """
-    shown, kind = plain(name), "database" if whole else "schema"
+    shown, kind = plain(name), "database" if database else "schema"
     others = name == DEFAULT_SCHEMA or is_reserved(name)
     if not name or len(name.encode(errors="surrogateescape")) > LONGEST_NAME:
         why = f"a {kind}'s name has 1 to {LONGEST_NAME} bytes"
-    elif _OTHER_DATABASES.match(name) if whole else others:
+    elif _OTHER_DATABASES.match(name) if database else others:
         why = f"that {kind} is the server's, leadctl's or shared"
     elif shown != name or "\n" in name or "\t" in name:
         why = "it has control characters"
@@ -153,7 +153,7 @@ def read_tenants(
     readable = [row["name"] for row in rows if row["readable"]]
     current, silent = _revisions(connection, app, readable)
     sizes = schema_bytes(connection)
-    history = read_history(app.versions, whole=False)
+    history = read_history(app.versions, complete=False)
     states = _moving(connection) if recorded else {}
     kept = kept_schemas(connection)
     tenants = []

@@ -362,5 +362,5 @@ def test_the_same_database_and_a_guard(places: Places) -> None:
 
 def test_a_schema_that_is_called_as_its_database_is_told_as_a_schema() -> None:
     result = MovedTenant("acme", "acme", "there", 1, 1, "acme_moved_20261130t010000z", 0.1)
-    lines = [line.text for line in moved(result, whole=False)]
+    lines = [line.text for line in moved(result, database=False)]
     assert lines[-1].endswith("leadctl tenants drop acme_moved_20261130t010000z")

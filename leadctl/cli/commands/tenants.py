@@ -176,7 +176,7 @@ def move(
     moved = tenants.move_tenant(
         name, to, database=database, window=limit, owners=not no_owner, confirm=consent
     )
-    run.emit(moved, partial(views.moved, whole=database))
+    run.emit(moved, partial(views.moved, database=database))
 
 
 @group.leaf("open")

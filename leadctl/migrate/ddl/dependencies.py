@@ -42,7 +42,7 @@ def uses_of(catalog: Catalog) -> Uses:
     found: dict[str, set[str]] = {}
     for key, attributes in catalog.objects.items():
         name = key.partition(" ")[2]
-        used = {*attributes.get(USES, ()), *words.get(key, ()), *_wholes(key, attributes)}
+        used = {*attributes.get(USES, ()), *words.get(key, ()), *_containers(key, attributes)}
         used.update(f"schema {each}" for each in schemas if name.startswith(f"{each}."))
         for each in [each for each in used if each not in catalog.objects]:
             used.update(_handed_down(each, catalog))
@@ -57,7 +57,7 @@ def uses_of(catalog: Catalog) -> Uses:
     return found
 
 
-def _wholes(key: str, attributes: Attributes) -> Iterator[str]:
+def _containers(key: str, attributes: Attributes) -> Iterator[str]:
     """Yield what an object is a part of."""
     if "of" in attributes:
         yield str(attributes["of"])
@@ -208,16 +208,16 @@ class _Reach:
     def of(self, seeds: Collection[str]) -> set[str]:
         """Return the keys of what is reached, the seeds among them."""
         resting = {*seeds, *reached(seeds, self._users)}
-        whole: set[str] = set()
-        waiting = [name for key in resting if (name := self._whole(key)) is not None]
+        tables: set[str] = set()
+        waiting = [name for key in resting if (name := self._table_of(key)) is not None]
         while waiting:
             name = waiting.pop()
-            if name not in whole:
-                whole.add(name)
+            if name not in tables:
+                tables.add(name)
                 waiting += self._children.get(name, ())
         kept = {key for key in self._known.objects if key.startswith("schema ")}
-        needed = [*resting, *(part for name in whole for part in self._parts.get(name, ()))]
-        needed += [f"table {name}" for name in whole]  # a partition may have no part of its own
+        needed = [*resting, *(part for name in tables for part in self._parts.get(name, ()))]
+        needed += [f"table {name}" for name in tables]  # a partition may have no part of its own
         while needed:
             key = needed.pop()
             if key not in kept:
@@ -225,7 +225,7 @@ class _Reach:
                 needed += self._needed(key)
         return kept
 
-    def _whole(self, key: str) -> str | None:
+    def _table_of(self, key: str) -> str | None:
         """Return the table that an object is, or is a part of."""
         kind, _, name = key.partition(" ")
         if kind in {"column", "default"}:
@@ -266,26 +266,26 @@ def in_order(steps: Sequence[Step], before: Uses, after: Uses) -> list[Step]:
     What is used is made before what uses it, and goes after that.  What others wait for comes as
     early as they do.  Where that is a circle, the first one of it goes first.
     """
-    behind = _behind(steps, before, after)
-    waits = [0] * len(steps)
-    for followers in behind:
-        for each in followers:
-            waits[each] += 1
-    rank = _ranks(steps, behind)
-    free = [(rank[index], index) for index in range(len(steps)) if not waits[index]]
-    heapq.heapify(free)
+    successors = _successors(steps, before, after)
+    missing = [0] * len(steps)
+    for after_it in successors:
+        for each in after_it:
+            missing[each] += 1
+    rank = _ranks(steps, successors)
+    ready = [(rank[index], index) for index in range(len(steps)) if not missing[index]]
+    heapq.heapify(ready)
     left = dict.fromkeys(sorted(range(len(steps)), key=lambda index: rank[index]))
     ordered = []
     while left:
-        index = heapq.heappop(free)[1] if free else next(iter(left))
+        index = heapq.heappop(ready)[1] if ready else next(iter(left))
         if index not in left:
             continue
         del left[index]
         ordered.append(steps[index])
-        for each in behind[index]:
-            waits[each] -= 1
-            if not waits[each] and each in left:
-                heapq.heappush(free, (rank[each], each))
+        for each in successors[index]:
+            missing[each] -= 1
+            if not missing[each] and each in left:
+                heapq.heappush(ready, (rank[each], each))
     return sorted(values_first(_staged(ordered, after)), key=lambda step: step.stage)
 
 
@@ -299,14 +299,14 @@ def _staged(ordered: Sequence[Step], uses: Uses) -> list[Step]:
     return [replace(step, stage=stage) for step, stage in zip(ordered, stages, strict=True)]
 
 
-def _ranks(steps: Sequence[Step], behind: Sequence[set[int]]) -> list[tuple[int, int]]:
+def _ranks(steps: Sequence[Step], successors: Sequence[set[int]]) -> list[tuple[int, int]]:
     """Return where each step stands: as early as the first of those that wait for it."""
     rank: list[tuple[int, int]] = [
         (step.phase, -index if step.phase in BACKWARDS else index)
         for index, step in enumerate(steps)
     ]
     ahead: list[set[int]] = [set() for _ in steps]
-    for index, followers in enumerate(behind):
+    for index, followers in enumerate(successors):
         for each in followers:
             ahead[each].add(index)
     done: set[int] = set()
@@ -322,16 +322,16 @@ def _ranks(steps: Sequence[Step], behind: Sequence[set[int]]) -> list[tuple[int,
     return rank
 
 
-def _behind(steps: Sequence[Step], before: Uses, after: Uses) -> list[set[int]]:
+def _successors(steps: Sequence[Step], before: Uses, after: Uses) -> list[set[int]]:
     """Return which steps come behind each."""
-    behind: list[set[int]] = [set() for _ in steps]
+    successors: list[set[int]] = [set() for _ in steps]
     enders = _by_key(steps, "ends")
     for first, then in chain(
         _made_first(steps, after), _ended_first(steps, before, enders), _freed_first(steps, enders)
     ):
         if first != then:
-            behind[first].add(then)
-    return behind
+            successors[first].add(then)
+    return successors
 
 
 def _made_first(steps: Sequence[Step], uses: Uses) -> Iterator[tuple[int, int]]:
@@ -364,12 +364,12 @@ def _freed_first(
     steps: Sequence[Step], enders: Mapping[str, list[int]]
 ) -> Iterator[tuple[int, int]]:
     """Yield what has a name before what comes by that name."""
-    rooms: dict[str, list[tuple[str, int]]] = {}
+    by_name: dict[str, list[tuple[str, int]]] = {}
     for key, its in enders.items():
-        rooms.setdefault(_room(key), []).extend((key, each) for each in its)
+        by_name.setdefault(_exclusive_name(key), []).extend((key, each) for each in its)
     for index, step in enumerate(steps):
         for key in step.makes:
-            for other, ender in rooms.get(_room(key), ()):
+            for other, ender in by_name.get(_exclusive_name(key), ()):
                 # A type that is replaced goes under another name, after that.
                 if other != key or steps[ender].phase < step.phase:
                     yield ender, index
@@ -383,7 +383,7 @@ def _by_key(steps: Sequence[Step], which: str) -> Mapping[str, list[int]]:
     return found
 
 
-def _room(key: str) -> str:
+def _exclusive_name(key: str) -> str:
     """Return what no two objects can be at once: a name among relations and types, or a key."""
     kind, _, name = key.partition(" ")
     if kind == "constraint":  # a key's index is a relation

@@ -144,8 +144,8 @@ def alter(kind: str, name: str, before: Attributes, after: Attributes) -> list[s
 
 def _is_whole(kind: str, before: Attributes) -> bool:
     """Whether an invalid index or key is a partitioned one, and valid with its last part."""
-    whole = kind == "constraint" or " ON ONLY " in before["definition"]
-    return whole and "invalid" in before
+    without_parts = kind == "constraint" or " ON ONLY " in before["definition"]
+    return without_parts and "invalid" in before
 
 
 def enabled(kind: str, name: str, attributes: Attributes) -> str:
@@ -356,8 +356,8 @@ def added_values(name: str, before: Sequence[str], after: Sequence[str]) -> list
     for index, value in enumerate(after):
         if value not in before:
             following = [each for each in after[index:] if each in before]
-            place = f" BEFORE {literal(following[0])}" if following else ""
-            statements.append(f"ALTER TYPE {name} ADD VALUE {literal(value)}{place}")
+            before_value = f" BEFORE {literal(following[0])}" if following else ""
+            statements.append(f"ALTER TYPE {name} ADD VALUE {literal(value)}{before_value}")
     return statements
 
 

@@ -34,12 +34,15 @@ class PartitionIndexes:
         """The keys of the indexes and keys of parents of which another index is to be a part."""
         then, now = self._parts
         found = set()
-        for place in then.keys() & now.keys():
-            old, new = then[place], now[place]
-            table, whole = place
+        for key in then.keys() & now.keys():
+            old, new = then[key], now[key]
+            table, parent_index = key
             taken = self._is_own_key(table, old, self._before) or f"index {old}" in self._after
             if old != new and (taken or self._is_own_key(table, new, self._after)):
-                found |= {self._root(whole, self._before), self._root(whole, self._after)}
+                found |= {
+                    self._root(parent_index, self._before),
+                    self._root(parent_index, self._after),
+                }
         return found & self._before.keys() & self._after.keys()
 
     @cached_property
@@ -55,13 +58,13 @@ class PartitionIndexes:
         ]
 
     @cached_property
-    def _by_whole(self) -> list[dict[str, list[tuple[str, str]]]]:
+    def _by_parent(self) -> list[dict[str, list[tuple[str, str]]]]:
         """The tables and indexes that are parts, by what they are parts of."""
         both: list[dict[str, list[tuple[str, str]]]] = []
         for parts in self._parts:
             found: dict[str, list[tuple[str, str]]] = {}
-            for (table, whole), part in parts.items():
-                found.setdefault(whole, []).append((table, part))
+            for (table, parent_index), part in parts.items():
+                found.setdefault(parent_index, []).append((table, part))
             both.append(found)
         return both
 
@@ -74,10 +77,10 @@ class PartitionIndexes:
                 found.setdefault(owner(key, each) or "", []).append(key)
         return found
 
-    def of(self, whole: str) -> tuple[str, ...]:
+    def of(self, parent_index: str) -> tuple[str, ...]:
         """Return the keys of what are to be parts of an index or key, if made before it."""
         found = []
-        for table, part in self._by_whole[1].get(_index_name(whole), ()):
+        for table, part in self._by_parent[1].get(_index_name(parent_index), ()):
             found += [f"other index {part}", f"constraint {table}.{split_name(part)[-1]}"]
         return tuple(found)
 
@@ -124,8 +127,8 @@ class PartitionIndexes:
         objects = catalog.objects
         parts = self._parts[objects is self._after]
         roots = {
-            split_name(part)[-1]: self._root(whole, objects)
-            for (of, whole), part in parts.items()
+            split_name(part)[-1]: self._root(parent_index, objects)
+            for (of, parent_index), part in parts.items()
             if of == table
         }
         return {
@@ -152,8 +155,8 @@ class PartitionIndexes:
 
         `coming` are the keys of what is made or made again.
         """
-        table, whole = str(new["table"]), str(new["part_of"])
-        root = self._root(whole, self._after)
+        table, parent_index = str(new["table"]), str(new["part_of"])
+        root = self._root(parent_index, self._after)
         if definition(old) == definition(new) and root not in coming:
             return
         text = self._after.get(root, {}).get("definition")
@@ -167,10 +170,12 @@ class PartitionIndexes:
                 yield from self._put_together(name, new, root, was_plain=was_plain)
         elif was_plain:
             if stays and root not in coming:
-                yield Step(f"ALTER INDEX {whole} ATTACH PARTITION {name}", Phase.INDEX, (key,))
+                yield Step(
+                    f"ALTER INDEX {parent_index} ATTACH PARTITION {name}", Phase.INDEX, (key,)
+                )
         elif stays and root not in coming:
             yield Step(_of_partition(text, own, table), Phase.INDEX, (key,))
-            statement = f"ALTER INDEX {whole} ATTACH PARTITION {name}"
+            statement = f"ALTER INDEX {parent_index} ATTACH PARTITION {name}"
             yield Step(statement, Phase.INDEX, needs=(key,))
         elif plain(own) != (usual := _usual_name(table, text)):
             anew = not stays or f"table {self._table(root)}" in coming
@@ -206,9 +211,9 @@ class PartitionIndexes:
             return "invalid" in self._after[root]
         return "invalid" in self._before.get(root, {})
 
-    def free(self, whole: str) -> Iterator[Step]:
+    def free(self, parent_index: str) -> Iterator[Step]:
         """Yield what takes partitions away whose keys an index that goes rests on, and back."""
-        for table, part in self._by_whole[0].get(_index_name(whole), ()):
+        for table, part in self._by_parent[0].get(_index_name(parent_index), ()):
             if not self._is_own_key(table, part, self._before):
                 continue
             if f"table {table}" not in self._after or not self._is_attached(table):
@@ -239,13 +244,13 @@ class PartitionIndexes:
     def _is_own_key(self, table: str, index: str, objects: Mapping[str, Attributes]) -> bool:
         return f"constraint {table}.{split_name(index)[-1]}" in objects
 
-    def _root(self, whole: str, objects: Mapping[str, Attributes]) -> str:
+    def _root(self, parent_index: str, objects: Mapping[str, Attributes]) -> str:
         """Return the key of the index or constraint that an index is in the end a part of."""
-        while (above := objects.get(f"other index {whole}")) is not None:
-            whole = str(above["part_of"])
-        if f"index {whole}" in objects:
-            return f"index {whole}"
-        return self._by_name[objects is self._after].get(whole, "")
+        while (above := objects.get(f"other index {parent_index}")) is not None:
+            parent_index = str(above["part_of"])
+        if f"index {parent_index}" in objects:
+            return f"index {parent_index}"
+        return self._by_name[objects is self._after].get(parent_index, "")
 
     @cached_property
     def _by_name(self) -> list[dict[str, str]]:

@@ -20,7 +20,7 @@ def named_renames(given: Sequence[str], before: Catalog) -> list[Step]:
     none.  Raises UsageError for what is not there.
     """
     parts: list[Step] = []
-    wholes: list[Step] = []
+    tables_and_types: list[Step] = []
     for text in given:
         old, colon, new = text.rpartition(":")
         if not colon or not old:
@@ -28,9 +28,9 @@ def named_renames(given: Sequence[str], before: Catalog) -> list[Step]:
                 f"--rename {text} is not a pair of names.", hint="Write it as old:new."
             )
         if new:
-            is_whole = any(f"{kind} {old}" in before.objects for kind in ("table", "enum"))
-            (wholes if is_whole else parts).append(_named(old, new, before))
-    return [*parts, *wholes]
+            has_own_name = any(f"{kind} {old}" in before.objects for kind in ("table", "enum"))
+            (tables_and_types if has_own_name else parts).append(_named(old, new, before))
+    return [*parts, *tables_and_types]
 
 
 def named_by(given: Sequence[str]) -> set[str]:
@@ -42,11 +42,11 @@ def named_by(given: Sequence[str]) -> set[str]:
 def _named(old: str, new: str, before: Catalog) -> Step:
     objects = before.objects
     if f"table {old}" in objects:
-        schema = _place(old)[0]
+        schema = _schema_and_name(old)[0]
         named = f"{schema}{identifier(new.removeprefix(schema))}"
-        return replace(_whole("TABLE", old, new), renamed=(old, named))
+        return replace(_renamed_in_schema("TABLE", old, new), renamed=(old, named))
     if f"enum {old}" in objects:
-        return _whole("TYPE", old, new)
+        return _renamed_in_schema("TYPE", old, new)
     if f"column {old}" in objects:
         table, own = split_name(old)
         step = _pair(f"ALTER TABLE {table} RENAME COLUMN {{}} TO {{}}", own, identifier(new), _WHY)
@@ -63,13 +63,13 @@ def _named(old: str, new: str, before: Catalog) -> Step:
     )
 
 
-def _whole(word: str, old: str, new: str) -> Step:
-    schema, own = _place(old)
+def _renamed_in_schema(word: str, old: str, new: str) -> Step:
+    schema, own = _schema_and_name(old)
     new = identifier(new.removeprefix(schema))
     return _pair(f"ALTER {word} {schema}{{}} RENAME TO {{}}", own, new, _WHY)
 
 
-def _place(name: str) -> tuple[str, str]:
+def _schema_and_name(name: str) -> tuple[str, str]:
     """Return the schema that a name begins with, the dot included, and the rest."""
     own = split_name(name)[-1]
     return name.removesuffix(own), own
@@ -99,7 +99,9 @@ def implied_renames(before: Catalog, after: Catalog) -> tuple[list[Step], Catalo
         was = objects.pop(f"{kind} {old}")
         table = owner(f"{kind} {old}", was)
         names = [split_name(each)[-1] for each in (old, new)]
-        steps.append(_pair(_IMPLIED[kind].format(table=table, schema=_place(old)[0]), *names))
+        steps.append(
+            _pair(_IMPLIED[kind].format(table=table, schema=_schema_and_name(old)[0]), *names)
+        )
         renamed = after.objects[f"{kind} {new}"]
         objects[f"{kind} {new}"] = {
             **{key: value for key, value in renamed.items() if key != "comment"},
@@ -148,10 +150,10 @@ def type_renames(before: Catalog, after: Catalog) -> Iterator[Step]:
             ]
             for new, its in coming.items():
                 taken = columns and all(now == f"{new}{rest}" for now, rest in columns)
-                schema, own = _place(old)
-                if taken and schema == _place(new)[0] and _same_type(attributes, its):
+                schema, own = _schema_and_name(old)
+                if taken and schema == _schema_and_name(new)[0] and _same_type(attributes, its):
                     form = f"ALTER {word} {schema}{{}} RENAME TO {{}}"
-                    yield _pair(form, own, _place(new)[1], _WHY)
+                    yield _pair(form, own, _schema_and_name(new)[1], _WHY)
                     break
 
 
@@ -191,7 +193,7 @@ def possible_renames(before: Catalog, after: Catalog) -> Iterator[tuple[str, str
                 {(name, each["type"]) for name, each in catalog.columns(table).items()}
                 for catalog, table in ((before, old), (after, new))
             )
-            same_schema = _place(old)[0] == _place(new)[0]
+            same_schema = _schema_and_name(old)[0] == _schema_and_name(new)[0]
             if same_schema and mine and len(mine & other) / len(mine | other) >= _ALIKE:
                 yield old, new
     lost, found = _only("column", before, after), _only("column", after, before)

@@ -157,8 +157,8 @@ def _uses_value(step: Step, value: str) -> bool:
     """Whether a statement has a value in one of its texts: alone, in an array or in a body."""
     if step.phase is Phase.COMMENT or _ADDED_VALUE.match(step.sql):
         return False
-    whole = re.compile(rf"(?<!\w){re.escape(value)}(?!\w)")
-    return any(token.kind is Kind.STRING and whole.search(token.text) for token in tokens(step.sql))
+    word = re.compile(rf"(?<!\w){re.escape(value)}(?!\w)")
+    return any(token.kind is Kind.STRING and word.search(token.text) for token in tokens(step.sql))
 
 
 def as_script(steps: Sequence[Step]) -> str:

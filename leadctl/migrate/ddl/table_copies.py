@@ -166,14 +166,14 @@ def _renames(table: str, before: Catalog) -> Iterator[Step]:
 def _usual_sequence(table: str, column: str) -> str | None:
     """Return what PostgreSQL calls the sequence of an identity; None where it shortens that."""
     usual = f"{plain(table)}_{plain(split_name(column)[-1])}_seq"
-    place = table.removesuffix(split_name(table)[-1])
-    return f"{place}{identifier(usual)}" if len(usual.encode()) <= LONGEST_NAME else None
+    schema = table.removesuffix(split_name(table)[-1])
+    return f"{schema}{identifier(usual)}" if len(usual.encode()) <= LONGEST_NAME else None
 
 
 def _rename(form: str, old: str, new: str) -> Step:
-    place = new.removesuffix(split_name(new)[-1])
-    back = Step(form.format(new, old.removeprefix(place)), Phase.RENAME)
-    return Step(form.format(old, new.removeprefix(place)), Phase.RENAME, back=back)
+    schema = new.removesuffix(split_name(new)[-1])
+    back = Step(form.format(new, old.removeprefix(schema)), Phase.RENAME)
+    return Step(form.format(old, new.removeprefix(schema)), Phase.RENAME, back=back)
 
 
 def rows_of(table: str) -> str:

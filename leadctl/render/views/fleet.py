@@ -67,8 +67,8 @@ def _next_command(result: FleetReport[Any], each: TargetReport[Any]) -> str:
     """Return the command to type next for a target that failed, or whose answer is "no"."""
     pattern = "".join(f"[{letter}]" if letter in "*?[" else letter for letter in each.target)
     verb = _NEXT.get(result.verb, result.verb) if each.failure is None else result.verb
-    whole = each.schema is None and each.env is None  # of the one database of the fleet
-    only = [] if whole else ["--only", pattern]
+    own_database = each.schema is None and each.env is None  # of the one database of the fleet
+    only = [] if own_database else ["--only", pattern]
     verb = {"backup verify": "backup verify latest"}.get(verb, verb)
     return shlex.join(["leadctl", *verb.split(), "--fleet", result.fleet, *only])
 

@@ -68,8 +68,8 @@ def _rows(statement: PlannedStatement, number: int) -> Iterator[list[str | int |
     if not statement.effects:
         yield [number, short, None, None, None, None, None]
     told = {effect.table for effect in statement.effects}
-    whole = [effect for effect in statement.effects if effect.part_of not in told]
-    for index, effect in enumerate(whole):
+    roots = [effect for effect in statement.effects if effect.part_of not in told]
+    for index, effect in enumerate(roots):
         yield [
             None if index else number,
             "" if index else short,

@@ -73,8 +73,8 @@ def drop_plan(result: DropPlan) -> Iterator[Block]:
 
 def dropped(result: DroppedTenant) -> Iterator[Block]:
     """What is gone, and how it comes back."""
-    whole = result.name == result.database
-    which = f"database {result.name}" if whole else f"tenant {result.name} of {result.database}"
+    database = result.name == result.database
+    which = f"database {result.name}" if database else f"tenant {result.name} of {result.database}"
     yield Line(f"Dropped the {which}: {counted(result.tables, 'table')}.")
     if result.backup:
         yield Line(f"The backup {result.backup} has it.")
@@ -93,8 +93,8 @@ def renamed(result: RenamedTenant) -> Iterator[Block]:
         )
 
 
-def moved(result: MovedTenant, *, whole: bool) -> Iterator[Block]:
-    """Where it is, what was compared, and what is kept; it was a schema, or a `whole` database."""
+def moved(result: MovedTenant, *, database: bool) -> Iterator[Block]:
+    """Where it is, what was compared, and what is kept; it was a schema, or a `database` of its own."""
     closed = (
         "" if result.closed_seconds is None else f" It was closed for {result.closed_seconds} s."
     )
@@ -105,10 +105,10 @@ def moved(result: MovedTenant, *, whole: bool) -> Iterator[Block]:
             f"{counted(result.tables, 'table')}, and where sequences are."
         )
     kept = f"database is kept, closed, as {result.kept_as}"
-    if not whole:
+    if not database:
         kept = f"schema is kept, closed, as {result.kept_as} of {result.database}"
     yield Line(f"The old {kept}.")
-    more = " --database" if whole else ""
+    more = " --database" if database else ""
     yield Line(f"If it is no longer needed: leadctl tenants drop {result.kept_as}{more}", "dim")
 
 

@@ -339,7 +339,7 @@ def _possible_values(
     numbers = sorted({float(text) for each in conditions for text in each.numbers})
     texts = [text for each in conditions for text in each.texts]
     if base in _NUMBERS:
-        yield from _possible_numbers(numbers, whole=base in _WHOLE)
+        yield from _possible_numbers(numbers, integers=base in _WHOLE)
     elif base in _TEXTS:
         yield from (
             form.format(text) for text in texts for form in ("{}", "ab{}cd", "{}cd", "ab{}")
@@ -381,7 +381,7 @@ _OTHERS: Mapping[str, Sequence[str]] = {
 }
 
 
-def _possible_numbers(numbers: Sequence[float], *, whole: bool) -> Iterator[str]:
+def _possible_numbers(numbers: Sequence[float], *, integers: bool) -> Iterator[str]:
     """Yield numbers near those that are named, and between them."""
     near = [0.0, *(number + step for number in numbers for step in (0, 1, -1, 0.01, -0.01, 10))]
     near += [number * part / 4 for number in numbers for part in (1, 2, 3)]
@@ -390,7 +390,7 @@ def _possible_numbers(numbers: Sequence[float], *, whole: bool) -> Iterator[str]
         for low, high in itertools.pairwise(numbers)
         for part in range(1, 8)
     ]
-    yield from (f"{number:.0f}" if whole else f"{number:.2f}" for number in near)
+    yield from (f"{number:.0f}" if integers else f"{number:.2f}" for number in near)
 
 
 def _possible_texts(lengths: Sequence[int]) -> Iterator[str]:

@@ -127,11 +127,11 @@ def few_values(column: str, kind: TypeEngine[Any], rules: CheckRules) -> Sequenc
     if isinstance(kind, sa.Date):
         return [date.fromordinal(day) for day in range(int(low), int(high) + 1)]
     digits = kind.scale or 0 if isinstance(kind, sa.Numeric) else 0
-    whole = range(math.ceil(low * 10**digits), math.floor(high * 10**digits) + 1)
+    numbers = range(math.ceil(low * 10**digits), math.floor(high * 10**digits) + 1)
     if isinstance(kind, sa.Integer):
-        return whole
-    is_number = isinstance(kind, sa.Numeric) and len(whole) < _FEW
-    return [f"{number / 10**digits:.{digits}f}" for number in whole] if is_number else []
+        return numbers
+    is_number = isinstance(kind, sa.Numeric) and len(numbers) < _FEW
+    return [f"{number / 10**digits:.{digits}f}" for number in numbers] if is_number else []
 
 
 def _unwrapped(text: str) -> str:
