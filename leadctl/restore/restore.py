@@ -36,6 +36,7 @@ from leadctl.journal.runs import journal_done
 from leadctl.postgres.connect import Connection, connect, set_session
 from leadctl.postgres.queries import queries_of, version_of
 from leadctl.postgres.target import Target
+from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
 from leadctl.redact import scrub
 from leadctl.restore.cluster import Cluster, distribute, drop_everywhere
@@ -335,10 +336,14 @@ def _drop(
     """Drop the replaced database, unless the new one lacks something; return what is kept."""
     if lacks:
         narrate(f"Kept {previous}: what was restored {lacks}.")
-    elif drop_everywhere(target, connection, previous):
-        narrate(f"Dropped {previous}, the old database.")
-        return None
-    return previous
+        return previous
+    try:
+        drop_everywhere(target, connection, previous)
+    except psycopg.Error as error:  # the restore is done: it is told and journaled all the same
+        narrate(f"Kept {previous}, which cannot be dropped: {told(error)}")
+        return previous
+    narrate(f"Dropped {previous}, the old database.")
+    return None
 
 
 def _missing_locales(connection: Connection, origin: Origin) -> tuple[str, ...]:

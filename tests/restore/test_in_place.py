@@ -9,7 +9,10 @@ from typing import Any
 import psycopg
 import pytest
 
+import leadctl
 from leadctl.backup.manifest import parse, render
+from leadctl.restore.database import maintenance
+from leadctl.restore.restore import _drop
 from tests.backups import Place, create, plain_dump
 from tests.conftest import Cli
 from tests.restore.test_dropped import SHOP
@@ -98,6 +101,26 @@ def test_all_is_as_it_was(place: InPlace) -> None:
     assert outcome.code == 0, outcome.err
     assert place.dump() == before
     assert place.query("SELECT count(*) FROM leadctl.run WHERE command = 'restore'") == [(1,)]
+
+
+def test_a_replaced_database_that_cannot_be_dropped_is_kept(place: InPlace, server: Server) -> None:
+    """The restore is done by then: its result and its record are not lost."""
+    old = create(server, f"{place.name}_old", "")
+    said: list[str] = []
+    target = leadctl.database(place.url).target
+    try:
+        with server.connect(old) as session:  # a superuser's, which the owner cannot end
+            session.execute(f"ALTER DATABASE {old} OWNER TO {ROLE}")
+            with maintenance(target) as connection:
+                assert _drop(target, connection, old, None, said.append) == old
+        assert said == [
+            f"Kept {old}, which cannot be dropped: permission denied to terminate process"
+        ]
+        with maintenance(target) as connection:
+            assert _drop(target, connection, old, None, said.append) is None
+        assert said[1:] == [f"Dropped {old}, the old database."]
+    finally:
+        server.drop(old)
 
 
 def test_objects_that_need_each_other(place: InPlace, server: Server) -> None:
