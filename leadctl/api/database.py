@@ -663,7 +663,7 @@ class Database(Project):
         return consent
 
     def _archive_place(self, folder: str | Path | None) -> "ArchivePlace":
-        from leadctl.backup.packing import read_recipients
+        from leadctl.backup.age_keys import read_recipients
         from leadctl.cleanup.context import ArchivePlace
 
         chosen = folder and (object_url(str(folder)) or absolute(folder))
@@ -673,7 +673,7 @@ class Database(Project):
     @property
     def _recipients(self) -> list[str]:
         """The public keys that backups and archives are encrypted to."""
-        from leadctl.backup.packing import split_recipients
+        from leadctl.backup.age_keys import split_recipients
 
         return split_recipients(self.settings.backup_recipients)
 
@@ -736,7 +736,7 @@ class Database(Project):
 
     def _copy_elsewhere(self, backup: str) -> None:
         """Copy a new backup to BACKUP_COPY_TO, if it is set.  Raises BackupFailed."""
-        from leadctl.backup.copies import copy_new
+        from leadctl.backup.inventory import copy_new
 
         if (to := self.settings.backup_copy_to) is not None:
             found = self.backup_folder.find(backup)

@@ -13,8 +13,7 @@ from leadctl.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from leadctl.apps.registry import App
-    from leadctl.backup.copies import BackupCopy
-    from leadctl.backup.inventory import BackupDetails, BackupList, PruneResult
+    from leadctl.backup.inventory import BackupCopy, BackupDetails, BackupList, PruneResult
     from leadctl.backup.storage import BackupFolder
     from leadctl.config import EffectiveConfig
     from leadctl.crypto import Keyring
@@ -164,7 +163,7 @@ class Project:
         """The private keys that read backups, if a file is set.  Raises InvalidIdentity."""
         if self.settings.backup_identity_file is None:
             return ()
-        from leadctl.backup.packing import read_identities
+        from leadctl.backup.age_keys import read_identities
 
         return read_identities(self.settings.backup_identity_file)
 
@@ -343,7 +342,7 @@ class Project:
 
         Raises UnknownBackup, BackupDamaged, BackupFailed and BackupFolderUnusable.
         """
-        from leadctl.backup.copies import copy_backup
+        from leadctl.backup.inventory import copy_backup
 
         found = self.backup_folder.find(backup)
         folder = self._folder_at(object_url(str(to)) or absolute(to))

@@ -15,8 +15,8 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from leadctl.backup import manifest as manifests
+from leadctl.backup.age_keys import fingerprint, read_recipients
 from leadctl.backup.manifest import ARCHIVE, GLOBALS, NAME, RECORDS, SCHEMA, BackupManifest
-from leadctl.backup.packing import fingerprint, read_recipients
 from leadctl.backup.snapshot import LeftOutTables, Snapshot, exported, left_out, require_readable
 from leadctl.backup.storage import BackupFolder, NewBackup, new_id
 from leadctl.backup.stream import Label, PackedFile, pack

@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 
 from leadctl.apps.registry import App
-from leadctl.backup.packing import unpack_opened
+from leadctl.backup.decompression import unpack_opened
 from leadctl.backup.stream import is_encrypted, sha256_of
 from leadctl.catalog.relations import Relation, read_named, read_table
 from leadctl.cleanup.archive_files import (

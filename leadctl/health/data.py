@@ -265,7 +265,7 @@ def _elsewhere(facts: Facts) -> dict[str, str]:
     """Return what is wrong with the copies in BACKUP_COPY_TO, and the command that helps."""
     if facts.copies is None:
         return {}
-    from leadctl.backup.copies import newest_copy
+    from leadctl.backup.inventory import newest_copy
 
     place = facts.copies.path
     copying = f"leadctl backup copy latest --to {place}"

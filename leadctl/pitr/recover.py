@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from leadctl.backup.age_keys import new_identity
 from leadctl.backup.create import BackupOptions, create
-from leadctl.backup.packing import new_identity
 from leadctl.backup.storage import BackupFolder
 from leadctl.errors import (
     BarmanFailed,

@@ -9,7 +9,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from leadctl.backup.packing import is_encrypted, is_packed, unpack_file
+from leadctl.backup.decompression import begins_encrypted, begins_packed, unpack_file
 from leadctl.backup.reader import VerifyCheck
 from leadctl.backup.snapshot import count_tables, not_valid, revision
 from leadctl.errors import (
@@ -109,7 +109,7 @@ class _Dump:
 
         Raises BackupDamaged and InvalidIdentity.
         """
-        if is_encrypted(self.path) and not self.identities:
+        if begins_encrypted(self.path) and not self.identities:
             raise InvalidIdentity(
                 f"{self.path} is encrypted, and no private key is set here.",
                 hint="Set BACKUP_IDENTITY_FILE or --identity to the file of the private key.",
@@ -262,7 +262,7 @@ class ArchiveDump(_Dump):
         if self._contents.makes_public and any(e.label == "SCHEMA - public" for e in listed):
             _drop_public(target)
         loading.narrate("Loading the archive.")
-        if self.path.is_dir() or not (self.is_tar or is_packed(self.path)):
+        if self.path.is_dir() or not (self.is_tar or begins_packed(self.path)):
             jobs = 1 if loading.partly else loading.jobs  # several mix what they say of errors
             restore.run(self.path, f"--jobs={jobs}", *schema_only, entries=entries, known=known)
             return nothing_more

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
+from leadctl.backup.age_keys import read_identities
 from leadctl.backup.create import _Dumper
-from leadctl.backup.packing import read_identities
 from leadctl.backup.reader import BackupReader, verify
 from leadctl.backup.storage import BackupFolder, StoredBackup
 from leadctl.backup.stream import Label, NullSink, unpack

@@ -10,10 +10,10 @@ from urllib.parse import quote
 import psycopg
 import pytest
 
+from leadctl.backup.age_keys import read_identities
 from leadctl.backup.create import BackupOptions
 from leadctl.backup.create import create as back_up
 from leadctl.backup.manifest import ARCHIVE
-from leadctl.backup.packing import read_identities
 from leadctl.backup.reader import BackupReader
 from leadctl.backup.snapshot import count_tables
 from leadctl.backup.storage import BackupFolder

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from psycopg import sql
 
+from leadctl.backup.age_keys import read_identities
 from leadctl.backup.manifest import ARCHIVE, ExtensionFacts, parse, render
-from leadctl.backup.packing import read_identities
 from leadctl.backup.reader import BackupReader
 from leadctl.backup.storage import BackupFolder
 from tests.backups import Place, alone, create

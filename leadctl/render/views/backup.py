@@ -2,9 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 
-from leadctl.backup.copies import BackupCopy
 from leadctl.backup.create import CreatedBackup
-from leadctl.backup.inventory import BackupDetails, BackupList, BackupSummary, PruneResult
+from leadctl.backup.inventory import (
+    BackupCopy,
+    BackupDetails,
+    BackupList,
+    BackupSummary,
+    PruneResult,
+)
 from leadctl.backup.reader import VerifyResult
 from leadctl.backup.storage import Verification
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, Value, numbers

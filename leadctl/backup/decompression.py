@@ -1,96 +1,14 @@
-"""How a file is packed: which its first bytes say, whatever its name; and the keys of age."""
+"""What a file was before it was compressed and encrypted: its first bytes say how, not its name."""
 
 import bz2
-import hashlib
 import lzma
-import re
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from leadctl.backup.stream import AGE, GuardedSink, Writable, read_into
-from leadctl.errors import BackupDamaged, InvalidIdentity, InvalidRecipient, UnreadableDump
-from leadctl.files import read_private
-from leadctl.redact import remember
-
-_FINGERPRINT_DIGITS = 16
-
-
-def split_recipients(text: str | None) -> list[str]:
-    """Return the public keys of a setting: separated by commas or lines, `#` begins a comment."""
-    without_comments = re.sub(r"(?m)(^|\s)#.*$", "", text or "")
-    return [key for part in re.split(r"[,\n]", without_comments) if (key := part.strip())]
-
-
-def read_recipients(keys: Sequence[str]) -> list[Any]:
-    """Return recipients for age.  Raises InvalidRecipient, which names the key that is none."""
-    import pyrage
-
-    recipients = []
-    for key in keys:
-        kind = pyrage.ssh if key.startswith("ssh-") else pyrage.x25519
-        if key.upper().startswith("AGE-SECRET-KEY-"):
-            remember(key)
-            raise InvalidRecipient(
-                "BACKUP_RECIPIENTS has a private key, which must not be on the backup host.",
-                hint="Give the public key that belongs to it: age-keygen -y FILE prints it.",
-            )
-        try:
-            recipients.append(kind.Recipient.from_str(key))
-        except pyrage.RecipientError as error:
-            # What does not even begin as a public key may be a secret.
-            shown = repr(key) if key.startswith(("age1", "ssh-")) else "What BACKUP_RECIPIENTS has"
-            raise InvalidRecipient(
-                f"{shown} is not a public key that backups can be encrypted to: {error}.",
-                hint="Allowed are age1… (age-keygen makes one) and ssh-ed25519 or ssh-rsa keys.",
-            ) from None
-    return recipients
-
-
-def fingerprint(key: str) -> str:
-    """Return a public key's fingerprint: 16 hexadecimal digits of its SHA-256."""
-    return hashlib.sha256(key.encode()).hexdigest()[:_FINGERPRINT_DIGITS]
-
-
-def read_identities(path: Path) -> list[Any]:
-    """Read the private keys of an identity file, of age's or SSH's form.
-
-    Raises InvalidIdentity where it is open to others, or has no key that can be used.
-    """
-    import pyrage
-
-    hint = "BACKUP_IDENTITY_FILE names the file of the private key."
-    text = read_private(path, InvalidIdentity, name="identity file", hint=hint)
-    remember(text.strip())
-    try:
-        if text.startswith("-----BEGIN"):
-            return [pyrage.ssh.Identity.from_buffer(text.encode())]
-        lines = [line.strip() for line in text.splitlines()]
-        keys = [line for line in lines if line and not line.startswith("#")]
-        for key in keys:
-            remember(key)
-        identities = [pyrage.x25519.Identity.from_str(key) for key in keys]
-    except pyrage.IdentityError as error:
-        raise InvalidIdentity(
-            f"The identity file {path} has no private key that can be read: {error}.",
-            hint="age-keygen makes one. If it is encrypted with a passphrase, decrypt it first.",
-        ) from None
-    if not identities:
-        raise InvalidIdentity(
-            f"The identity file {path} has no key in it.", hint="age-keygen makes one."
-        )
-    return identities
-
-
-def new_identity() -> tuple[str, Any]:
-    """Return the public and the private key of a new pair, for what ends with this process."""
-    import pyrage
-
-    identity = pyrage.x25519.Identity.generate()
-    remember(str(identity))
-    return str(identity.to_public()), identity
-
+from leadctl.errors import BackupDamaged, UnreadableDump
 
 _SLICE = 16 * 1024
 """What is decompressed at once of a file whose maker is not known."""
@@ -130,13 +48,13 @@ _REFUSED = (
 )
 
 
-def is_encrypted(path: Path) -> bool:
+def begins_encrypted(path: Path) -> bool:
     """Whether a file is encrypted by age.  Raises OSError."""
     with path.open("rb") as file:
         return file.read(len(AGE)) == AGE
 
 
-def is_packed(path: Path) -> bool:
+def begins_packed(path: Path) -> bool:
     """Whether a file is compressed or encrypted.  Raises OSError."""
     with path.open("rb") as file:
         head = file.read(len(AGE))
@@ -150,7 +68,7 @@ def unpack_file(path: Path, identities: Sequence[Any], sink: Writable) -> None:
     read, and InvalidIdentity where none of the identities reads it.
     """
     with path.open("rb") as file:
-        unpack_opened(file, path, identities, sink, encrypted=is_encrypted(path))
+        unpack_opened(file, path, identities, sink, encrypted=begins_encrypted(path))
 
 
 def unpack_opened(
