@@ -136,15 +136,10 @@ def run_for_fleet(
     from leadctl.api.fleet import Fleet
     from leadctl.fleet.run import FleetBounds, Outcome
 
-    refused = {name.removesuffix("_checks"): values[name.lower()] for name in use.refuses}
-    not_with("--fleet", **refused)
-    metrics_to = values.get(use.metrics_to) if use.metrics_to else None
+    _refuse_unfit(run, use, values)
+    metrics_to = values[use.metrics_to] if use.metrics_to else None
     if use.metrics_to:
         values = values | {use.metrics_to: None}
-        if run.settings.output != "prometheus":
-            only_with("-o prometheus", **{use.metrics_to: metrics_to})
-    if run.settings.output == "csv":
-        raise UsageError("A fleet has no output format 'csv'.", hint="It has: table, json.")
     bounds = FleetBounds(
         given["jobs"] or FleetBounds.jobs, given["canary"] or 0, given["max_failures"]
     )
@@ -183,6 +178,16 @@ def run_for_fleet(
         terminated = signals[:1] == [signal.SIGTERM]
         raise typer.Exit(ExitCode.TERMINATED if terminated else ExitCode.INTERRUPTED)
     raise typer.Exit(_nagios(report) if verb == "health-check" else _code(report))
+
+
+def _refuse_unfit(run: Run, use: FleetUse, values: dict[str, Any]) -> None:
+    """Refuse the options and formats that a command has for one target alone."""
+    refused = {name.removesuffix("_checks"): values[name.lower()] for name in use.refuses}
+    not_with("--fleet", **refused)
+    if use.metrics_to and run.settings.output != "prometheus":
+        only_with("-o prometheus", **{use.metrics_to: values[use.metrics_to]})
+    if run.settings.output == "csv":
+        raise UsageError("A fleet has no output format 'csv'.", hint="It has: table, json.")
 
 
 def _write(run: Run, report: "FleetReport[Any]") -> None:

@@ -145,52 +145,46 @@ class _Counts:
     """Rows that have the new value already, where that is one."""
 
 
+_AS_TEXT = sql.SQL("CAST(CAST(({value}\n) AS {kind}) AS pg_catalog.text)")
+_OLD_AND_NEW = sql.SQL("CAST({qualifier}.{column} AS pg_catalog.text) AS {was}, {value} AS {now}")
+_ROWS_OF_VALUE = sql.SQL(
+    "(SELECT pg_catalog.count(*) FROM {table} WHERE CAST({column} AS pg_catalog.text)"
+    " OPERATOR(pg_catalog.=) {value})"
+)
+_COUNTED = sql.SQL(
+    "pg_catalog.count({was}) FILTER (WHERE {now} IS NULL),"
+    " pg_catalog.count(*) FILTER (WHERE {was} OPERATOR(pg_catalog.<>) {now}),"
+    " pg_catalog.count(*) FILTER (WHERE pg_catalog.length({now})"
+    " OPERATOR(pg_catalog.<) pg_catalog.length({was})),"
+    " pg_catalog.count(DISTINCT {was}),"
+    " pg_catalog.count(DISTINCT {now}) FILTER (WHERE {was} IS NOT NULL), {others}"
+)
+"""What `_Counts` has, in its order."""
+_ONCE = sql.SQL("DISTINCT ON ({qualifier}.tableoid, {qualifier}.ctid) ")
+"""A row that a join has several times is updated once."""
+
+
 def _count(
     tables: LiveTables, table: str, update: Overwriting, old: Iterable[tuple[Assignment, str]]
 ) -> list[_Counts] | None:
     """Count what an update would do to each column's values; None where that is not known."""
+    qualifier = written_by_user(update.qualifier)
     given, wanted = [], []
     for number, (assignment, column) in enumerate(old):
         kind = tables.type_of(table, column)
         if assignment.value is None or kind is None:
             return None
         was, now = sql.Identifier(f"old_{number}"), sql.Identifier(f"new_{number}")
-        value = sql.SQL("CAST(CAST(({value}\n) AS {kind}) AS pg_catalog.text)").format(
-            value=written_by_user(assignment.value), kind=written_by_user(kind)
-        )
+        value = _AS_TEXT.format(value=written_by_user(assignment.value), kind=written_by_user(kind))
+        name = sql.Identifier(column)
         given.append(
-            sql.SQL(
-                "CAST({qualifier}.{column} AS pg_catalog.text) AS {was}, {value} AS {now}"
-            ).format(
-                qualifier=written_by_user(update.qualifier),
-                column=sql.Identifier(column),
-                was=was,
-                value=value,
-                now=now,
-            )
+            _OLD_AND_NEW.format(qualifier=qualifier, column=name, was=was, value=value, now=now)
         )
         others: sql.Composable = sql.SQL("0")
         if assignment.is_constant:
-            others = sql.SQL(
-                "(SELECT pg_catalog.count(*) FROM {table} WHERE CAST({column} AS pg_catalog.text)"
-                " OPERATOR(pg_catalog.=) {value})"
-            ).format(table=tables.name(table), column=sql.Identifier(column), value=value)
-        wanted.append(
-            sql.SQL(
-                "pg_catalog.count({was}) FILTER (WHERE {now} IS NULL),"
-                " pg_catalog.count(*) FILTER (WHERE {was} OPERATOR(pg_catalog.<>) {now}),"
-                " pg_catalog.count(*) FILTER (WHERE pg_catalog.length({now})"
-                " OPERATOR(pg_catalog.<) pg_catalog.length({was})),"
-                " pg_catalog.count(DISTINCT {was}),"
-                " pg_catalog.count(DISTINCT {now}) FILTER (WHERE {was} IS NOT NULL), {others}"
-            ).format(was=was, now=now, others=others)
-        )
-    once: sql.Composable = sql.SQL("")
-    if update.joined:
-        qualifier = written_by_user(update.qualifier)
-        once = sql.SQL("DISTINCT ON ({qualifier}.tableoid, {qualifier}.ctid) ").format(
-            qualifier=qualifier
-        )
+            others = _ROWS_OF_VALUE.format(table=tables.name(table), column=name, value=value)
+        wanted.append(_COUNTED.format(was=was, now=now, others=others))
+    once = _ONCE.format(qualifier=qualifier) if update.joined else sql.SQL("")
     query = sql.SQL(
         "{before}SELECT {wanted} FROM (SELECT {once}{given} {rows}\n) AS leadctl_values"
     ).format(

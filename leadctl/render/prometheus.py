@@ -92,8 +92,11 @@ def cleanup(result: "CleanupResult", past: "PastRuns") -> str:
 
     labels = {"app": result.app, "database": result.database, "schema": result.schema}
 
-    def by_rule(value: "Callable[[RuleResult], float | None]") -> _Samples:
-        return [(labels | {"rule": rule.rule}, value(rule)) for rule in result.rules]
+    def by_rule(
+        name: str, help_text: str, value: "Callable[[RuleResult], float | None]"
+    ) -> _Metric:
+        samples = [(labels | {"rule": rule.rule}, value(rule)) for rule in result.rules]
+        return f"leadctl_cleanup_{name}", help_text, samples
 
     def last_success(rule: "RuleResult") -> float | None:
         moment = past.last_success(rule.rule)
@@ -101,45 +104,35 @@ def cleanup(result: "CleanupResult", past: "PastRuns") -> str:
 
     bad = {RuleStatus.FAILED, RuleStatus.REFUSED}
     return _text(
-        (
-            "leadctl_cleanup_rows",
-            "Rows that the last run took, of the rule's table.",
-            by_rule(lambda rule: rule.rows),
-        ),
-        (
-            "leadctl_cleanup_cascaded_rows",
+        by_rule("rows", "Rows that the last run took, of the rule's table.", lambda it: it.rows),
+        by_rule(
+            "cascaded_rows",
             "Rows that went along in the last run.",
-            by_rule(lambda rule: sum((rule.cascaded or {}).values())),
+            lambda it: sum((it.cascaded or {}).values()),
         ),
-        (
-            "leadctl_cleanup_seconds",
-            "How long the last run took.",
-            by_rule(lambda rule: rule.seconds),
+        by_rule("seconds", "How long the last run took.", lambda it: it.seconds),
+        by_rule(
+            "success", "Whether the last run ended as it should.", lambda it: it.status not in bad
         ),
-        (
-            "leadctl_cleanup_success",
-            "Whether the last run ended as it should.",
-            by_rule(lambda rule: rule.status not in bad),
-        ),
-        (
-            "leadctl_cleanup_partly",
+        by_rule(
+            "partly",
             "Whether the last run was done in part, since rows may not go.",
-            by_rule(lambda rule: rule.status is RuleStatus.PARTLY),
+            lambda it: it.status is RuleStatus.PARTLY,
         ),
-        (
-            "leadctl_cleanup_backlog_rows",
+        by_rule(
+            "backlog_rows",
             "Rows that are still due.",
-            by_rule(lambda rule: past.last(rule.rule).get("backlog")),
+            lambda it: past.last(it.rule).get("backlog"),
         ),
-        (
-            "leadctl_cleanup_refused_rows",
+        by_rule(
+            "refused_rows",
             "Rows that are due and may not go, in the last run.",
-            by_rule(lambda rule: rule.refused),
+            lambda it: it.refused,
         ),
-        (
-            "leadctl_cleanup_last_success_timestamp_seconds",
+        by_rule(
+            "last_success_timestamp_seconds",
             "When the rule last ended as it should.",
-            by_rule(last_success),
+            last_success,
         ),
     )
 

@@ -339,8 +339,9 @@ def _drop(
         return previous
     try:
         drop_everywhere(target, connection, previous)
-    except psycopg.Error as error:  # the restore is done: it is told and journaled all the same
-        narrate(f"Kept {previous}, which cannot be dropped: {told(error)}")
+    except (LeadctlError, psycopg.Error) as error:  # the restore itself is done
+        why = error.message if isinstance(error, LeadctlError) else told(error)
+        narrate(f"Kept {previous}, which cannot be dropped: {why}")
         return previous
     narrate(f"Dropped {previous}, the old database.")
     return None

@@ -26,7 +26,7 @@ from leadctl.postgres.target import Target
 from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
 from leadctl.restore.archive import check_counts, owner_of_rows, pg_restore_output, rows_of
-from leadctl.restore.copying import copying, recorded_columns, referenced_first
+from leadctl.restore.copy_statements import copy_statements, recorded_columns, referenced_first
 from leadctl.restore.dropped import RecreatedTables, restore_dropped
 from leadctl.restore.foreign_keys import Orphans
 from leadctl.restore.properties import IDENTIFIER, text_of
@@ -173,7 +173,7 @@ def _restore_beside(
             line
             for name in referenced_first(connection, list(tables))
             if name in columns
-            for line in copying(
+            for line in copy_statements(
                 connection,
                 sql.Identifier(*into[name]).as_string(connection),
                 tables[name].scratch or name,

@@ -71,6 +71,14 @@ BeforeRun = Annotated[
 TrustScript = Annotated[
     bool, flag("--trust-script", "Allow a script to commit and to reach other databases.")
 ]
+_EXCLUDED = {
+    "tenant": ("into", "table", "data_only", "in_place", "schema_only", "drop_old", "keep_going",
+               "skip", "trust_script", "at", "before_run"),
+    "data_only": ("in_place", "into", "schema_only", "keep_going", "skip", "no_owner"),
+    "table": ("in_place", "into", "schema_only", "keep_going", "skip"),
+    "in_place": ("into", "schema_only", "dry_run", "drop_old", "keep_going", "skip"),
+}  # fmt: skip
+"""What cannot be given with each way to restore less than all into a new database."""
 
 
 @app.leaf("restore", "Backups")
@@ -121,28 +129,26 @@ def restore(
     """
     from leadctl.render.views import restore as views
 
+    options: dict[str, object] = {
+        "into": into, "table": table, "data_only": data_only, "in_place": in_place,
+        "schema_only": schema_only, "drop_old": drop_old, "keep_going": keep_going, "skip": skip,
+        "trust_script": trust_script, "at": at, "before_run": before_run, "no_owner": no_owner,
+        "dry_run": dry_run, "tenant": tenant,
+    }  # fmt: skip
+    for kind, excluded in _EXCLUDED.items():
+        if options[kind]:
+            not_with(f"--{kind.replace('_', '-')}", **{name: options[name] for name in excluded})
+            break
     consent = run.consent(yes=yes, confirm=confirm)
+    owners = not no_owner
+    live = run.database()
     if tenant is not None:
-        not_with("--tenant", into=into, table=table, data_only=data_only, in_place=in_place)
-        not_with("--tenant", schema_only=schema_only, drop_old=drop_old, keep_going=keep_going)
-        not_with("--tenant", skip=skip, trust_script=trust_script, at=at, before_run=before_run)
-        back = run.database().tenants.restore_tenant(
-            tenant, backup, owners=not no_owner, dry_run=dry_run, confirm=consent
+        back = live.tenants.restore_tenant(
+            tenant, backup, owners=owners, dry_run=dry_run, confirm=consent
         )
         run.emit(back, views.tenant)
         _exit(complete=back.ok)
         return
-    if table or data_only:
-        what = "--data-only" if data_only else "--table"
-        not_with(what, in_place=in_place)
-        not_with(what, into=into, schema_only=schema_only, keep_going=keep_going, skip=skip)
-    if data_only:
-        not_with("--data-only", no_owner=no_owner)
-    if in_place:
-        not_with("--in-place", into=into, schema_only=schema_only, dry_run=dry_run)
-        not_with("--in-place", drop_old=drop_old, keep_going=keep_going, skip=skip)
-    owners = not no_owner
-    live = run.database()
     guarded = not (dry_run or into or (table and not data_only))
     guard = partial(live.foresee, "restore", consent) if guarded else None
     with _restored_from(live, backup, at, before_run, guard) as database:

@@ -94,7 +94,7 @@ def renamed(result: RenamedTenant) -> Iterator[Block]:
 
 
 def moved(result: MovedTenant, *, database: bool) -> Iterator[Block]:
-    """Where it is, what was compared, and what is kept; it was a schema, or a `database` of its own."""
+    """Where it is, what was compared, and what is kept; a schema, or a `database` of its own."""
     closed = (
         "" if result.closed_seconds is None else f" It was closed for {result.closed_seconds} s."
     )

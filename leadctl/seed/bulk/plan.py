@@ -79,34 +79,8 @@ def make_plan(connection: Connection, app: App, schema: str, options: BulkOption
     Raises SeedFailed where a table does not exist or is in another schema, CannotInfer, and
     InvalidFlag.
     """
-    metadata = load_metadata(app)
     factory: Factory = load_object(app, app.factory, "factory") if app.factory else Factory()
-    with keys_in_circles_apart(metadata):
-        tables = [table for table in metadata.sorted_tables if not table.info.get("is_view")]
-    elsewhere = [table.fullname for table in tables if table.schema not in {None, schema}]
-    if elsewhere:
-        raise SeedFailed(
-            f"Synthetic rows go into the schema {schema} alone, and the models have "
-            f"{', '.join(elsewhere)}.",
-            hint="Write seed files or a seed function for them.",
-        )
-    relations = read_tables(connection, schema, [table.name for table in tables], *_FACETS)
-    missing = [
-        table.name
-        for table in tables
-        if table.name not in relations or not relations[table.name].is_table
-    ]
-    if missing:
-        raise SeedFailed(
-            f"The database lacks the table {missing[0]}.",
-            hint=f"Apply the migrations first: leadctl migrate --app {app.name}",
-        )
-    oids = {relation.oid for relation in relations.values()}
-    parts = {
-        name for name, each in relations.items() if each.is_partition and oids & {*each.parents}
-    }
-    tables = [table for table in tables if table.name not in parts]  # they have rows of the whole
-    relations = {name: each for name, each in relations.items() if name not in parts}
+    tables, relations = _tables(connection, app, schema)
     conditions = read_conditions(connection, relations)
     planned = infer(
         tables,
@@ -132,6 +106,39 @@ def make_plan(connection: Connection, app: App, schema: str, options: BulkOption
     declared = {name: frozenset(table.shape.columns) for name, table in planned.items()}
     world = fit(connection, world, relations, conditions, declared)
     return BulkPlan(options, world, {name: relations[name] for name in plans})
+
+
+def _tables(
+    connection: Connection, app: App, schema: str
+) -> tuple[list[sa.Table], Mapping[str, Relation]]:
+    """Return the tables that get rows, what others refer to first, and as the database has them."""
+    metadata = load_metadata(app)
+    with keys_in_circles_apart(metadata):
+        tables = [table for table in metadata.sorted_tables if not table.info.get("is_view")]
+    elsewhere = [table.fullname for table in tables if table.schema not in {None, schema}]
+    if elsewhere:
+        raise SeedFailed(
+            f"Synthetic rows go into the schema {schema} alone, and the models have "
+            f"{', '.join(elsewhere)}.",
+            hint="Write seed files or a seed function for them.",
+        )
+    relations = read_tables(connection, schema, [table.name for table in tables], *_FACETS)
+    missing = [
+        table.name
+        for table in tables
+        if table.name not in relations or not relations[table.name].is_table
+    ]
+    if missing:
+        raise SeedFailed(
+            f"The database lacks the table {missing[0]}.",
+            hint=f"Apply the migrations first: leadctl migrate --app {app.name}",
+        )
+    oids = {relation.oid for relation in relations.values()}
+    parts = {
+        name for name, each in relations.items() if each.is_partition and oids & {*each.parents}
+    }
+    tables = [table for table in tables if table.name not in parts]  # they have rows of the whole
+    return tables, {name: each for name, each in relations.items() if name not in parts}
 
 
 def reserve_numbers(connection: Connection, plan: BulkPlan) -> None:

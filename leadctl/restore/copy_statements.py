@@ -5,7 +5,7 @@ from graphlib import CycleError, TopologicalSorter
 
 from psycopg import sql
 
-from leadctl.catalog.relations import read_named
+from leadctl.catalog.relations import Relation, read_named
 from leadctl.journal import records
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import parts_of, written_by_server
@@ -20,15 +20,15 @@ def recorded_columns(connection: Connection, app: str, schema: str) -> frozenset
     return frozenset(parts if len(parts) > 2 else (schema, *parts) for parts in found)
 
 
-def copying(
+def copy_statements(
     connection: Connection,
     into: str,
     scratch: str,
     columns: Sequence[str],
     recorded: Collection[tuple[str, ...]],
     narrate: Narrate,
-) -> Iterator[str]:
-    """Yield statements that copy what is gone from one table to another, both as SQL names them.
+) -> list[str]:
+    """Return statements that copy what is gone from one table to another, both as SQL names them.
 
     A column that it lacks is made again where the app's revisions made it, and filled by the key;
     else it went on purpose, and its values stay where they are.
@@ -37,42 +37,27 @@ def copying(
     live, source = found[into], found[scratch]
     missing = [name for name in columns if live.column(name) is None]
     again = [name for name in missing if (live.schema, live.name, name) in recorded]
-    key = [each for name in live.key if (each := live.column(name)) is not None]
-    if again and not key:
+    if again and not live.key:
         narrate(
             f"{live.name} lacks {', '.join(again)} and has no key, so rows cannot be matched: "
             f"the values are in {scratch}."
         )
-        return
-    for name in again:
-        column = source.column(name)
-        assert column is not None
-        adding = sql.SQL("ALTER TABLE {} ADD COLUMN {} {};").format(
-            live.identifier, sql.Identifier(name), written_by_server(column.type)
-        )
-        yield adding.as_string(connection)
-    if again:
-        filling = sql.SQL("UPDATE {} AS present SET {} FROM {} AS s WHERE {};").format(
-            live.identifier,
-            sql.SQL(", ").join(
-                sql.SQL("{0} = s.{0}").format(sql.Identifier(name)) for name in again
-            ),
-            source.identifier,
-            sql.SQL(" AND ").join(
-                sql.SQL("present.{0} {1} s.{0}").format(
-                    sql.Identifier(each.name), each.compared("=")
-                )
-                for each in key
-            ),
-        )
-        yield filling.as_string(connection)
+        return []
     if again:
         narrate(
             f"{live.name} lacks {', '.join(again)}: the SQL below restores the values; for NOT "
             f"NULL, indexes and the like see: leadctl migrate drift"
         )
-    if gone := [name for name in missing if name not in again]:
+    gone = [name for name in missing if name not in again]
+    if gone:
         narrate(f"{live.name} has no {', '.join(gone)} now: the values are in {scratch}.")
+    _say_required(live, columns, narrate)
+    copied = [name for name in columns if name not in gone]
+    statements = [*_adding(live, source, again), _inserting(live, source, copied)]
+    return [statement.as_string(connection) for statement in statements]
+
+
+def _say_required(live: Relation, columns: Sequence[str], narrate: Narrate) -> None:
     required = [
         column.name
         for column in live.columns
@@ -83,20 +68,42 @@ def copying(
             f"{live.name} requires {', '.join(required)}, which the backup lacks: give the INSERT "
             "a value."
         )
-    listed = sql.SQL(", ").join(
-        sql.Identifier(name) for name in columns if name not in missing or name in again
+
+
+def _adding(live: Relation, source: Relation, names: Sequence[str]) -> Iterator[sql.Composed]:
+    """Yield what makes columns of a table again, and fills them by its key."""
+    if not names:
+        return
+    for column in source.columns:
+        if column.name in names:
+            yield sql.SQL("ALTER TABLE {} ADD COLUMN {} {};").format(
+                live.identifier, sql.Identifier(column.name), written_by_server(column.type)
+            )
+    yield sql.SQL("UPDATE {} AS present SET {} FROM {} AS s WHERE {};").format(
+        live.identifier,
+        sql.SQL(", ").join(sql.SQL("{0} = s.{0}").format(sql.Identifier(name)) for name in names),
+        source.identifier,
+        sql.SQL(" AND ").join(
+            sql.SQL("present.{0} {1} s.{0}").format(sql.Identifier(each.name), each.compared("="))
+            for name in live.key
+            if (each := live.column(name)) is not None
+        ),
     )
+
+
+def _inserting(live: Relation, source: Relation, names: Sequence[str]) -> sql.Composed:
+    """Return what copies the rows that are not there."""
+    listed = sql.SQL(", ").join(map(sql.Identifier, names))
     # Without a key nothing is in conflict: each row would be there twice.
     present = sql.SQL("EXCEPT ALL SELECT {} FROM {}").format(listed, live.identifier)
-    inserting = sql.SQL(
+    return sql.SQL(
         "INSERT INTO {} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM {} {};"
     ).format(
         live.identifier,
         source.identifier,
-        sql.SQL("ON CONFLICT DO NOTHING") if key else present,
+        sql.SQL("ON CONFLICT DO NOTHING") if live.key else present,
         columns=listed,
     )
-    yield inserting.as_string(connection)
 
 
 def referenced_first(connection: Connection, tables: Sequence[str]) -> list[str]:
