@@ -26,7 +26,7 @@ from leadctl.journal import state
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
 from leadctl.postgres.connect import Connection, Timeouts, connect, set_session
-from leadctl.postgres.queries import identifier, parts_of, queries_of
+from leadctl.postgres.queries import identifier, parts_of, queries_of, written_by_server
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
@@ -221,8 +221,6 @@ class Making:
     def make_tables(self) -> None:
         """Make the tables, and what their columns need."""
         self._make_phase(_Phase.BEFORE_ROWS)
-        if self._owners:
-            self._revoke_defaults()
 
     def load(self, schema: str) -> dict[str, int]:
         """Load the rows, and set the sequences; return how many rows each table has.
@@ -269,6 +267,8 @@ class Making:
     def finish(self) -> None:
         """Make triggers and policies; set grants and comments."""
         self._make_phase(_Phase.TRIGGERS)
+        if self._owners:
+            self._undo_defaults()
         self._make_phase(_Phase.SATELLITES)
         if self._loaded:
             self._refresh()
@@ -348,19 +348,24 @@ class Making:
             ) from None
         self._made.append(entry)
 
-    def _revoke_defaults(self) -> None:
-        """Revoke what default privileges gave: grants come back as they were, and no others."""
+    def _undo_defaults(self) -> None:
+        """Undo what default privileges did: grants come back as they were, and no others."""
         names = [name_in(self._selection.scripts[entry]) for entry in self._made]
-        quoted = [sql.Identifier(*name).as_string(self._connection) for name in names if name]
-        for name, is_sequence, role in _QUERIES.rows(
-            self._connection, "granted_by_default", names=quoted
-        ):
-            revoke = sql.SQL("REVOKE ALL ON {} {} FROM {}").format(
-                sql.SQL("SEQUENCE") if is_sequence else sql.SQL("TABLE"),
-                identifier(name),
-                sql.Identifier(role) if role else sql.SQL("PUBLIC"),
-            )
-            self._connection.execute(revoke)
+        changed = _QUERIES.rows(
+            self._connection,
+            "granted_by_default",
+            names=[sql.Identifier(*name).as_string(self._connection) for name in names if name],
+            kinds=[entry.kind for entry in self._made],
+            schemas=[entry.schema for entry in self._made],
+            tags=[entry.name for entry in self._made],
+        )
+        for name, role, usual in changed:
+            whom = sql.Identifier(role) if role else sql.SQL("PUBLIC")
+            undo = sql.SQL("REVOKE ALL ON {} FROM {}").format(written_by_server(name), whom)
+            if usual:
+                usual, of = written_by_server(usual), written_by_server(name)
+                undo = sql.SQL("GRANT {} ON {} TO {}").format(usual, of, whom)
+            self._connection.execute(undo)
 
     def _refresh(self) -> None:
         """Refresh the materialized views that were made and had rows."""

@@ -282,13 +282,36 @@ WHERE k.conrelid = to_regclass(%(table)s) AND k.contype = 'f' AND k.convalidated
   AND above.conrelid IS DISTINCT FROM k.conrelid
 
 -- name: granted_by_default
--- what: To whom did default privileges grant something on new relations?
+-- what: What did default privileges change of new objects: what was granted, and to whom, and what
+--   does everybody have else?  An archive names routines by the types of their arguments.
 -- versions: 15-
-SELECT DISTINCT quote_ident(n.nspname) || '.' || quote_ident(c.relname), c.relkind = 'S',
-    CASE WHEN a.grantee <> 0 THEN pg_get_userbyid(a.grantee) END
-FROM unnest(%(names)s::text[]) AS new (name) JOIN pg_class c ON c.oid = to_regclass(new.name)
-JOIN pg_namespace n ON n.oid = c.relnamespace CROSS JOIN aclexplode(c.relacl) a
-WHERE a.grantee <> c.relowner
+WITH entry AS (
+    SELECT * FROM unnest(%(kinds)s::text[], %(schemas)s::text[], %(tags)s::text[]) e (kind, schema, tag)),
+made AS (
+    SELECT CASE c.relkind WHEN 'S' THEN 'SEQUENCE ' ELSE 'TABLE ' END
+            || format('%%I.%%I', n.nspname, c.relname) AS name,
+        c.relacl AS acl, c.relowner AS owner, NULL AS usual
+    FROM unnest(%(names)s::text[]) AS new (name) JOIN pg_class c ON c.oid = to_regclass(new.name)
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    UNION ALL
+    SELECT 'ROUTINE ' || p.oid::regprocedure::text, p.proacl, p.proowner, 'EXECUTE'
+    FROM entry e JOIN pg_namespace n ON n.nspname = e.schema JOIN pg_proc p ON p.pronamespace = n.oid
+    WHERE e.kind IN ('FUNCTION', 'PROCEDURE', 'AGGREGATE') AND e.tag = format('%%s(%%s)', p.proname,
+        coalesce((SELECT string_agg(format_type(a.type, NULL), ', ' ORDER BY place)
+                  FROM unnest(p.proargtypes) WITH ORDINALITY AS a (type, place)),
+                 CASE p.prokind WHEN 'a' THEN '*' END))
+    UNION ALL
+    SELECT 'TYPE ' || format('%%I.%%I', n.nspname, t.typname), t.typacl, t.typowner, 'USAGE'
+    FROM entry e JOIN pg_namespace n ON n.nspname = e.schema
+    JOIN pg_type t ON t.typnamespace = n.oid AND t.typname = e.tag
+    WHERE e.kind IN ('TYPE', 'DOMAIN'))
+SELECT DISTINCT m.name, CASE WHEN a.grantee <> 0 THEN pg_get_userbyid(a.grantee) END, NULL
+FROM made m CROSS JOIN aclexplode(m.acl) a
+WHERE a.grantee <> m.owner AND (a.grantee <> 0 OR m.usual IS NULL)
+UNION ALL
+SELECT m.name, NULL, m.usual FROM made m
+WHERE m.usual IS NOT NULL AND m.acl IS NOT NULL
+  AND NOT EXISTS (SELECT FROM aclexplode(m.acl) a WHERE a.grantee = 0)
 
 -- name: orphans
 -- what: Of which rows does a table have to look for those that refer to nothing by a foreign key,

@@ -327,6 +327,40 @@ def test_grants_are_those_of_then_and_no_others(place: Dropped, roles: str) -> N
     assert (place.dump(), sorted(place.query(acl))) == (before, sorted(grants))
 
 
+GRANTS = """
+SELECT name, grantee::regrole::text, privilege_type FROM (
+    SELECT relname AS name, coalesce(relacl, acldefault('r', relowner)) AS acl, relnamespace AS of
+    FROM pg_class WHERE relkind IN ('r', 'v', 'm') UNION ALL
+    SELECT proname, coalesce(proacl, acldefault('f', proowner)), pronamespace FROM pg_proc UNION ALL
+    SELECT typname, coalesce(typacl, acldefault('T', typowner)), typnamespace FROM pg_type
+) AS object CROSS JOIN aclexplode(acl) WHERE of = 'public'::regnamespace ORDER BY 1, 2, 3
+"""
+
+
+@pytest.mark.parametrize("default", ["GRANT ALL ON {} TO {}", "REVOKE ALL ON {} FROM PUBLIC"])
+def test_what_went_with_a_table_has_the_grants_of_then(
+    place: Dropped, roles: str, default: str
+) -> None:
+    backed_up(
+        place,
+        """CREATE TABLE t (id int PRIMARY KEY);
+        CREATE VIEW v AS SELECT * FROM t; CREATE MATERIALIZED VIEW mv AS SELECT * FROM t;
+        CREATE TYPE "of (it)" AS (i int); CREATE DOMAIN d AS t;
+        CREATE FUNCTION f() RETURNS SETOF t LANGUAGE sql SECURITY DEFINER BEGIN ATOMIC TABLE t; END;
+        CREATE FUNCTION "f (2)"(a t, VARIADIC text[]) RETURNS int LANGUAGE sql AS 'SELECT 1';
+        CREATE PROCEDURE p(t, "of (it)", OUT x int) LANGUAGE sql AS 'SELECT 1';
+        CREATE AGGREGATE a(t) (SFUNC = array_append, STYPE = t[]);
+        REVOKE ALL ON FUNCTION f FROM PUBLIC""",
+    )
+    grants = place.query(GRANTS)
+    for kind in ("TABLES", "ROUTINES", "TYPES"):
+        place.query(f"ALTER DEFAULT PRIVILEGES {default.format(kind, roles)}")
+    place.query("DROP TABLE t CASCADE")
+    assert len(place.query(GRANTS)) < len(grants)
+    place.restore("t")
+    assert place.query(GRANTS) == grants
+
+
 def test_a_role_that_is_gone(place: Dropped, roles: str) -> None:
     backed_up(place, f"CREATE TABLE t (id int PRIMARY KEY); GRANT SELECT ON t TO {READER};"
               f"INSERT INTO t VALUES (1); ALTER TABLE t OWNER TO {roles}")  # fmt: skip
