@@ -16,10 +16,11 @@ from psycopg.conninfo import make_conninfo
 
 from leadctl.backup import manifest as manifests
 from leadctl.backup.age_keys import fingerprint, read_recipients
+from leadctl.backup.contents import RowCounter
 from leadctl.backup.manifest import ARCHIVE, GLOBALS, NAME, RECORDS, SCHEMA, BackupManifest
 from leadctl.backup.snapshot import LeftOutTables, Snapshot, exported, left_out, require_readable
 from leadctl.backup.storage import BackupFolder, NewBackup, new_id
-from leadctl.backup.stream import Label, PackedFile, pack
+from leadctl.backup.stream import Label, PackedFile, Readable, pack
 from leadctl.errors import BackupFailed, HookFailed, LeadctlError
 from leadctl.journal.records import VERSION_TABLE, VersionTable
 from leadctl.postgres.binaries import Binaries, dump_programs
@@ -112,7 +113,8 @@ def create(
         _look_at_clocks(snapshot, folder, narrate)
         name = new_id(options.as_of) if options.as_of else None
         with folder.begin(name) as new:
-            dump = _Dumper(target, programs, snapshot, excluded, new, recipients, options, progress)
+            how = (recipients, options, progress, RowCounter(f"The backup {new.id}"))
+            dump = _Dumper(target, programs, snapshot, excluded, new, *how)
             manifest = _dumped(dump, began)
             with new.create(NAME) as file:
                 file.write(manifests.render(manifest).encode())
@@ -137,6 +139,20 @@ def create(
 
 
 @dataclass(frozen=True)
+class _Counting:
+    """A program's output, whose rows are counted as it is read."""
+
+    output: Readable
+    counter: RowCounter
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return at most `size` bytes; none at the end."""
+        data = self.output.read(size)
+        self.counter.take(data)
+        return data
+
+
+@dataclass(frozen=True)
 class _Dumper:
     """What the programs of one backup are run with."""
 
@@ -148,6 +164,8 @@ class _Dumper:
     recipients: Sequence[Any]
     options: BackupOptions
     progress: Progress
+    counter: RowCounter
+    """Counts the rows that are dumped where the snapshot is not that of all of them."""
 
     def pg_dump(self, stem: str, *more: str) -> PackedFile:
         """Dump into a file of the backup.  Raises BackupFailed."""
@@ -165,14 +183,18 @@ class _Dumper:
 
     def running(self, name: str, *arguments: str) -> AbstractContextManager[ClientProgram]:
         """Run a program, whose output is packed."""
-        return running(self.target, self.programs.path(name), arguments, stdout=True)
+        target = self.snapshot.dumped_by(self.target)
+        return running(target, self.programs.path(name), arguments, stdout=True)
 
     def pack(self, program: ClientProgram, stem: str) -> PackedFile:
         """Pack a program's output into a file of the backup.  Raises BackupFailed."""
         tick = self._tick if stem == ARCHIVE else lambda _: None
         label = self.label(stem)
+        output: Readable = program.stdout
+        if stem == ARCHIVE and self.snapshot.clustered:
+            output = _Counting(program.stdout, self.counter)
         with self.new.create(label.file) as file:
-            packed = pack(program.stdout, file, label, self.recipients, tick)
+            packed = pack(output, file, label, self.recipients, tick)
         if program.wait() != 0:
             raise program.failure(self.target, BackupFailed)
         return packed
@@ -223,12 +245,13 @@ def _dumped(dump: _Dumper, began: float) -> BackupManifest:
     tenant = dump.options.tenant
     free = dump.snapshot.require_connections()
     with dump.in_background(ARCHIVE) as archive:
-        if free < _AT_ONCE:
+        if free < _AT_ONCE or dump.snapshot.clustered:
             archive.result()
+        counted = dump.counter.rows() if dump.snapshot.clustered else None
         schema = dump.pg_dump(SCHEMA, "--schema-only")
         more, no_globals = _globals(dump) if tenant is None else _records(dump, tenant)
         facts = dump.snapshot.facts(
-            dump.target.schema, dump.options.version_table, dump.excluded, tenant
+            dump.target.schema, dump.options.version_table, dump.excluded, tenant, counted
         )
         if dump.options.as_of:
             facts["snapshot_at"] = dump.options.as_of

@@ -1,9 +1,9 @@
 """The snapshot that is dumped, and what the manifest says of it."""
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +12,7 @@ from psycopg import sql
 
 from leadctl.backup.manifest import DatabaseFacts, Distributed, DumpedTable, ExtensionFacts
 from leadctl.backup.storage import DatabaseId
-from leadctl.catalog.citus import distribution
+from leadctl.catalog.citus import distribution, has_citus
 from leadctl.catalog.relations import read_tables
 from leadctl.crypto import Keyring
 from leadctl.errors import (
@@ -30,9 +30,11 @@ from leadctl.postgres.connect import Connection, connect, set_session
 from leadctl.postgres.exact import as_owner
 from leadctl.postgres.queries import identifier, parts_of, queries_of, version_of
 from leadctl.postgres.target import Target
+from leadctl.redact import Secret
 
 _QUERIES = queries_of(__file__, "backup.sql")
 _SHOWN = 5
+_ONE_CONNECTION_A_NODE = "citus.max_adaptive_executor_pool_size=1"
 
 
 @dataclass(frozen=True)
@@ -74,18 +76,35 @@ class Snapshot:
     taken_at: datetime
     lsn: str | None
     standby: bool
+    clustered: bool = False
+    """Whether rows are on other nodes of a Citus cluster, which have snapshots of their own."""
 
     @property
     def server_major(self) -> int:
         """The server's major version."""
         return version_of(self.connection) // 10000
 
+    def dumped_by(self, target: Target) -> Target:
+        """Return the target of pg_dump, in whose session a node has one snapshot."""
+        if not self.clustered:
+            return target
+        url = target.fresh().url
+        given = url.hidden["options"].reveal() if "options" in url.hidden else ""
+        options = {"options": Secret(f"{given} -c {_ONE_CONNECTION_A_NODE}".lstrip())}
+        return replace(target, url=url._replace(hidden={**url.hidden, **options}), url_command=None)
+
     def facts(
-        self, schema: str, version_table: VersionTable, left_out: LeftOutTables, tenant: str | None
+        self,
+        schema: str,
+        version_table: VersionTable,
+        left_out: LeftOutTables,
+        tenant: str | None,
+        counted: Mapping[tuple[str, ...], int] | None,
     ) -> dict[str, Any]:
         """Return what the manifest says of the database, by the manifest's names.
 
         `schema` is the one whose migrations and keys are looked at; of a `tenant` there is no more.
+        `counted` are the rows of each table where those of the snapshot are others.
         """
         connection = self.connection
         excluded = {*left_out.tables, *left_out.data}
@@ -106,7 +125,7 @@ class Snapshot:
             "snapshot_at": self.taken_at,
             "lsn": self.lsn,
             "tenant": tenant,
-            "tables": count_tables(connection, excluded, tenant),
+            "tables": count_tables(connection, excluded, tenant, counted),
             "excluded": left_out.tables,
             "excluded_data": left_out.data,
             "materialized_views": self._column("materialized_views", tenant=tenant),
@@ -256,7 +275,7 @@ def exported(target: Target, lock_wait: float) -> Iterator[Snapshot]:
             found = _QUERIES.one(connection, "snapshot", dict[str, Any])
             assert found is not None
             try:
-                yield Snapshot(connection, **found)
+                yield Snapshot(connection, **found, clustered=has_citus(connection))
             except BackupFailed:
                 # A pg_dump that finds no snapshot any more: it went with this connection.
                 connection.execute("SELECT 1")
@@ -290,11 +309,20 @@ def revision(
 
 
 def count_tables(
-    connection: Connection, excluded: Collection[str] = (), tenant: str | None = None
+    connection: Connection,
+    excluded: Collection[str] = (),
+    tenant: str | None = None,
+    counted: Mapping[tuple[str, ...], int] | None = None,
 ) -> tuple[DumpedTable, ...]:
     """Count the rows of every table that a dump holds, but for those that are left out."""
     return tuple(
-        DumpedTable(name, count_rows(connection, name, may_fail=may_fail, owner=owner), size)
+        DumpedTable(
+            name,
+            count_rows(connection, name, may_fail=may_fail, owner=owner)
+            if counted is None
+            else counted.get(parts_of(name), 0),
+            size,
+        )
         for name, size, may_fail, owner in _QUERIES.rows(connection, "tables", tenant=tenant)
         if name not in excluded
     )

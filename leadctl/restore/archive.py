@@ -12,6 +12,7 @@ from typing import IO
 
 from psycopg import sql
 
+from leadctl.backup.contents import ENCODING, ArchiveEntry, Contents, codec_of, read_contents
 from leadctl.backup.manifest import ARCHIVE
 from leadctl.backup.reader import BackupReader
 from leadctl.errors import RestoreFailed, UnknownEntry
@@ -19,8 +20,7 @@ from leadctl.postgres import exact
 from leadctl.postgres.client import feeding, running
 from leadctl.postgres.connect import Connection, set_session
 from leadctl.postgres.queries import parts_of, queries_of
-from leadctl.restore.contents import ArchiveEntry, Contents, read_contents
-from leadctl.restore.properties import ENCODING, IDENTIFIER, codec_of
+from leadctl.restore.properties import IDENTIFIER
 from leadctl.restore.restorable import LeftOutEntry, Loading
 
 _QUERIES = queries_of(__file__, "restore.sql")

@@ -11,6 +11,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
+from leadctl.backup.contents import ArchiveEntry
 from leadctl.backup.manifest import SCHEMA, BackupManifest
 from leadctl.backup.reader import RESTORE, BackupReader, VerifyCheck
 from leadctl.backup.snapshot import count_rows, not_valid, revision
@@ -32,7 +33,6 @@ from leadctl.postgres.target import Target
 from leadctl.postgres.translate import told
 from leadctl.progress import Narrate, Progress
 from leadctl.restore.archive import pg_restore_output, reader_contents
-from leadctl.restore.contents import ArchiveEntry
 from leadctl.restore.database import (
     drop_database,
     maintenance,

@@ -13,6 +13,7 @@ from enum import Enum
 import psycopg
 from psycopg import sql
 
+from leadctl.backup.contents import ArchiveEntry
 from leadctl.backup.manifest import ARCHIVE, SCHEMA
 from leadctl.backup.reader import BackupReader
 from leadctl.errors import (
@@ -32,7 +33,6 @@ from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
 from leadctl.restore.archive import check_counts, owner_of_rows, rows_of
 from leadctl.restore.cascade_losses import CascadeLosses
-from leadctl.restore.contents import ArchiveEntry
 from leadctl.restore.entries import (
     SATELLITES,
     ArchiveSql,

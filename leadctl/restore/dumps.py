@@ -9,6 +9,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from leadctl.backup.contents import ArchiveEntry, Contents, named, owners_of, read_contents
 from leadctl.backup.decompression import begins_encrypted, begins_packed, unpack_file
 from leadctl.backup.reader import VerifyCheck
 from leadctl.backup.snapshot import count_tables, not_valid, revision
@@ -23,7 +24,6 @@ from leadctl.postgres.binaries import dump_programs
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
 from leadctl.restore.archive import without_skipped
-from leadctl.restore.contents import ArchiveEntry, Contents, named, owners_of, read_contents
 from leadctl.restore.pg_restore import PgRestore
 from leadctl.restore.restorable import Load, LoadComparison, Loading, Origin, nothing_more
 from leadctl.restore.script import StatementReader, load_script

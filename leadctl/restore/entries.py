@@ -9,13 +9,13 @@ import tempfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 
+from leadctl.backup.contents import ENCODING, ArchiveEntry
 from leadctl.backup.reader import BackupReader
 from leadctl.postgres.client import feeding
 from leadctl.postgres.connect import Connection, set_session
 from leadctl.postgres.queries import parts_of
 from leadctl.restore.archive import reader_contents, use_list
-from leadctl.restore.contents import ArchiveEntry
-from leadctl.restore.properties import ENCODING, IDENTIFIER, NO_OWNERS
+from leadctl.restore.properties import IDENTIFIER, NO_OWNERS
 from leadctl.sql.lexer import split, tokens
 
 _ENTRY = re.compile(r"^-- TOC entry (\d+) \(class \d+ OID \d+\)$", re.MULTILINE)

@@ -17,6 +17,7 @@ from itertools import count
 import psycopg
 from psycopg import sql
 
+from leadctl.backup.contents import ArchiveEntry
 from leadctl.catalog.relations import read_named
 from leadctl.errors import RestoreFailed
 from leadctl.journal.kept import make_schema_for_rows
@@ -31,7 +32,6 @@ from leadctl.postgres.queries import (
 )
 from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
-from leadctl.restore.contents import ArchiveEntry
 from leadctl.restore.entries import ArchiveSql, Script
 from leadctl.restore.properties import IDENTIFIER
 from leadctl.restore.restorable import LeftOutEntry

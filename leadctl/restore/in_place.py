@@ -12,6 +12,7 @@ import psycopg
 from psycopg import sql
 
 from leadctl.apps.registry import App
+from leadctl.backup.contents import ArchiveEntry
 from leadctl.backup.manifest import SCHEMA
 from leadctl.backup.reader import BackupReader
 from leadctl.errors import DependentObjects, InsufficientPrivilege, RestoreFailed
@@ -24,7 +25,6 @@ from leadctl.postgres.target import Target
 from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
 from leadctl.restore.archive import check_counts, rows_of
-from leadctl.restore.contents import ArchiveEntry
 from leadctl.restore.dropped import (
     Making,
     RecreatedTables,

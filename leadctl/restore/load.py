@@ -17,6 +17,12 @@ from typing import IO
 
 from psycopg import errors, sql
 
+from leadctl.backup.contents import (
+    ArchiveEntry,
+    indexes_of_tables,
+    rows_of_tables,
+    write_offsets,
+)
 from leadctl.backup.manifest import ARCHIVE
 from leadctl.backup.reader import BackupReader
 from leadctl.errors import RestoreFailed
@@ -31,12 +37,6 @@ from leadctl.restore.archive import (
     reader_contents,
     rows_of,
     without_skipped,
-)
-from leadctl.restore.contents import (
-    ArchiveEntry,
-    indexes_of_tables,
-    rows_of_tables,
-    write_offsets,
 )
 from leadctl.restore.pg_restore import (
     _TABLE_BEGINS,

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
+from leadctl.backup.contents import ArchiveEntry
 from leadctl.errors import RestoreFailed
 from leadctl.postgres.binaries import Binaries
 from leadctl.postgres.client import ClientProgram, running
 from leadctl.postgres.target import Target
 from leadctl.restore.archive import use_list
-from leadctl.restore.contents import ArchiveEntry
 from leadctl.restore.properties import NO_OWNERS
 from leadctl.restore.restorable import LeftOutEntry, Loading
 

@@ -4,13 +4,13 @@ Encoding, locale, tablespace, owner, grants, settings, comment, limits, and what
 PostgreSQL adds: the statements are run as they are, but for the name of the database.
 """
 
-import codecs
 import re
 from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
 
+from leadctl.backup.contents import ENCODING, codec_of
 from leadctl.errors import InsufficientPrivilege, RestoreFailed
 from leadctl.postgres.binaries import dump_programs
 from leadctl.postgres.client import running
@@ -24,7 +24,6 @@ IDENTIFIER = r'(?:"(?:[^"]|"")+"|[a-z_][a-z0-9_]*)'
 """As pg_dump writes one."""
 NO_OWNERS = ("--no-owner", "--no-privileges")
 """Options of pg_dump and pg_restore that leave owners and grants out."""
-ENCODING = re.compile(rb"^SET client_encoding = '(\w+)';", re.MULTILINE)
 _NAMES_IT = re.compile(
     rf"(?:(?:CREATE|ALTER|COMMENT ON) DATABASE|ALTER ROLE {IDENTIFIER} IN DATABASE"
     rf"|(?:GRANT|REVOKE) [A-Z, ]+ ON DATABASE|SECURITY LABEL FOR {IDENTIFIER} ON DATABASE)"
@@ -41,18 +40,6 @@ def text_of(script: bytes) -> str:
     """Return a script of pg_dump's or pg_restore's as text, by the encoding that it names."""
     found = ENCODING.search(script)
     return script.decode(codec_of(found[1].decode() if found else "UTF8"), errors="replace")
-
-
-def codec_of(encoding: str) -> str:
-    """Return Python's name of one of PostgreSQL's encodings; UTF-8 where it has none.
-
-    https://www.postgresql.org/docs/current/multibyte.html
-    """
-    name = re.sub(r"^WIN(?=\d)", "cp", re.sub(r"^KOI8(?=[RU])", "koi8_", encoding))
-    try:
-        return codecs.lookup(name).name
-    except LookupError:
-        return "utf-8"
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from functools import partial
 import psycopg
 from psycopg import sql
 
+from leadctl.backup.contents import label_of
 from leadctl.backup.reader import VerifyCheck, problems
 from leadctl.errors import (
     DatabaseExists,
@@ -40,7 +41,6 @@ from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
 from leadctl.redact import scrub
 from leadctl.restore.cluster import Cluster, distribute, drop_everywhere
-from leadctl.restore.contents import label_of
 from leadctl.restore.database import (
     analyze,
     carry_over,

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import psycopg
 
+from leadctl.backup.contents import ArchiveEntry
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import parts_of, written_by_pg_dump
 from leadctl.postgres.translate import told
-from leadctl.restore.contents import ArchiveEntry
 from leadctl.restore.properties import IDENTIFIER
 
 _NAME = rf"{IDENTIFIER}\.{IDENTIFIER}"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
+from leadctl.backup.contents import ancestors_of
 from leadctl.backup.reader import BackupReader
 from leadctl.catalog.citus import distributes, has_citus
 from leadctl.catalog.relations import Relation, advance_sequences, read_named, read_numbered
@@ -26,7 +27,6 @@ from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
 from leadctl.restore.archive import check_counts, owner_of_rows, rows_of
 from leadctl.restore.backups import RestorableBackup
-from leadctl.restore.contents import ancestors_of
 
 _DISABLE = sql.SQL("ALTER TABLE ONLY {} DISABLE TRIGGER {}")
 _ENABLE = {

@@ -16,6 +16,7 @@ import psycopg
 from psycopg import sql
 
 from leadctl.apps.registry import App
+from leadctl.backup.contents import ArchiveEntry
 from leadctl.backup.manifest import RECORDS, SCHEMA
 from leadctl.backup.reader import BackupReader
 from leadctl.backup.snapshot import count_rows
@@ -29,7 +30,6 @@ from leadctl.postgres.provision import has_schema
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
-from leadctl.restore.contents import ArchiveEntry
 from leadctl.restore.dropped import Making, RecreatedTables, as_pg_restore, refuse_what_is_there
 from leadctl.restore.entries import SATELLITES, ArchiveSql, EntrySelection
 from leadctl.restore.foreign_keys import ForeignKeys, Orphans

@@ -1,8 +1,9 @@
 """What comes back from a backup is what was there: everything that PostgreSQL has."""
 
+import io
 import os
 import re
-from itertools import count
+from itertools import count, cycle
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -11,6 +12,7 @@ import psycopg
 import pytest
 
 from leadctl.backup.age_keys import read_identities
+from leadctl.backup.contents import ArchiveEntry, RowCounter
 from leadctl.backup.create import BackupOptions
 from leadctl.backup.create import create as back_up
 from leadctl.backup.manifest import ARCHIVE
@@ -20,7 +22,6 @@ from leadctl.backup.storage import BackupFolder
 from leadctl.errors import BackupDamaged
 from leadctl.postgres.target import resolve
 from leadctl.restore.backups import RestorableBackup
-from leadctl.restore.contents import ArchiveEntry
 from leadctl.restore.load import divide_entries
 from leadctl.restore.restorable import Loading
 from leadctl.settings import load_settings
@@ -47,12 +48,28 @@ def target(server: Server, name: str):  # type: ignore[no-untyped-def]
     return resolve(settings, app="leadconnector")
 
 
+def counted_as_it_passes(reader: BackupReader) -> dict[tuple[str, ...], int]:
+    """Return the rows that an archive has, by what counts them in pieces; not what the server has."""
+    archive, counter = io.BytesIO(), RowCounter("the archive")
+    reader.unpack(ARCHIVE, archive)
+    data, at = archive.getvalue(), 0
+    for size in cycle((1, 2, 3, 7, 1000, 70_000)):
+        counter.take(data[at : at + size])
+        at += size
+        if at >= len(data):
+            return counter.rows()
+    raise AssertionError
+
+
 def there_and_back(server: Server, name: str, folder: Path) -> None:
     """Back a database up, load it into new ones in either way, and compare them."""
     recipient, identity = key_pair(folder)
     store = BackupFolder(folder / "backups")
     back_up(target(server, name), store, BackupOptions([recipient], lock_wait=5), quiet, quiet)
     reader = RestorableBackup(store.find("latest"), read_identities(identity))
+    assert counted_as_it_passes(reader) == {
+        each.parts: each.rows for each in reader.manifest.tables
+    }
     for loading in (AS_IF_LARGE, IN_MEMORY):
         copy = server.create()
         try:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from leadctl.backup.contents import ArchiveEntry, read_contents, write_offsets
 from leadctl.errors import BackupDamaged
 from leadctl.postgres.binaries import dump_programs
-from leadctl.restore.contents import ArchiveEntry, read_contents, write_offsets
 from tests.backups import create
 from tests.conftest import Cli
 from tests.servers import Server

@@ -377,6 +377,32 @@ def test_a_clusters_backup_is_rehearsed(cluster: Cluster) -> None:
     assert {check["ok"] for check in verified["checks"]} == {True}
 
 
+def test_a_clusters_backup_has_the_rows_that_it_counts(cluster: Cluster) -> None:
+    """Others write meanwhile, and each node has a snapshot of its own."""
+    cluster.done("tenants", "create", cluster.name)
+    cluster.done("seed", "--schema", cluster.name, "--bulk", "100")
+    cluster.query(f"CREATE TABLE {cluster.name}.noted (what float)")
+    row = f"INSERT INTO {cluster.name}.noted SELECT random()"
+    over = threading.Event()
+
+    def write() -> None:
+        with psycopg.connect(cluster.url, autocommit=True) as connection:
+            while not over.is_set():
+                connection.execute(row.encode())
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        wait_for(lambda: cluster.query(f"SELECT 1 FROM {cluster.name}.noted"))
+        made = [cluster.done("backup", *more) for more in ([], ["--tenant", cluster.name])]
+    finally:
+        over.set()
+        writer.join()
+    verified = cluster.done("backup", "verify", made[0]["id"], "--restore")
+    assert {check["ok"] for check in verified["checks"]} == {True}
+    cluster.done("restore", "--tenant", cluster.name, made[1]["id"], "--dry-run")
+
+
 RICH = """
     SET citus.enable_schema_based_sharding = off;
     CREATE SCHEMA {0};

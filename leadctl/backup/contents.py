@@ -5,6 +5,7 @@ tell a space within a name from one between two.
 https://github.com/postgres/postgres/blob/master/src/bin/pg_dump/pg_backup_archiver.c
 """
 
+import codecs
 import mmap
 import re
 import struct
@@ -15,8 +16,8 @@ from pathlib import Path
 from typing import IO
 
 from leadctl.errors import BackupDamaged
-from leadctl.restore.properties import ENCODING, codec_of
 
+ENCODING = re.compile(rb"^SET client_encoding = '(\w+)';", re.MULTILINE)
 _MAGIC = b"PGDMP"
 _CUSTOM, _TAR, _DIRECTORY = 1, 3, 5
 _SINCE, _UNTIL = (1, 12), (1, 16)
@@ -31,8 +32,24 @@ _ROWS, _LARGE_OBJECTS = 1, 3
 _NOT_SET, _SET = 1, 2
 _PIECES_MAX = 300_000
 """pg_dump writes one for each row."""
+_LAST_LINES = 3
+"""pg_dump ends the rows of a table by an end-of-data marker and two empty lines."""
+_BLOCK, _OBJECT, _PIECE = range(3)
+"""What comes next: a block of an entry, a large object of one, a piece of either."""
 _LENGTH, _LENGTH_BYTES = struct.Struct("<xI").unpack_from, 5
 _NO_ROWS_OF_OTHERS = frozenset({"DATABASE", "DATABASE PROPERTIES"})
+
+
+def codec_of(encoding: str) -> str:
+    """Return Python's name of one of PostgreSQL's encodings; UTF-8 where it has none.
+
+    https://www.postgresql.org/docs/current/multibyte.html
+    """
+    name = re.sub(r"^WIN(?=\d)", "cp", re.sub(r"^KOI8(?=[RU])", "koi8_", encoding))
+    try:
+        return codecs.lookup(name).name
+    except LookupError:
+        return "utf-8"
 
 
 def label_of(kind: str, schema: str | None, name: str) -> str:
@@ -118,6 +135,79 @@ def write_offsets(archive: IO[bytes]) -> None:
             data[position : position + 9] = bytes([_SET]) + offset.to_bytes(8, "little")
 
 
+class RowCounter:
+    """Counts the rows of each table in an archive of the custom format that is not compressed.
+
+    It is given the archive's bytes as they come, and keeps none.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._lines: dict[int, int] = {}
+        self._names: dict[int, tuple[str, ...]] = {}
+        self._head: bytearray | None = bytearray()
+        self._try = _FIRST_TRY
+        self._rest = b""
+        self._left = 0
+        """Bytes that come of the piece that has begun."""
+        self._step = _BLOCK
+        self._table: int | None = None
+        """Whose pieces come; None for those of large objects."""
+
+    def take(self, data: bytes) -> None:
+        """Take the next bytes."""
+        if self._head is None:
+            self._count(data)
+            return
+        self._head += data
+        if len(self._head) >= self._try:
+            self._try *= 2
+            self._begin(bytes(self._head))
+
+    def rows(self) -> dict[tuple[str, ...], int]:
+        """Return the rows of each table by its schema and name, when all was taken."""
+        if self._head is not None:
+            self._begin(bytes(self._head))
+        return {self._names[number]: lines for number, lines in self._lines.items()}
+
+    def _begin(self, head: bytes) -> None:
+        reader = _Reader(self._what, head)
+        with suppress(IndexError):
+            self._names = {int(entry.id): entry.parts for entry in reader.contents().entries}
+            self._head = None
+            self._count(head[reader.at :])
+
+    def _count(self, data: bytes) -> None:
+        data, at = self._rest + data, 0
+        while True:
+            if self._left:
+                end = min(at + self._left, len(data))
+                if self._table is not None:
+                    self._lines[self._table] += data.count(b"\n", at, end)
+                self._left, at = self._left - (end - at), end
+            kind = int(self._step == _BLOCK)  # a byte more
+            if len(data) - at < kind + _LENGTH_BYTES:
+                self._rest = data[at:]
+                return
+            (number,) = _LENGTH(data, at + kind)
+            self._follow(data[at], number)
+            at += kind + _LENGTH_BYTES
+
+    def _follow(self, kind: int, number: int) -> None:
+        """Go on behind a number: of a block's entry, of a large object, of a piece's bytes."""
+        if self._step == _BLOCK:
+            self._table = number if kind == _ROWS else None
+            self._step = _PIECE if kind == _ROWS else _OBJECT
+            if kind == _ROWS:
+                self._lines[number] = -_LAST_LINES
+        elif self._step == _OBJECT:
+            self._step = _PIECE if number else _BLOCK
+        elif number:
+            self._left = number
+        else:
+            self._step = _OBJECT if self._table is None else _BLOCK
+
+
 class _EnoughError(BrokenPipeError):
     """The table of contents is there."""
 
@@ -165,7 +255,7 @@ class _Reader:
     def __init__(self, what: str, data: bytes | mmap.mmap) -> None:
         self._what = what
         self._data = data
-        self._at = 0
+        self.at = 0
         self._integer, self._offset, self._format = 4, 8, _CUSTOM
         self._positions: dict[int, int] = {}
         """Of each entry with data the byte that says whether the offset behind it is known."""
@@ -181,7 +271,7 @@ class _Reader:
         found: dict[int, int] = {}
         left = _PIECES_MAX
         while unknown:
-            began = self._at
+            began = self.at
             kind, position = self._byte(), unknown.pop(self._number())
             while kind == _ROWS or self._number():  # else the next large object
                 left = self._pass_over_pieces(left)
@@ -192,12 +282,12 @@ class _Reader:
 
     def _pass_over_pieces(self, most: int) -> int:
         """Pass over pieces up to the empty one; return how many fewer they are than `most`."""
-        at, data = self._at, self._data
+        at, data = self.at, self._data
         for left in range(most, 0, -1):
             (length,) = _LENGTH(data, at)
             at += _LENGTH_BYTES + length
             if not length:
-                self._at = at
+                self.at = at
                 return left
         raise IndexError
 
@@ -275,7 +365,7 @@ class _Reader:
         while (need := self._text()) is not None:
             needs.append(need.decode())
         if self._format == _CUSTOM:
-            self._positions[int(number)] = self._at
+            self._positions[int(number)] = self.at
             self._byte()
             self._bytes(self._offset)
         else:
@@ -283,15 +373,15 @@ class _Reader:
         return number, kind, schema, name, owner, frozenset(needs), definition
 
     def _byte(self) -> int:
-        value = self._data[self._at]
-        self._at += 1
+        value = self._data[self.at]
+        self.at += 1
         return value
 
     def _bytes(self, number: int) -> bytes:
-        if self._at + number > len(self._data):
+        if self.at + number > len(self._data):
             raise IndexError
-        self._at += number
-        return self._data[self._at - number : self._at]
+        self.at += number
+        return self._data[self.at - number : self.at]
 
     def _number(self) -> int:
         sign = self._byte()
