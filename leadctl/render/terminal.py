@@ -36,6 +36,8 @@ _PADDING = 3
 """Columns of the terminal between two columns of a table."""
 _READABLE = 12
 """A narrower column of words is hard to read."""
+_LEGIBLE = 8
+"""A narrower one cannot be read at all."""
 _NARROWEST = 16
 _WHOLE = 36
 """A key up to this width is never cut: it is what one copies."""
@@ -60,7 +62,10 @@ def render(blocks: Sequence[Block], *, width: int, color: bool) -> str:
         if isinstance(block, Line):
             console.print(Text(block.within(width), _STYLES[block.style]), soft_wrap=True)
         elif isinstance(block, Grid):
-            console.print(_grid(block, width))
+            table, least = _grid(block, width)
+            console.width = max(width, least)
+            console.print(table)
+            console.width = width
         elif isinstance(block, DataGrid):
             _print_data(console, block, width)
         else:
@@ -68,7 +73,8 @@ def render(blocks: Sequence[Block], *, width: int, color: bool) -> str:
     return buffer.getvalue()
 
 
-def _grid(grid: Grid, width: int) -> Table:
+def _grid(grid: Grid, width: int) -> tuple[Table, int]:
+    """Return a table, and the width below which its numbers would be cut and mean another."""
     columns = [Column(each) if isinstance(each, str) else each for each in grid.columns]
     rows = [[_cell(value) for value in row] for row in grid.rows]
     kept = _that_fit(columns, rows, width)
@@ -83,7 +89,20 @@ def _grid(grid: Grid, width: int) -> Table:
         table.add_column(column.title, justify=justify, overflow="fold", no_wrap=unbroken)
     for row in rows:
         table.add_row(*(row[index] for index in kept))
-    return table
+    widths = _natural([columns[i].title for i in kept], [[row[i] for i in kept] for row in rows])
+    least = (
+        wide if columns[index].numbers else min(wide, _LEGIBLE)
+        for index, wide in zip(kept, widths, strict=True)
+    )
+    return table, sum(least) + (len(kept) - 1) * _PADDING
+
+
+def _natural(titles: Sequence[str], rows: Sequence[Sequence[Text]]) -> list[int]:
+    """Return how wide each column is that nothing is folded in."""
+    return [
+        max([cell_len(title), 1, *(row[index].cell_len for row in rows)])
+        for index, title in enumerate(titles)
+    ]
 
 
 def _print_data(console: Console, block: DataGrid, width: int) -> None:
@@ -116,10 +135,7 @@ def _keys_stay_whole(columns: Sequence[Column], rows: Sequence[Sequence[Text]], 
 
 def _that_fit(columns: Sequence[Column], rows: Sequence[Sequence[Text]], width: int) -> list[int]:
     """Leave out optional columns, the last first, until the rest fits or none is left to go."""
-    widths = [
-        max([cell_len(column.title), *(row[index].cell_len for row in rows)])
-        for index, column in enumerate(columns)
-    ]
+    widths = _natural([column.title for column in columns], rows)
     kept = list(range(len(columns)))
     for index in reversed(range(len(columns))):
         if sum(widths[i] + _PADDING for i in kept) - _PADDING <= width:
@@ -147,10 +163,7 @@ def _cell(value: Value) -> Text:
 def _widths(grid: DataGrid, width: int) -> list[int]:
     """Return the widths of the columns that fit, from the first one on."""
     rows = [[_cell(value) for value in row] for row in grid.rows]
-    natural = [
-        max([cell_len(column.title), 1, *(row[index].cell_len for row in rows)])
-        for index, column in enumerate(grid.columns)
-    ]
+    natural = _natural([column.title for column in grid.columns], rows)
     given: list[int] = []
     for column, wide in zip(grid.columns, natural, strict=True):
         least = _least(column, wide)

@@ -50,6 +50,16 @@ def test_plain_knows_wide_characters_and_lines() -> None:
     assert table.dumps([grid]) == "".join(f"{x.rstrip()}\n" for x in rich.splitlines())
 
 
+@pytest.mark.parametrize("width", [10, 20, 30, 40, 80])
+def test_a_number_is_never_cut(width: int) -> None:
+    """One that is means another; where there is no room, the terminal folds the line."""
+    columns = ["Table", Column("Rows", numbers=True), Column("Size", numbers=True)]
+    rows = [("invoices", 1_234_567, "49 kB"), ("customers of a shop", 89, "1,024 MB")]
+    shown = terminal.render([Grid(columns, rows)], width=width, color=False)
+    for number in ("1,234,567", "49 kB", "89", "1,024 MB", "invoices", "customer"):
+        assert number in shown
+
+
 def test_bars() -> None:
     assert bar(10, 10, 4) == "████"
     assert bar(5, 10, 4) == "██"

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from leadctl.health.check import CheckStatus, FixResult
 from leadctl.health.run import CheckEntry, CheckList, Health
-from leadctl.render.blocks import Block, Cell, Grid, Line, Style, Value, numbers
+from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Style, Value
 from leadctl.text import size
 
 _STYLES: dict[str, Style] = {
@@ -60,7 +60,7 @@ def listing(result: CheckList) -> list[Block]:
         for check in result.checks
     ]
     return [
-        Grid(["Check", "What it expects", *numbers("Warning", "Critical")], rows),
+        Grid([Column("Check", key=True), "What it expects", "Warning", "Critical"], rows),
         Line(
             "Thresholds are set as [health.CHECK] warning = …, critical = … in leadctl.toml.", "dim"
         ),
