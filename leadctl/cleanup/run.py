@@ -96,7 +96,10 @@ def cleanup(
             vacuum_seconds = round(time.monotonic() - began, 3)
             if vacuum_seconds:
                 entry.note(vacuum_seconds=vacuum_seconds)
-        return _result(run, results, vacuum_seconds, next(filter(None, errors), None))
+            result = _result(run, results, vacuum_seconds, next(filter(None, errors), None))
+            if not result.ok:
+                entry.outcome = "partly" if result.rows else "failed"
+        return result
 
 
 def _result(

@@ -88,6 +88,8 @@ def fix(
             if entry:
                 done = [each.statement for each in results if each.outcome == "done"]
                 entry.note(fixed=done)
+                if any(each.outcome == "failed" for each in results):
+                    entry.outcome = "partly" if done else "failed"
         return tuple(results)
 
 

@@ -29,8 +29,8 @@ of_fleet: ContextVar[Mapping[str, str] | None] = ContextVar("of_fleet", default=
 class JournaledRun(NamedTuple):
     """One run as the journal has it.
 
-    `outcome` is done, failed, interrupted, terminated, running or killed: a run without an end
-    whose session is gone.
+    `outcome` is done, partly, failed, interrupted, terminated, running or killed: a run without an
+    end whose session is gone.
     """
 
     id: int
@@ -50,6 +50,8 @@ class Entry:
     def __init__(self, session: Connection, run: int) -> None:
         self._session = session
         self._run = run
+        self.outcome = "done"
+        """How the run ends where no error ends it: "partly" or "failed" if it fell short."""
 
     def note(self, **facts: Any) -> None:
         """Add facts to the summary, at once: a killed run shows them, too.  None takes one away."""
@@ -88,7 +90,7 @@ def journaled(target: Target, command: str, app: str, *, adopts: bool = False) -
         entry, outcome = Entry(session, run), "terminated"
         try:
             yield entry
-            outcome = "done"
+            outcome = entry.outcome
         except KeyboardInterrupt:
             outcome = "interrupted"
             raise

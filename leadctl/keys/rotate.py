@@ -25,6 +25,7 @@ from leadctl.keys.status import KeysStatus, encrypted_tables, keys_status, requi
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate, Progress
+from leadctl.text import counted
 from leadctl.worker_processes import worker_processes
 
 _EXAMPLES = 10
@@ -223,12 +224,14 @@ def rotate(
         journaled(target, "keys rotate", app.name) as entry,
     ):
         for rotation in (rotation for rotation in rotations if due[rotation]):
-            narrate(f"{rotation.table.name}: {due[rotation]:,} rows to look at")
+            narrate(f"{rotation.table.name}: {counted(due[rotation], 'row')} to look at")
             done, last = _rotate_table(rotation, due[rotation], progress)
             rows += done
             unreadable += sum(batch.unreadable for batch in last)
             examples += [example for batch in last for example in batch.examples]
         entry.note(rows=rows, unreadable=unreadable, primary=primary)
+        if unreadable:
+            entry.outcome = "partly"
     status = keys_status(target, app, keyring)
     return RotateResult(
         app.name, primary, False, rows, unreadable, tuple(examples[:_EXAMPLES]), status

@@ -16,6 +16,8 @@ def test_more_than_a_share_wants_consent(filled: Prepared, cli: Cli) -> None:
     for consent, code in ((), 5), (("--confirm", "wrong"), 5), (("--confirm", filled.name), 0):
         outcome = cli("cleanup", "--rule", "archived-leads", *consent, url=filled.url)
         assert outcome.code == code, outcome.err
+        if consent != ("--confirm", "wrong"):  # refused before it is a run
+            assert last_run(filled) == ("done" if code == 0 else "failed")
         assert (ids(filled, "leads") == before) == (code == 5)
 
 
@@ -70,6 +72,13 @@ def test_other_rules_go_on(filled: Prepared, cli: Cli) -> None:
     assert outcome.code == 5
     assert [rule["status"] for rule in outcome.json["rules"]] == ["refused", "done"]
     assert json.loads(outcome.err)["code"] == "fuse_blown"
+    assert last_run(filled) == "partly"
+
+
+def last_run(database: Prepared) -> str:
+    """Return how the newest run ended, as the journal has it."""
+    (found,) = database.query("SELECT outcome FROM leadctl.run ORDER BY id DESC LIMIT 1")
+    return str(found[0])
 
 
 def test_what_it_says_is_said_once(filled: Prepared, cli: Cli) -> None:

@@ -87,6 +87,8 @@ def test_values_under_an_unknown_key_are_left_and_named(leadconnector: Prepared,
     assert outcome.code == 1
     assert outcome.json["unreadable"] == 5
     assert {example["reason"] for example in outcome.json["examples"]} == {"unknown_key"}
+    runs = leadconnector.query("SELECT outcome FROM leadctl.run ORDER BY id DESC LIMIT 1")
+    assert runs == [("partly",)]
     assert tokens(leadconnector) == {"u0": "token 0", "u1": "token 1"}
     status = cli("keys", "status", "-o", "json", url=leadconnector.url, env=env)
     assert status.code == 1

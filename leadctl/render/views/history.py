@@ -6,7 +6,7 @@ from typing import Any
 from leadctl.journal.runs import JournaledRun, RunHistory
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Style, is_amount
 
-_STYLES: dict[str, Style] = {"done": "good", "running": "warn"}
+_STYLES: dict[str, Style] = {"done": "good", "running": "warn", "partly": "warn"}
 
 
 def history(result: RunHistory) -> list[Block]:
