@@ -5,6 +5,7 @@ recorded in the transaction that names the schema.  A customer may have a schema
 """
 
 import re
+import zlib
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -60,9 +61,16 @@ def moved_database(database: str) -> str:
 
 
 def _prefix(database: str, word: str, form: str) -> str:
-    """Return as much of a database's name as leaves room for a word and a time."""
+    """Return a database's name, or as much of it as leaves room for a word and a time.
+
+    One that is cut has a checksum of the whole: others may begin as it does.
+    """
     room = LONGEST_NAME - len(word) - len(f"{datetime.now(UTC):{form}}")
-    return database.encode()[:room].decode(errors="ignore") + word
+    name = database.encode()
+    if len(name) > room:
+        checksum = f"_{zlib.crc32(name):08x}"
+        return name[: room - len(checksum)].decode(errors="ignore") + checksum + word
+    return database + word
 
 
 def record_kept(connection: Connection, name: str, was: str) -> None:

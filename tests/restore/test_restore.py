@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from psycopg import sql
 
+from leadctl.journal.kept import kept_database, kept_prefix, kept_since, moved_database
 from tests.backups import (
     EVERYTHING,
     WEIRD,
@@ -164,6 +165,20 @@ def test_without_the_private_key(leadctl: Restore) -> None:
     leadctl("backup")
     outcome = leadctl("restore", "--yes", BACKUP_IDENTITY_FILE="")
     assert (outcome.code, "BACKUP_IDENTITY_FILE" in outcome.err) == (3, True)
+
+
+@pytest.mark.parametrize("letters", ["n", "é"])
+def test_databases_whose_names_begin_alike_are_kept_apart(letters: str) -> None:
+    """Where a name has to be cut so that a time fits, what is left says whose it is."""
+    long = f"customers_of_{letters * 50}".encode()[:62].decode(errors="ignore")
+    for short in (long, long[:-1], long[:40], "shop"):
+        for name in (kept_database(short), moved_database(short)):
+            assert len(name.encode()) <= 63
+            assert kept_since(name)
+        others = {kept_prefix(other) for other in (f"{short}1", f"{short}2", f"{short}12")}
+        assert len(others | {kept_prefix(short)}) == 4
+        assert kept_database(short).startswith(kept_prefix(short))
+    assert kept_prefix("shop") == "shop_before_"
 
 
 @pytest.mark.thorough
