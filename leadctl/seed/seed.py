@@ -111,7 +111,8 @@ def seed(target: Target, app: App, keyring: Keyring, narrate: Narrate) -> SeedRe
             raise SeedFailed(
                 f"{target.database} lacks a table that the fixtures of {app.name} need: "
                 f"{told(error.orig)}.",
-                hint=f"Apply the migrations first: leadctl migrate --app {app.name}",
+                hint=f"Apply the migrations first: leadctl migrate --app {app.name}. If none makes "
+                f"the table, write one: leadctl migrate new --app {app.name} -m NAME",
             ) from None
     nothing = None if tables or files else _why_nothing(app)
     return SeedResult(app.name, target.database, target.schema, tables, files, nothing)

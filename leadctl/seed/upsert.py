@@ -171,6 +171,8 @@ class Upsert:
         try:
             outcome, found = self._upsert(table, values, key)
         except sqlalchemy.exc.DBAPIError as error:
+            if isinstance(error.orig, psycopg.errors.UndefinedTable):
+                raise  # of the models, so what is at fault is not the file
             known = translate(error)
             raise SeedFailed(
                 f"{row} cannot be inserted: {known.message if known else error.orig}",

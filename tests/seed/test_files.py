@@ -205,6 +205,15 @@ def test_a_file_that_is_wrong(text: str, seeds: Path, rows: Prepared, cli: Cli) 
     assert rows.query("SELECT count(*) FROM plans") == [(0,)]
 
 
+def test_a_table_that_no_migration_made(seeds: Path, rows: Prepared, cli: Cli) -> None:
+    """The file is right, so it is not the file that is to be corrected."""
+    rows.query("DROP TABLE customers, plans")
+    refused = cli("seed")
+    assert refused.code == 1
+    assert "Apply the migrations first: leadctl migrate" in refused.err
+    assert "Correct the file" not in refused.err
+
+
 def test_a_folder_without_seed_files_seeds_nothing(seeds: Path, rows: Prepared, cli: Cli) -> None:
     for file in seeds.rglob("*"):
         if file.is_file():
