@@ -275,8 +275,10 @@ def write_whole(path: Path, text: str, mode: int) -> None:
             file.flush()
             os.fsync(descriptor)
         partial.replace(path)
-    except BaseException:
+    except BaseException as error:
         partial.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)
         raise
 
 

@@ -1,5 +1,6 @@
 """Files that appear whole: whoever else writes them, whatever was killed before."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -19,21 +20,28 @@ from tests.processes import environment, wait_for
 WRITES = """
 import sys
 from pathlib import Path
-from leadctl.errors import UsageError
-from leadctl.files import object_url, write_whole
-from tests.conftest import Cli
+from leadctl.files import write_whole
 for number in range(200):
     write_whole(Path(sys.argv[1]), sys.argv[2] * 5000, 0o600)
 """
 HANGS = """
 import os, sys, time
 from pathlib import Path
-from leadctl.errors import UsageError
-from leadctl.files import object_url, write_whole
-from tests.conftest import Cli
+from leadctl.files import write_whole
 os.fsync = lambda _: time.sleep(60)
 write_whole(Path(sys.argv[1]), "half", 0o600)
 """
+
+
+def test_a_full_disk_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        write_whole(tmp_path / "report", "half", 0o600)
+    assert caught.value.filename == str(tmp_path / "report")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.thorough

@@ -21,6 +21,7 @@ from leadctl.cli.options import (
     Text,
     Verbose,
     exclusive,
+    one_of,
     only_with,
     option,
 )
@@ -64,7 +65,7 @@ def command(
     use for a `fleet` takes --fleet: then it is run for each of its targets.
     """
     formats = f"Format of the result: {', '.join(outputs)}."
-    output = Annotated[Text, option("--output -o", "FORMAT", formats)]
+    output = Annotated[Text, option("--output -o", "FORMAT", formats, names=one_of(outputs))]
     flags = {**dict(COMMON), **dict(options), "output": output}
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:

@@ -224,7 +224,7 @@ class RootGroup(LeadctlGroup):
             raise KeyboardInterrupt from None
         except (BrokenPipeError, _ReaderGone):
             # The reader has gone, as `head` does; nothing more can be said to it.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _give_up_output()
             return ExitCode.BROKEN_PIPE
         except Exception as error:  # noqa: BLE001 - the boundary: nobody sees a traceback
             if type(error).__name__ == "NoArgsIsHelpError":
@@ -308,6 +308,19 @@ def _elsewhere(ctx: Any, word: str) -> str:
     return f"Use: {', or '.join(paths)}" if paths else ""
 
 
+def _give_up_output() -> None:
+    """Let what is still to be written go nowhere: Python tries again when the process ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _raised_at(error: BaseException) -> tuple[str, int]:
+    """Return the file and the line in which an error was raised; empty where nothing knows."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return (trace.tb_frame.f_code.co_filename, trace.tb_lineno) if trace else ("", 0)
+
+
 _OF_VALUES = ("BadParameter", "MissingParameter")
 """Errors of a command that is known."""
 
@@ -326,18 +339,20 @@ def _known(error: Exception, arguments: Sequence[str]) -> LeadctlError:
     translated = translate(error)
     if translated is not None:
         return translated
+    file, line = _raised_at(error)
     if isinstance(error, OSError):
-        name = f"{error.filename}: " if error.filename else ""
+        # These rooms write to standard output, and to nothing else.
+        on_output = "/leadctl/cli/" in file or "/leadctl/render/" in file
+        if on_output:
+            _give_up_output()
+        where = error.filename or ("standard output" if on_output else "")
         return OperationFailed(
-            f"{name}{error.strerror or error}",
+            f"{where}{': ' if where else ''}{error.strerror or error}",
             hint="Look at the file's path, its permissions and the free space.",
         )
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    where = f" ({trace.tb_frame.f_code.co_filename}:{trace.tb_lineno})" if trace else ""
+    raised = f" ({file}:{line})" if file else ""
     return OperationFailed(
-        f"leadctl failed unexpectedly: {type(error).__name__}: {error}{where}",
+        f"leadctl failed unexpectedly: {type(error).__name__}: {error}{raised}",
         hint="This is a fault in leadctl; please report it with this message.",
     )
 

@@ -215,7 +215,7 @@ def option(
     metavar: str,
     about: str,
     *,
-    names: Names | None = None,
+    names: Names | Callable[[str], list[str]] | None = None,
     consent: bool = False,
     **limits: int,
 ) -> Any:
@@ -232,6 +232,15 @@ def option(
         autocompletion=names,
         **limits,  # type: ignore[arg-type]
     )
+
+
+def one_of(words: Sequence[str]) -> Callable[[str], list[str]]:
+    """Return what completes one of some words that are always the same."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [word for word in words if word.startswith(incomplete)]
+
+    return complete
 
 
 def flag(flags: str, about: str, *, consent: bool = False) -> Any:

@@ -211,6 +211,22 @@ def test_a_reader_that_goes_away_is_no_error(leadconnector: Prepared, line: list
     assert "Exception ignored" not in done.stderr
 
 
+@pytest.mark.parametrize("output", ["table", "json"])
+def test_an_output_that_cannot_be_written(output: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "leadctl", "config", "-o", output],
+            env=environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert "standard output: No space left on device" in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
 @pytest.mark.thorough
 def test_log_lines_carry_a_time(server: Server, database: str) -> None:
     done = run("migrate", "--steps", "1", env={"DATABASE_URL": server.url(database)})

@@ -64,6 +64,7 @@ def project(tmp_path: Path) -> Path:
         ("leadctl migrate resolve --accept-edit ", ["shop_0002", "shop_0001"]),
         ("leadctl inspect blo", ["bloat", "bloat-exact", "blocking"]),
         ("leadctl health-check --check mig", ["migrations"]),
+        ("leadctl health-check -o ", ["table", "json", "nagios", "prometheus"]),
         ("leadctl cleanup --app leadconnector --rule arch", ["archived-leads"]),
         ("leadctl stats --app leadconnector leads-by-d", ["leads-by-day"]),
     ],
