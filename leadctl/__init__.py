@@ -8,9 +8,10 @@
 Errors are subclasses of `leadctl.LeadctlError`, in `leadctl.errors`.  docs/python.md has it all.
 """
 
-from typing import TYPE_CHECKING
-
 from leadctl.version import __version__
+
+TYPE_CHECKING = False
+"""Type checkers know this name; to import it would take the time in which Ctrl-C is not heard."""
 
 if TYPE_CHECKING:
     from leadctl.api.database import Database as Database

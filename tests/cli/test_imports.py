@@ -151,3 +151,11 @@ for verb in (db.config, db.checks, db.status, db.migrate, db.history, db.stats, 
 def test_the_api_imports_what_a_verb_needs(leadconnector: Prepared) -> None:
     code = HOST.format(heavy=("sqlalchemy", "alembic", "typer", "rich"))
     python("-c", code, env={"DATABASE_URL": leadconnector.url, "ENCRYPTION_KEY": KEY})
+
+
+def test_the_package_loads_nothing_before_it_hears_ctrl_c() -> None:
+    """Its handler is in place when the entry point runs, which comes after the package."""
+    code = (
+        "import sys; before = set(sys.modules); import leadctl; print(*set(sys.modules) - before)"
+    )
+    assert set(python("-S", "-c", code).split()) == {"leadctl", "leadctl.version"}
