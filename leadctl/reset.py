@@ -25,6 +25,7 @@ from leadctl.postgres.queries import written_by_server
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate, Progress
 from leadctl.seed.seed import SeededTable, check_key, forget_files, seed
+from leadctl.text import counted
 
 _COUNT_SECONDS = 10.0
 _DROPS = {
@@ -129,7 +130,7 @@ def reset(
                 with connection.transaction():
                     permit(connection, target, "reset", granted)  # it may be protected by now
                     _drop(connection, target, app, dropped)
-            narrate(f"Dropped {len(dropped)} objects.")
+            narrate(f"Dropped {counted(len(dropped), 'object')}.")
             revisions = history.revisions
             applied = apply_locked(
                 target, app, history, revisions, timeouts, narrate, progress, entry

@@ -25,7 +25,7 @@ from leadctl.health.check import (
 from leadctl.keys.encrypted_values import ColumnKeys, EncryptedTable, count_values, sample
 from leadctl.postgres import exact
 from leadctl.restore.kept import read_kept
-from leadctl.text import listed, size
+from leadctl.text import counted, listed, size
 
 if TYPE_CHECKING:
     from leadctl.backup.storage import DatabaseId, StoredBackup
@@ -74,7 +74,7 @@ def encryption(facts: Facts) -> Evidence:
             "legacy",
         )
     partly = " of a sample" if any(map(_percent, sizes.values())) else ""
-    return ok(f"{values:,} values{partly} under known keys", 0, "bad")
+    return ok(f"{counted(values, 'value')}{partly} under known keys", 0, "bad")
 
 
 @check()
@@ -145,7 +145,7 @@ def _bad(columns: list[ColumnKeys]) -> Iterator[str]:
             (column.malformed, "malformed"),
         ):
             if number:
-                yield f"{column.table}.{column.column}: {number:,} values {what}"
+                yield f"{column.table}.{column.column}: {counted(number, 'value')} {what}"
 
 
 def _unreadable_samples(

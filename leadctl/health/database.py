@@ -33,7 +33,7 @@ from leadctl.migrate.revisions import read_history
 from leadctl.migrate.status import status_of
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection
-from leadctl.text import listed, restore_command
+from leadctl.text import counted, listed, restore_command
 
 _SHOWN = 3
 
@@ -74,7 +74,7 @@ def schema(facts: Facts) -> Evidence:
         return critical(
             f"{which} is missing", _restore(facts.missing_tables), facts.tables, "tables"
         )
-    return ok(f"{name}, {facts.tables} tables", facts.tables, "tables")
+    return ok(f"{name}, {counted(facts.tables, 'table')}", facts.tables, "tables")
 
 
 def _named(tables: Sequence[str]) -> str:
@@ -168,7 +168,7 @@ def drift(facts: Facts) -> Evidence:
     live = facts.definitions.as_of(facts.fingerprint.get("reads", 1))
     differences = [found for found in compare(recorded, live) if _is_own(found, own)]
     if not differences:
-        return ok(f"{len(recorded.objects)} objects as recorded", 0, "differences")
+        return ok(f"{counted(len(recorded.objects), 'object')} as recorded", 0, "differences")
     differences.sort(key=lambda found: not _lost_rows(found))  # those come first
     shown = [f"{found.object} {_WORDS[found.change]}" for found in differences[:_SHOWN]]
     message = ", ".join(shown) + (", …" if len(differences) > _SHOWN else "")

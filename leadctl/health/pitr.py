@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from leadctl.errors import PitrFolderTaken
 from leadctl.health.check import Evidence, Facts, Skip, check, critical, graded, warning
-from leadctl.text import size
+from leadctl.text import counted, size
 
 if TYPE_CHECKING:
     from leadctl.pitr.archive import WalArchive
@@ -65,7 +65,9 @@ def pitr_rehearsal(facts: Facts) -> Evidence:
         return critical(
             f"the last rehearsal, {days:.0f} days ago, failed", hint, round(days, 1), "days"
         )
-    return graded(round(days, 1), f"{last.rows:,} rows came back {days:.0f} days ago", hint)
+    return graded(
+        round(days, 1), f"{counted(last.rows, 'row')} came back {days:.0f} days ago", hint
+    )
 
 
 def _archive(facts: Facts) -> "WalArchive":

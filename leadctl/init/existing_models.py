@@ -42,6 +42,7 @@ from leadctl.init.project_files import (
 )
 from leadctl.models.values import encrypted_columns
 from leadctl.settings import Settings
+from leadctl.text import counted
 
 _Choose = Callable[[str, Sequence[str]], str]
 """Asks a person to choose one of several; there is none where nobody can be asked."""
@@ -315,7 +316,9 @@ def _of_env_py(app: App, candidates: Sequence[FoundModels]) -> list[FoundModels]
 def _chosen(app: App, candidates: Sequence[FoundModels], choose: _Choose | None) -> FoundModels:
     if len(candidates) == 1:
         return candidates[0]
-    described = {f"{each.models} ({len(each.tables)} tables)": each for each in candidates}
+    described = {
+        f"{each.models} ({counted(len(each.tables), 'table')})": each for each in candidates
+    }
     if choose is None:
         raise ModelsNotFound(
             f"There are {len(candidates)} bases in {app.root}: {', '.join(described)}.",

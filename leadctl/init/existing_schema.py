@@ -45,6 +45,7 @@ from leadctl.postgres.queries import queries_of
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
 from leadctl.sql.lexer import split
+from leadctl.text import counted
 
 _QUERIES = queries_of(__file__, "init.sql")
 _NAME = r'(\w+|"[^"]+")'
@@ -126,7 +127,7 @@ def read_existing_schema(
         elsewhere = _elsewhere(connection, target)
         histories = tuple(foreign_histories(columns))
         ignored = [VERSION_TABLE, *(name for each in histories for name in each.tables)]
-        narrate(f"Reading {len(columns.keys() - ignored)} tables of {target.database}.")
+        narrate(f"Reading {counted(len(columns.keys() - ignored), 'table')} of {target.database}.")
         metadata = _reflect(target, ignored)
         catalog = with_uses(connection, read_catalog(connection, schema, ignored), schema)
         return ExistingSchema(

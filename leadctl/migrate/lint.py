@@ -126,7 +126,7 @@ def _is_big(effect: TableEffect) -> bool:
 
 
 def _blocks(statement: PlannedStatement, effect: TableEffect) -> Iterator[LintFinding]:
-    size = f" ({effect.rows:,} rows)" if effect.rows is not None else ""
+    size = f" ({counted(effect.rows, 'row')})" if effect.rows is not None else ""
     if effect.rewrites and effect.blocks:
         yield LintFinding(
             "blocking-rewrite",

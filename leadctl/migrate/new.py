@@ -40,7 +40,7 @@ from leadctl.postgres.provision import connect_or_create
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
 from leadctl.sql.lexer import split
-from leadctl.text import size
+from leadctl.text import counted, size
 
 Ask = Callable[[str], str]
 """A way to ask somebody who is there; what is returned is what was typed."""
@@ -275,8 +275,8 @@ def _migrations(
         made = migrated(connection, target, app, current, pending, narrate)
         if made.drift:
             narrate(
-                f"The database was changed by hand in {len(made.drift)} places, which no "
-                f"revision contains. See them with: leadctl migrate drift; write a revision of "
+                f"The database was changed by hand in {counted(len(made.drift), 'place')}, which "
+                f"no revision contains. See them with: leadctl migrate drift; write a revision of "
                 f"them with: "
                 "leadctl migrate resolve --adopt-drift -m NAME"
             )

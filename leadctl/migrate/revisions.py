@@ -12,6 +12,7 @@ from leadctl.apps.alembic_config import VersionLocations
 from leadctl.errors import MigrationsInvalid, UnknownRevision, UsageError
 from leadctl.migrate.revision import ChainPart, Revision, part_of
 from leadctl.migrate.revision_files import declared, sources, text_of
+from leadctl.text import counted
 
 BASE = "base"
 """The name of the beginning: nothing is applied."""
@@ -210,7 +211,8 @@ class History:
                 lacking = [each for each in lacking if label in self._labels(each.id)]
             if len(lacking) < steps:
                 raise UnknownRevision(
-                    f"{to} is beyond the end of the history: pending are {len(lacking)} revisions.",
+                    f"{to} is beyond the end of the history, of which "
+                    f"{counted(len(lacking), 'revision')} can be applied.",
                     hint="See: leadctl migrate status",
                 )
             return tuple(each.id for each in lacking[:steps])

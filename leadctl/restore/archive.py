@@ -22,6 +22,7 @@ from leadctl.postgres.connect import Connection, set_session
 from leadctl.postgres.queries import parts_of, queries_of
 from leadctl.restore.properties import IDENTIFIER
 from leadctl.restore.restorable import LeftOutEntry, Loading
+from leadctl.text import counted
 
 _QUERIES = queries_of(__file__, "restore.sql")
 _COPY = re.compile(
@@ -225,8 +226,8 @@ def check_counts(reader: BackupReader, read: Mapping[str, int], tables: Iterable
     for table in tables:
         if table not in read or read[table] != in_manifest[table]:
             raise RestoreFailed(
-                f"The archive has {read.get(table, 0):,} rows of {table}, and the manifest of the "
-                f"backup {reader.backup.id} says {in_manifest[table]:,}.",
+                f"The archive has {counted(read.get(table, 0), 'row')} of {table}, and the "
+                f"manifest of the backup {reader.backup.id} says {in_manifest[table]:,}.",
                 hint=f"Try: leadctl backup verify {reader.backup.id} --restore",
             )
 

@@ -44,6 +44,7 @@ from leadctl.restore.properties import NO_OWNERS, DatabaseProperties, text_of
 from leadctl.restore.restorable import IncompleteTable, Load, LoadComparison, Loading, Origin
 from leadctl.restore.restore import check_plan, plan, without_missing
 from leadctl.restore.server_needs import ServerNeeds, needs_of
+from leadctl.text import counted
 
 _QUERIES = queries_of(__file__, "restore.sql")
 _SHOWN = 5
@@ -323,7 +324,8 @@ def _rows(manifest: BackupManifest, different: Sequence[IncompleteTable]) -> Ver
     if wrong:
         more = f", and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
         return VerifyCheck("rows", False, ", ".join(wrong[:_SHOWN]) + more)
-    message = f"{manifest.rows:,} rows in {len(manifest.tables)} tables, as in the manifest"
+    tables = counted(len(manifest.tables), "table")
+    message = f"{counted(manifest.rows, 'row')} in {tables}, as in the manifest"
     return VerifyCheck("rows", True, message)
 
 

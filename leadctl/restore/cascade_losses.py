@@ -27,6 +27,7 @@ from leadctl.restore.entries import SATELLITES, EntrySelection
 from leadctl.restore.properties import IDENTIFIER
 from leadctl.restore.restorable import LeftOutEntry
 from leadctl.restore.tables import StagedTable, stage, triggers_resting
+from leadctl.text import counted
 
 _QUERIES = queries_of(__file__, "restore.sql")
 _CREATION = re.compile(
@@ -244,7 +245,7 @@ class CascadeLosses:
                 what = "column" if len(names) == 1 else "columns"
                 filled.append(
                     f"{table.name} has its {what} {', '.join(sorted(names))} again, as the last, "
-                    f"with the values of the backup in {rows:,} rows."
+                    f"with the values of the backup in {counted(rows, 'row')}."
                 )
         return filled
 

@@ -29,6 +29,7 @@ from leadctl.restore.restorable import Load, LoadComparison, Loading, Origin, no
 from leadctl.restore.script import StatementReader, load_script
 from leadctl.restore.server_needs import needs_of
 from leadctl.restore.statements import run_statements
+from leadctl.text import counted
 
 _HEAD = 512
 _SHOWN = 16
@@ -78,8 +79,9 @@ class _Dump:
         tables = count_tables(connection)
         rows_found = sum(table.rows for table in tables)
         invalid = not_valid(connection)
-        counted = (
-            f"{rows_found:,} in {len(tables)} tables; it does not say how many there should be"
+        found = (
+            f"{rows_found:,} in {counted(len(tables), 'table')}; "
+            "it does not say how many there should be"
         )
         if not tables:
             return LoadComparison(
@@ -92,7 +94,7 @@ class _Dump:
             revision=revision(connection, self.schema),
             checks=(
                 VerifyCheck("loading", True, "to its end, without an error"),
-                VerifyCheck("rows", None, counted),
+                VerifyCheck("rows", None, found),
                 VerifyCheck("constraints and indexes", None if invalid else True, validity),
             ),
         )

@@ -37,6 +37,7 @@ from leadctl.restore.in_place import copy_records, refuse_less, refuse_partly
 from leadctl.restore.restorable import LeftOutEntry
 from leadctl.tenants.records import forget_records, move_records, put_records
 from leadctl.tenants.schemas import QUERIES, kept_name
+from leadctl.text import counted
 
 RESTORE = "restore of the tenant"
 """What the guard calls it, before the tenant's name."""
@@ -206,8 +207,8 @@ class TenantLoading:
             found = count_rows(self._connection, table)
             if found != expected:
                 raise RestoreFailed(
-                    f"{table} has {found:,} rows after loading, and the backup has {expected:,}. "
-                    "Nothing was changed.",
+                    f"{table} has {counted(found, 'row')} after loading, and the backup has "
+                    f"{expected:,}. Nothing was changed.",
                     hint=f"Try: leadctl backup verify {self._reader.backup.id}",
                 )
 

@@ -7,7 +7,7 @@ from leadctl.cleanup.preview import Preview, RuleList, RulePreview, SkippedRule
 from leadctl.cleanup.results import CleanupResult, RuleResult, RuleStatus
 from leadctl.cleanup.undo import UnarchiveResult, UndeleteResult
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, Style, Value, numbers
-from leadctl.text import utc
+from leadctl.text import counted, utc
 
 _STYLES: dict[RuleStatus, Style] = {
     RuleStatus.DONE: "good",
@@ -143,7 +143,7 @@ def _sentence(found: RuleResult) -> str:
     if found.status in {RuleStatus.OVERLAP, RuleStatus.FAILED}:
         done = f" ({_count(found.rows, 0)} before that)" if found.rows else ""
         return f"{found.rule}: {found.message}{done}"
-    text = f"{found.rule}: {found.rows:,} rows of {found.table}"
+    text = f"{found.rule}: {counted(found.rows, 'row')} of {found.table}"
     text += "".join(f", {rows:,} of {table}" for table, rows in (found.cascaded or {}).items())
     if found.partitions:
         text += f", as partitions {', '.join(found.partitions)}"
@@ -153,7 +153,7 @@ def _sentence(found: RuleResult) -> str:
     if found.refused:
         text += f"; partly: {found.refused:,} cannot be deleted"
     if found.backlog and found.backlog > found.refused:
-        text += f"; {found.backlog:,} rows still due"
+        text += f"; {counted(found.backlog, 'row')} still due"
     if found.archive:
         text += f"; archived in {found.archive}"
     return text
@@ -161,4 +161,4 @@ def _sentence(found: RuleResult) -> str:
 
 def _count(rows: int, cascaded: int) -> str:
     along = f" (plus {cascaded:,} by cascade)" if cascaded else ""
-    return f"{rows:,} rows{along}"
+    return f"{counted(rows, 'row')}{along}"

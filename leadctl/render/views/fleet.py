@@ -174,7 +174,7 @@ _SUMMARIES: dict[str, Callable[[Any], str]] = {
     "ResetResult": lambda r: f"{len(r.applied)} applied",
     "KeysStatus": _keys,
     "RotateResult": _rotated,
-    "CleanupResult": lambda r: f"{r.rows:,} rows deleted, {r.cascaded:,} by cascade",
+    "CleanupResult": lambda r: f"{counted(r.rows, 'row')} deleted, {r.cascaded:,} by cascade",
     "Preview": _due,
     "RuleList": _due,
     "CreatedBackup": lambda r: f"{r.id}, {size(r.bytes)}",

@@ -6,6 +6,7 @@ from leadctl.keys.encrypted_values import ColumnKeys
 from leadctl.keys.rotate import RotateResult
 from leadctl.keys.status import KeysStatus, NewKey
 from leadctl.render.blocks import Block, Cell, Grid, Line, numbers
+from leadctl.text import counted
 
 
 def generate(result: NewKey) -> list[Block]:
@@ -36,11 +37,11 @@ def status(result: KeysStatus) -> Iterator[Block]:
 def rotate(result: RotateResult) -> Iterator[Block]:
     """What was done, then the count."""
     if result.dry_run:
-        yield Line(f"{result.rows:,} rows would be checked; nothing was changed.")
+        yield Line(f"{counted(result.rows, 'row')} would be checked; nothing was changed.")
     else:
-        yield Line(f"{result.rows:,} rows re-encrypted to the key {result.primary}.")
+        yield Line(f"{counted(result.rows, 'row')} re-encrypted to the key {result.primary}.")
     if result.unreadable:
-        yield Line(f"{result.unreadable:,} values cannot be read with any key:", "bad")
+        yield Line(f"{counted(result.unreadable, 'value')} cannot be read with any key:", "bad")
         rows = [(f"{v.table}.{v.column}", v.key, v.reason) for v in result.examples]
         yield Grid(["Column", "Row", "Why"], rows)
     yield from status(result.status)
@@ -90,5 +91,6 @@ def _verdict(result: KeysStatus) -> Line:
         for column in result.columns
     )
     if due:
-        return Line(f"{due:,} values are not under the primary key: leadctl keys rotate", "warn")
+        found = counted(due, "value")
+        return Line(f"{found} not yet under the primary key: leadctl keys rotate", "warn")
     return Line("Every value is under the primary key.", "good")

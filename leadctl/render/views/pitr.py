@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from leadctl.pitr.setup import PitrOff, PitrSetup
 from leadctl.pitr.status import PitrBackup, PitrChecks, PitrRehearsal, PitrStatus
 from leadctl.render.blocks import Block, Cell, Grid, Line, Pairs, Value, numbers
-from leadctl.text import ago, size
+from leadctl.text import ago, counted, size
 
 
 def set_up(result: PitrSetup) -> Iterator[Block]:
@@ -84,7 +84,8 @@ def rehearsal(result: PitrRehearsal) -> Iterator[Block]:
     """What came back."""
     yield Line(
         f"{result.database} came back as of {result.moment:%Y-%m-%d %H:%M:%S} UTC from the base "
-        f"backup {result.base_backup}: {result.rows:,} rows in {result.tables} tables, "
+        f"backup {result.base_backup}: {counted(result.rows, 'row')} in "
+        f"{counted(result.tables, 'table')}, "
         f"{result.duration_ms / 1000:.1f} s.",
         "good" if result.ok else "",
     )

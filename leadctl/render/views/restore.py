@@ -74,8 +74,8 @@ def restored(result: "RestoreResult") -> Iterator[Block]:
     """What is there now, and where the old one is."""
     how = "Restored" if result.complete else "Restored IN PART"
     yield Line(
-        f"{how} {result.backup} as {result.database}: {result.rows:,} rows in "
-        f"{result.tables} tables, revision {result.revision or 'none'}, "
+        f"{how} {result.backup} as {result.database}: {counted(result.rows, 'row')} in "
+        f"{counted(result.tables, 'table')}, revision {result.revision or 'none'}, "
         f"{result.duration_ms / 1000:.1f} s.",
         "good" if result.complete else "bad",
     )

@@ -6,6 +6,7 @@ from leadctl.render.blocks import Block, Grid, Line, Value, numbers
 from leadctl.seed.bulk.load import BulkResult
 from leadctl.seed.export import Exported
 from leadctl.seed.seed import SeedResult
+from leadctl.text import counted
 
 
 def seed(result: SeedResult) -> Iterator[Block]:
@@ -27,7 +28,7 @@ def seed(result: SeedResult) -> Iterator[Block]:
 
 def exported(result: Exported) -> Iterator[Block]:
     """What was written, and what was masked."""
-    yield Line(f"Wrote {result.rows} rows of {result.table} to {result.path}.")
+    yield Line(f"Wrote {counted(result.rows, 'row')} of {result.table} to {result.path}.")
     if result.masked:
         yield Line(f"Masked: {', '.join(result.masked)}.")
 

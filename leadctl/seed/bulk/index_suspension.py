@@ -86,7 +86,7 @@ class IndexSuspension:
         """Make again what `drop` dropped of a table."""
         items = self._dropped.pop(table, [])
         if items:
-            self._narrate(f"{table}: building {len(items)} indexes")
+            self._narrate(f"{table}: building {len(items)} index{'es' * (len(items) > 1)}")
         for item in items:
             self._make(item)
 
