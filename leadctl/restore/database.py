@@ -234,7 +234,7 @@ Elsewhere = Callable[[str, str, str | None], AbstractContextManager[Callable[[],
 """Yields what renames databases elsewhere, too, as soon as a transaction here is committed."""
 
 
-def nowhere_else(
+def _nowhere_else(
     _new: str, _database: str, _previous: str | None
 ) -> AbstractContextManager[Callable[[], None]]:
     """Rename nothing but what is here."""
@@ -247,7 +247,7 @@ def swap(
     database: str,
     *,
     replace: bool,
-    elsewhere: Elsewhere = nowhere_else,
+    elsewhere: Elsewhere = _nowhere_else,
 ) -> str | None:
     """Rename `new` to `database`; what had that name is kept under the name that is returned.
 
