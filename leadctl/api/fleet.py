@@ -225,8 +225,8 @@ class Fleet(Project):
         """Return a target as a database."""
         settings = replace(self.settings, env=target.env or self.settings.env)
         if self._has_folders:
-            place = quote(target.env or str(target.database), safe=" ").replace(".", "%2E")
-            settings = replace(settings, backup_dir=settings.backup_dir / place)
+            folder = quote(target.env or str(target.database), safe=" ").replace(".", "%2E")
+            settings = replace(settings, backup_dir=settings.backup_dir / folder)
         return FleetMember(settings, fleet=self, seen=target.seen, chosen=target.target)
 
     @cached_property
@@ -243,11 +243,11 @@ class Fleet(Project):
     @cached_property
     def databases(self) -> tuple[FleetTarget, ...]:
         """The targets, one for each database that they are in, which has the database's name."""
-        from leadctl.fleet.standings import place
+        from leadctl.fleet.standings import database_key
 
         found: dict[object, FleetTarget] = {}
         for each in self.targets:
-            found.setdefault(place(each.target) if each.target else each.name, each)
+            found.setdefault(database_key(each.target) if each.target else each.name, each)
         return tuple(
             replace(each, name=each.env or str(each.database), stands_for_all=True)
             if each.seen != "database"
@@ -286,7 +286,7 @@ class Fleet(Project):
 
     def readings(self, target: "Target") -> "SharedReadings":
         """Return what health checks of the targets in one database share."""
-        from leadctl.fleet.standings import place
+        from leadctl.fleet.standings import database_key
         from leadctl.health.shared import SharedReadings
 
         with self._guard:
@@ -294,20 +294,20 @@ class Fleet(Project):
                 schemas: dict[Hashable, list[str]] = {}
                 for each in self.targets:
                     if each.target is not None:
-                        schemas.setdefault(place(each.target), []).append(each.target.schema)
+                        schemas.setdefault(database_key(each.target), []).append(each.target.schema)
                 for where, own in schemas.items():
                     self._readings[where] = SharedReadings(own)
-        return self._readings[place(target)]
+        return self._readings[database_key(target)]
 
     def tenant_of(self, target: "Target", seen: "Seen") -> "TenantList":
         """Return the tenant that a target is; those of a database are read once."""
-        from leadctl.fleet.standings import place
+        from leadctl.fleet.standings import database_key
         from leadctl.tenants.schemas import list_tenants, read_database
 
         if seen == "database":
             return read_database(target, self.app)
         with self.shared.one_at_a_time:
-            if (where := place(target)) not in self._listed:
+            if (where := database_key(target)) not in self._listed:
                 self._listed[where] = list_tenants(target, self.app)
             listed = self._listed[where]
         own = tuple(each for each in listed.tenants if each.name == target.schema)

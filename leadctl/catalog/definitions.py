@@ -246,7 +246,7 @@ def owner(key: str, attributes: Attributes) -> str | None:
     return str(attributes["table"]) if "table" in attributes else None
 
 
-def whole(key: str, attributes: Attributes) -> str | None:
+def containing_table(key: str, attributes: Attributes) -> str | None:
     """Return the table or view that an object comes and goes with: its owner, or a sequence's."""
     column = attributes.get("owned_by")
     return split_name(str(column))[0] if column else owner(key, attributes)
@@ -321,11 +321,12 @@ def compare(before: Catalog, after: Catalog) -> list[Difference]:
         old, new = before.objects.get(key), after.objects.get(key)
         change = "missing" if new is None else "extra" if old is None else "changed"
         differences.append(Difference(key, change, _without_uses(old), _without_uses(new)))
-    whole = {each.object.removeprefix("table ") for each in differences if _is_whole_table(each)}
+    tables = {each.object.removeprefix("table ") for each in differences if _is_whole_table(each)}
     return [
         each
         for each in differences
-        if _is_whole_table(each) or owner(each.object, each.before or each.after or {}) not in whole
+        if _is_whole_table(each)
+        or owner(each.object, each.before or each.after or {}) not in tables
     ]
 
 
@@ -405,8 +406,8 @@ def _settled(value: Any) -> Any:
         return _ON_COLUMNS.sub(lambda found: ", ".join(sorted(found[0].split(", "))), value, 1)
     if "::text[]" not in value:
         return value
-    for whole, item in _LISTS:
-        value = whole.sub(partial(_with_items, item), value)
+    for pattern, item in _LISTS:
+        value = pattern.sub(partial(_with_items, item), value)
     return value
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from leadctl.apps.registry import App
 from leadctl.errors import LeadctlError
-from leadctl.fleet.standings import Standing, Standings, place
+from leadctl.fleet.standings import Standing, Standings, database_key
 from leadctl.journal.guard import Consent
 from leadctl.migrate.revision import Revision
 from leadctl.migrate.revisions import History, read_history
@@ -117,7 +117,7 @@ class SharedMigrations:
             return None
         from leadctl.fleet.replay import NotReplayed, Replayer
 
-        key = place(target)
+        key = database_key(target)
         with self._guard:
             alike = self._alike.setdefault(key, {})
             idle = self._idle.setdefault(key, [])
@@ -159,8 +159,8 @@ class SharedMigrations:
             from leadctl.fleet.scripts import proven_scripts
 
             with connect(target, "fleet", read_only=True) as connection:
-                place = (connection, target.schema, self._app, self.history)
-                found = proven_scripts(*place, applied)
+                session = (connection, target.schema, self._app, self.history)
+                found = proven_scripts(*session, applied)
         self._scripts |= {each.id: found.get(each.id) for each in applied}
 
     def close(self) -> None:

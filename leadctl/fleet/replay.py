@@ -251,7 +251,7 @@ class _Going:
         self.made: dict[str, Sequence[str]] = {}
         self.began = False
         """Whether the journal's row is committed."""
-        self._place = {"app": self._app.name, "schema": target.schema}
+        self._key = {"app": self._app.name, "schema": target.schema}
 
     def go(self) -> list[AppliedNow]:
         """Apply each script; what fails is rolled back.  Raises psycopg.Error."""
@@ -314,7 +314,7 @@ class _Going:
         recording = [own_path, *self._version(script)]
         who = beginning(self._target, "migrate", self._app.name)["who"]
         recording.append(
-            text("record_migration", duration=duration, **self._place, who=who, **record)
+            text("record_migration", duration=duration, **self._key, who=who, **record)
         )
         if made is not None:
             self.made[script.revision.id] = made
@@ -350,7 +350,7 @@ class _Going:
         self._connection.execute(
             "UPDATE leadctl.migration SET made = %s WHERE app OPERATOR(pg_catalog.=) %s"
             " AND schema OPERATOR(pg_catalog.=) %s AND revision OPERATOR(pg_catalog.=) %s",
-            (self.made[name], *self._place.values(), name),
+            (self.made[name], *self._key.values(), name),
         )
         if is_last:
             at, facts = sorted(self._current), recorded_facts(self._app)
@@ -360,7 +360,7 @@ class _Going:
         """Record what the schema looks like, as of another that became the same."""
         assert self._alike is not None
         last = sorted(self._current)[-1]  # of several heads, as `record_fingerprint` leaves it
-        values = {**self._place, "revision": last, "fingerprint": self._alike.fingerprint}
+        values = {**self._key, "revision": last, "fingerprint": self._alike.fingerprint}
         return self._replayer.text("record_fingerprint", **values)
 
     def _ending(self, following: RevisionScript | None) -> list[str]:

@@ -52,7 +52,7 @@ class Standing:
         )
 
 
-def place(target: Target) -> Hashable:
+def database_key(target: Target) -> Hashable:
     """Return what targets share that are schemas of one database, reached in one way."""
     return replace(target, schema="")
 
@@ -67,7 +67,7 @@ class Standings:
         self._with: dict[Target, list[Target]] = {}
         groups: dict[Hashable, list[Target]] = {}
         for target in targets:
-            groups.setdefault(place(target), []).append(target)
+            groups.setdefault(database_key(target), []).append(target)
         for group in groups.values():
             for start in range(0, len(group), _AT_ONCE):
                 chunk = group[start : start + _AT_ONCE]

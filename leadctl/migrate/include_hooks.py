@@ -9,10 +9,10 @@ from leadctl.apps.registry import App
 from leadctl.catalog.definitions import (
     Attributes,
     Catalog,
+    containing_table,
     key_reference,
     owner,
     split_name,
-    whole,
 )
 from leadctl.text import quoted, unquoted
 
@@ -75,7 +75,7 @@ def _gone_with(excluded: set[str], catalog: Catalog) -> set[str]:
     parts = {
         key
         for key, attributes in catalog.objects.items()
-        if f"table {whole(key, attributes)}" in excluded
+        if f"table {containing_table(key, attributes)}" in excluded
         or f"column {attributes.get('owned_by')}" in excluded
     }
     columns: dict[str, set[str]] = {}

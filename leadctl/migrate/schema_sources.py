@@ -11,11 +11,11 @@ from leadctl.catalog.definitions import (
     READS,
     Attributes,
     Catalog,
+    containing_table,
     definition,
     owner,
     read_catalog,
     split_name,
-    whole,
     with_uses,
 )
 from leadctl.journal import records
@@ -168,7 +168,7 @@ def desired_schema(
     left |= {
         key
         for key, attributes in found.objects.items()
-        if key not in models.objects and f"table {whole(key, attributes)}" in left
+        if key not in models.objects and f"table {containing_table(key, attributes)}" in left
     }
     if "policy" not in spoken:
         secured = {key: each for key, each in found.objects.items() if "row_security" in each}
@@ -191,7 +191,8 @@ def with_others(app: App, models: Catalog, found: Catalog) -> Catalog:
     parts = {
         key: each
         for key, each in models.objects.items()
-        if plain(key[6:] if key.startswith("table ") else whole(key, each) or "") in others
+        if plain(key[6:] if key.startswith("table ") else containing_table(key, each) or "")
+        in others
         and not str(each.get("definition", "")).startswith("FOREIGN KEY")
     }
     types = {str(each.get("type", "")).removesuffix("[]") for each in parts.values()}
@@ -251,15 +252,19 @@ def _with_unmanaged(app: App, wanted: Mapping[str, Attributes], found: Catalog) 
     kept = {key: each for key, each in wanted.items() if key not in unmanaged}
     tables = {key.removeprefix("table ") for key in unmanaged if key not in wanted}
     for key, attributes in found.objects.items():
-        if key in unmanaged or (key not in wanted and whole(key, attributes) in tables):
+        if key in unmanaged or (key not in wanted and containing_table(key, attributes) in tables):
             kept[key] = attributes
     return Catalog(
         {
             key: attributes
             for key, attributes in kept.items()
             if key in wanted
-            or whole(key, attributes) is None
-            or {f"table {whole(key, attributes)}", f"view {whole(key, attributes)}"} & kept.keys()
+            or containing_table(key, attributes) is None
+            or {
+                f"table {containing_table(key, attributes)}",
+                f"view {containing_table(key, attributes)}",
+            }
+            & kept.keys()
         }
     )
 

@@ -25,7 +25,7 @@ from leadctl.progress import Narrate, Progress
 from leadctl.restore.database import maintenance
 from leadctl.restore.in_place import own_objects
 from leadctl.seed.seed import check_key, seed
-from leadctl.tenants.schemas import QUERIES, check_name, find_tenant, place_of
+from leadctl.tenants.schemas import QUERIES, check_name, find_tenant, tenant_target
 
 CREATE = "tenants create"
 """What the journal calls it."""
@@ -79,7 +79,7 @@ def create_tenant(
     if fixtures:
         check_key(app, keyring)
     read_history(app.versions).goals  # noqa: B018 - raises where it could not be applied
-    tenant = place_of(target, name, database=database)
+    tenant = tenant_target(target, name, database=database)
     if database and owner is not None:
         with maintenance(tenant) as other:  # before the database is made
             _require_role(other, owner)

@@ -20,7 +20,7 @@ from leadctl.progress import Narrate
 from leadctl.restore.database import maintenance
 from leadctl.restore.in_place import drop_schema
 from leadctl.tenants.records import forget_records
-from leadctl.tenants.schemas import QUERIES, check_name, find_tenant, place_of
+from leadctl.tenants.schemas import QUERIES, check_name, find_tenant, tenant_target
 
 DROP = "tenants drop"
 """What the guard and the journal call it."""
@@ -61,13 +61,13 @@ class DroppedTenant:
 
 def plan_drop(target: Target, app: App, name: str, *, database: bool) -> DropPlan:
     """Return what dropping a tenant would lose; changes nothing.  Raises UnknownTenant."""
-    place = place_of(target, name, database=database)
-    with connect(place, "tenants", rows=True, statement_timeout=_COUNT_SECONDS) as connection:
-        tenant = find_tenant(connection, app, place.schema, shared=not database)
+    tenant_at = tenant_target(target, name, database=database)
+    with connect(tenant_at, "tenants", rows=True, statement_timeout=_COUNT_SECONDS) as connection:
+        tenant = find_tenant(connection, app, tenant_at.schema, shared=not database)
         names = QUERIES.column(connection, "tables_of", name=None if database else name)
         return DropPlan(
             name=name,
-            database=place.database,
+            database=tenant_at.database,
             protected=protection(connection, target),
             revision=tenant.revision,
             tables=tuple(TenantTable(each, _count(connection, each)) for each in names),

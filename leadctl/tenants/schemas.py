@@ -65,7 +65,7 @@ class TenantList:
     tenants: tuple[Tenant, ...]
 
 
-def place_of(target: Target, name: str, *, database: bool) -> Target:
+def tenant_target(target: Target, name: str, *, database: bool) -> Target:
     """Return a tenant's schema in the target's database, or the `database` of its name."""
     return target.on(name) if database else replace(target, schema=name)
 

@@ -29,7 +29,7 @@ from leadctl.migrate.ddl.steps import (
 )
 from leadctl.migrate.ddl.table_changes import TableChanges
 from leadctl.migrate.ddl.table_copies import Copy
-from leadctl.migrate.ddl.tables import count_on, handed_down
+from leadctl.migrate.ddl.tables import count_on, inherited_column
 from leadctl.migrate.ddl.type_replacement import replace_type
 
 _HAD_OTHERWISE = ("default", "expression", "NOT NULL")
@@ -193,9 +193,9 @@ class _Changes:
 
     def _goes_with_its_table(self, kind: str, name: str, old: Attributes) -> bool:
         if kind == "sequence" and "owned_by" in old:
-            place = str(old["owned_by"])
-            handed = handed_down(self._after, *split_name(place))
-            return f"column {place}" not in self._after.objects and handed is None
+            column_name = str(old["owned_by"])
+            inherited = inherited_column(self._after, *split_name(column_name))
+            return f"column {column_name}" not in self._after.objects and inherited is None
         if owner(f"{kind} {name}", old) not in self._both.dropped or kind == "statistics":
             return False
         if len({*self._both.rounds.values()}) > 1 and "REFERENCES" in old.get("definition", ""):
@@ -275,7 +275,7 @@ class _Changes:
         if self._both.online and self._both.exists(table):
             return replace(online.create_index(statement), makes=(key,))
         of_view = f"view {table}" in self._after.objects
-        needs = (*self._parts.of(key), *self._parts.beside(name, table))
+        needs = (*self._parts.of(key), *self._parts.before_parent(name, table))
         return Step(statement, Phase.DEPENDENT if of_view else Phase.INDEX, (key,), needs=needs)
 
     def _owned_by(self, name: str, new: Attributes) -> Step:
@@ -441,4 +441,4 @@ def _replica_index(replica_identity: Attributes | None) -> tuple[str, ...]:
 def _from_parent(catalog: Catalog, of_column: str) -> Attributes | None:
     """Return the column that a parent hands down, for a property `… of table.column`."""
     table, own = split_name(of_column.partition(" of ")[2])
-    return handed_down(catalog, table, own)
+    return inherited_column(catalog, table, own)

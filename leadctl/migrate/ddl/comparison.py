@@ -6,11 +6,11 @@ from functools import cached_property
 from leadctl.catalog.definitions import Catalog, definition, owner, split_name
 from leadctl.errors import OperationFailed
 from leadctl.migrate.ddl import objects
-from leadctl.migrate.ddl.dependencies import Uses, reached, uses_of
+from leadctl.migrate.ddl.dependencies import Uses, all_used, uses_of
 from leadctl.migrate.ddl.handed_constraints import HandedConstraints
 from leadctl.migrate.ddl.objects import alter
 from leadctl.migrate.ddl.partition_indexes import PartitionIndexes
-from leadctl.migrate.ddl.table_copies import Copy, place_of, rows_of
+from leadctl.migrate.ddl.table_copies import Copy, link_to_parents, rows_of
 from leadctl.migrate.ddl.tables import (
     alike,
     is_elsewhere,
@@ -47,7 +47,7 @@ class Comparison:
         self.replaced = replaced_types(before, after)
         late = {rows_of(each.former): {f"table {each.former}"} for each in self.copies.values()}
         for name in before.names("table"):
-            late[place_of(name)] = {f"table {each}" for each in parents(before, name)}
+            late[link_to_parents(name)] = {f"table {each}" for each in parents(before, name)}
         self.used, self.uses = {**uses_of(before), **late}, uses_of(after)
         """What each object used, and what it uses afterwards."""
         self.partition_indexes = PartitionIndexes(before, after)
@@ -67,10 +67,10 @@ class Comparison:
             if f"{kind} {name}" not in after.objects or f"{kind} {name}" in self.rebuilt
         }
 
-    def parts(self, whole: str, catalog: Catalog) -> tuple[str, ...]:
+    def parts(self, key: str, catalog: Catalog) -> tuple[str, ...]:
         """Return the keys of a table or view, and of all that goes with it."""
-        name = whole.partition(" ")[2]
-        return (whole, *self._parts[catalog is self.after].get(name, ()))
+        name = key.partition(" ")[2]
+        return (key, *self._parts[catalog is self.after].get(name, ()))
 
     @cached_property
     def _parts(self) -> tuple[Mapping[str, list[str]], ...]:
@@ -94,23 +94,23 @@ class Comparison:
         """
         gone = [name for name in self.before.names("table") if name in self.dropped]
         found = dict.fromkeys(gone, 0)
-        behind: dict[str, set[str]] = {}
+        later: dict[str, set[str]] = {}
         for name in gone:
             own = self.parts(f"table {name}", self.before)
             used = {each for key in own for each in self.used.get(key, ())}
             called = {each for each in used if each.startswith(("function ", "view ", "domain "))}
             if called:
-                seen = reached(called, self.used)
-                behind[name] = {each for each in gone if f"table {each}" in seen} - {name}
-        for _ in behind:
-            for name, others in behind.items():
+                seen = all_used(called, self.used)
+                later[name] = {each for each in gone if f"table {each}" in seen} - {name}
+        for _ in later:
+            for name, others in later.items():
                 for each in others:
                     found[each] = max(found[each], found[name] + 1)
         for name in gone:  # a partition goes with its parent
-            whole = name
-            while (above := self.before.objects[f"table {whole}"].get("partition_of")) in found:
-                whole = str(above)
-            found[name] = found[whole]
+            root = name
+            while (above := self.before.objects[f"table {root}"].get("partition_of")) in found:
+                root = str(above)
+            found[name] = found[root]
         return found
 
     def exists(self, table: str) -> bool:

@@ -45,7 +45,7 @@ def uses_of(catalog: Catalog) -> Uses:
         used = {*attributes.get(USES, ()), *words.get(key, ()), *_containers(key, attributes)}
         used.update(f"schema {each}" for each in schemas if name.startswith(f"{each}."))
         for each in [each for each in used if each not in catalog.objects]:
-            used.update(_handed_down(each, catalog))
+            used.update(_inherited(each, catalog))
         used.discard(key)
         found[key] = used
         if "default" in attributes and key.startswith("column "):
@@ -67,14 +67,14 @@ def _containers(key: str, attributes: Attributes) -> Iterator[str]:
         yield f"view {part_of}"
 
 
-def _handed_down(key: str, catalog: Catalog) -> Iterator[str]:
+def _inherited(key: str, catalog: Catalog) -> Iterator[str]:
     """Yield what stands for an object that is none: a partition's column is its parent's."""
     yield key
     if key.startswith("column ") and key not in catalog.objects:
         table, own = split_name(key.removeprefix("column "))
         yield f"table {table}"
         for parent in parents(catalog, table):
-            yield from _handed_down(f"column {parent}.{own}", catalog)
+            yield from _inherited(f"column {parent}.{own}", catalog)
 
 
 def _by_words(catalog: Catalog) -> Uses:
@@ -125,7 +125,7 @@ def _texts(catalog: Catalog) -> Iterator[tuple[str, str]]:
             yield key, " ".join(attributes.get("written", (str(attributes.get("do", "")),)))
 
 
-def reached(start: Iterable[str], uses: Uses) -> set[str]:
+def all_used(start: Iterable[str], uses: Uses) -> set[str]:
     """Return everything that some objects use, and what that uses, and so on."""
     found: set[str] = set()
     waiting = list(start)
@@ -207,7 +207,7 @@ class _Reach:
 
     def of(self, seeds: Collection[str]) -> set[str]:
         """Return the keys of what is reached, the seeds among them."""
-        resting = {*seeds, *reached(seeds, self._users)}
+        resting = {*seeds, *all_used(seeds, self._users)}
         tables: set[str] = set()
         waiting = [name for key in resting if (name := self._table_of(key)) is not None]
         while waiting:

@@ -9,7 +9,7 @@ from functools import cached_property
 from leadctl.catalog.definitions import Catalog, split_name
 from leadctl.migrate.ddl.partition_indexes import PartitionIndexes
 from leadctl.migrate.ddl.steps import Phase, Step
-from leadctl.migrate.ddl.table_copies import place_of
+from leadctl.migrate.ddl.table_copies import link_to_parents
 from leadctl.migrate.ddl.tables import parents
 
 
@@ -55,7 +55,7 @@ class HandedConstraints:
                     yield Step(
                         f"ALTER TABLE {table} DROP CONSTRAINT {own}",
                         Phase.DROP_KEY,
-                        needs=(place_of(table),),
+                        needs=(link_to_parents(table),),
                     )
 
     def leavers(self, table: str) -> tuple[str, ...]:
@@ -70,7 +70,7 @@ class HandedConstraints:
                 now = parents(self._after, table)
                 for parent in parents(self._before, table):
                     if parent not in now:
-                        found.setdefault(parent, []).append(place_of(table))
+                        found.setdefault(parent, []).append(link_to_parents(table))
         return found
 
     def _kept(self, table: str) -> dict[str, str]:

@@ -11,7 +11,7 @@ from itertools import count
 
 from leadctl.catalog.definitions import Attributes, Catalog, definition, owner, split_name
 from leadctl.migrate.ddl.steps import Phase, Step, identifier, plain
-from leadctl.migrate.ddl.table_copies import place_of
+from leadctl.migrate.ddl.table_copies import link_to_parents
 from leadctl.migrate.ddl.tables import parents
 from leadctl.postgres import LONGEST_NAME
 from leadctl.sql.lexer import tokens
@@ -84,7 +84,7 @@ class PartitionIndexes:
             found += [f"other index {part}", f"constraint {table}.{split_name(part)[-1]}"]
         return tuple(found)
 
-    def beside(self, name: str, table: str) -> tuple[str, ...]:
+    def before_parent(self, name: str, table: str) -> tuple[str, ...]:
         """Return what must be made before an index of a partition, lest it becomes a part of it."""
         if f"other index {name}" in self._after:
             return ()
@@ -120,7 +120,7 @@ class PartitionIndexes:
         table = self._left_by(name)
         is_key = not self._tail_of_part(name, self._before)
         if table and not is_key and not self.stays_as_its_own(name):
-            yield Step(f"DROP INDEX {name}", Phase.DROP_KEY, needs=(place_of(table),))
+            yield Step(f"DROP INDEX {name}", Phase.DROP_KEY, needs=(link_to_parents(table),))
 
     def keys_of(self, table: str, catalog: Catalog) -> dict[str, str]:
         """Return the keys that a partition has with its parent: their names and definitions."""

@@ -15,9 +15,9 @@ from leadctl.catalog.definitions import (
 from leadctl.errors import OperationFailed
 from leadctl.migrate.ddl import online
 from leadctl.migrate.ddl.comparison import Comparison
-from leadctl.migrate.ddl.dependencies import reached
+from leadctl.migrate.ddl.dependencies import all_used
 from leadctl.migrate.ddl.steps import Phase, Stage, Step
-from leadctl.migrate.ddl.table_copies import all_columns, copied, place_of
+from leadctl.migrate.ddl.table_copies import all_columns, copied, link_to_parents
 from leadctl.migrate.ddl.tables import (
     alter_column,
     alter_table,
@@ -26,7 +26,7 @@ from leadctl.migrate.ddl.tables import (
     column,
     count_on,
     create_table,
-    handed_down,
+    inherited_column,
     is_required,
     left_parents,
     must_be_added_anew,
@@ -79,8 +79,8 @@ class TableChanges:
     def _moved(self, name: str, old: Attributes, new: Attributes) -> Iterator[Step]:
         """Yield what takes a table from its parents, and gives it to others."""
         for _, statement in left_parents(name, old, new):
-            place = (place_of(name),)
-            yield Step(statement, Phase.DROP_KEY, place, place)
+            table = (link_to_parents(name),)
+            yield Step(statement, Phase.DROP_KEY, table, table)
         yield from self._left_columns(name)
         becomes_partition = new.get("partition_of") != old.get("partition_of")
         for parent, statement in new_parents(name, old, new):
@@ -90,7 +90,7 @@ class TableChanges:
             first = list(self._missing_rules(name, parent))
             yield from first
             rules = tuple(key for each in first for key in each.makes)
-            needs = (f"table {parent}", place_of(name), *self._missing(name, parent), *rules)
+            needs = (f"table {parent}", link_to_parents(name), *self._missing(name, parent), *rules)
             yield Step(statement, phase, (f"table {name}",), needs=needs)
 
     def _taken_over(self, table: str, own: str) -> Iterator[Step]:
@@ -119,16 +119,16 @@ class TableChanges:
 
     def _missing_rules(self, name: str, parent: str) -> Iterator[Step]:
         """Yield the checks and the NOT NULLs that a table must have before it has that parent."""
-        place = (place_of(name),)
+        table = (link_to_parents(name),)
         for own, text in self._both.handed.missing_checks(name).items():
             add = f"ALTER TABLE {name} ADD CONSTRAINT {own} {text}"
-            yield Step(add, Phase.DEFINE, (f"rule {own} for {name}",), needs=place)
+            yield Step(add, Phase.DEFINE, (f"rule {own} for {name}",), needs=table)
         had = all_columns(self._before, name)
         for own, each in all_columns(self._after, parent).items():
             listed = f"column {name}.{own}" in self._after.objects
             if own in had and had[own]["nullable"] and is_required(each) and not listed:
                 required = f"ALTER TABLE {name} ALTER COLUMN {own} SET NOT NULL"
-                yield Step(required, Phase.DEFINE, (f"rule {own} for {name}",), needs=place)
+                yield Step(required, Phase.DEFINE, (f"rule {own} for {name}",), needs=table)
 
     def _left_columns(self, name: str) -> Iterator[Step]:
         """Yield what drops columns that a parent handed down, and that stay where it is left."""
@@ -201,7 +201,7 @@ class TableChanges:
 
     def _is_required_by_parent(self, table: str, own: str) -> bool:
         """Whether a column has NOT NULL from a parent, and none of its own."""
-        parent = handed_down(self._after, table, own)
+        parent = inherited_column(self._after, table, own)
         of_its_own = f"property {OWN_NOT_NULL}{table}.{own}" in self._after.objects
         return parent is not None and is_required(parent) and not of_its_own
 
@@ -226,7 +226,7 @@ class TableChanges:
         yield Step(
             f"ALTER TABLE {parent} ATTACH PARTITION {name} {new['partition_bound']}",
             Phase.KEY,
-            (place_of(name),),
+            (link_to_parents(name),),
             needs=(f"table {name}", *keys),
         )
 
@@ -237,7 +237,7 @@ class TableChanges:
         }
         return any(
             each.startswith("table ") and each not in self._before.objects
-            for each in reached(called, self._both.uses)
+            for each in all_used(called, self._both.uses)
         )
 
     def _relatives(self, table: str, *, referring: bool) -> list[str]:
@@ -258,12 +258,12 @@ class TableChanges:
         gone = [name for name in self._before.names("table") if name in self._both.dropped]
         defined = {name: self._before.objects[f"table {name}"] for name in gone}
         foreign = [name for name in gone if "foreign" in defined[name]]
-        whole = [
+        named = [
             name
             for name in gone
             if defined[name].get("partition_of") not in gone and name not in foreign
         ]
-        for name in whole:
+        for name in named:
             parent = defined[name].get("partition_of")
             if parent is not None and (
                 self._is_referred_to(parent) or self._gets_partitions(parent)
@@ -273,9 +273,9 @@ class TableChanges:
             phase = Phase.DROP_KEY if f"table {name}" in self._rebuilt else Phase.DROP
             yield Step(f"DROP FOREIGN TABLE {name}", phase, ends=self._with_parts([name]))
         rounds = self._both.rounds
-        for number in sorted({rounds[name] for name in whole}):
+        for number in sorted({rounds[name] for name in named}):
             # One statement: those that refer to each other go together.
-            names = [name for name in whole if rounds[name] == number]
+            names = [name for name in named if rounds[name] == number]
             ended = [name for name in gone if rounds[name] == number]
             rows = [name for name in ended if not self._is_copied(name)]
             tables = f"the {'table' if len(rows) == 1 else 'tables'} {', '.join(rows)}"
@@ -301,11 +301,11 @@ class TableChanges:
 
     def _gets_partitions(self, table: str) -> bool:
         """Whether partitions come to a table, which may want the bounds of those that go."""
-        places = ("partition_of", "partition_bound")
+        facts = ("partition_of", "partition_bound")
         return any(
             each.get("partition_of") == table
-            and [each.get(place) for place in places]
-            != [self._before.objects.get(key, {}).get(place) for place in places]
+            and [each.get(fact) for fact in facts]
+            != [self._before.objects.get(key, {}).get(fact) for fact in facts]
             for key, each in self._after.objects.items()
             if key.startswith("table ")
         )
@@ -328,8 +328,8 @@ class TableChanges:
         key, default = f"column {name}", f"default {name}"
         ends = (key, default)
         yield from self._taken_over(table, own)
-        old = old or handed_down(self._before, table, own)
-        new = new or handed_down(self._after, table, own)
+        old = old or inherited_column(self._before, table, own)
+        new = new or inherited_column(self._after, table, own)
         if new is None:
             assert old is not None
             loses = "" if "generated" in old else f"the column {own} of {table}"
@@ -377,7 +377,7 @@ class TableChanges:
             )
 
     def _refuse_to_hand_over(self, table: str, own: str) -> None:
-        if handed_down(self._after, table, own) is not None:
+        if inherited_column(self._after, table, own) is not None:
             raise OperationFailed(
                 f"The column {own} of {table} is defined in the table itself, and should only be "
                 f"inherited: PostgreSQL can only drop it.",

@@ -23,7 +23,7 @@ from leadctl.migrate.ddl.steps import (
 from leadctl.migrate.ddl.tables import (
     cast_loses,
     count_on,
-    handed_down,
+    inherited_column,
     parents,
     parents_change_places,
     using_clause,
@@ -115,7 +115,7 @@ def _why_anew(table: str, before: Catalog, after: Catalog, replaced: Sequence[st
         return "the order of its parents"
     own = before.columns(table)
     if has and any(
-        f"column {table}.{each}" not in after.objects and handed_down(after, table, each)
+        f"column {table}.{each}" not in after.objects and inherited_column(after, table, each)
         for each in own
     ):
         return "a column of its own that becomes its parent's alone"
@@ -181,9 +181,9 @@ def rows_of(table: str) -> str:
     return f"rows {table}"
 
 
-def place_of(table: str) -> str:
-    """Return the key of a table's place below its parents, which it leaves before they go."""
-    return f"place {table}"
+def link_to_parents(table: str) -> str:
+    """Return the key of what a table is to its parents, which it leaves before they go."""
+    return f"link {table}"
 
 
 def _all_seen_of(table: str) -> str:
@@ -235,7 +235,7 @@ def copied(copy: Copy, before: Catalog, after: Catalog, replaced: Sequence[str])
         Phase.DEFINE,
         (rows_of(copy.table),),
         (rows_of(copy.former),),
-        needs=(*parts, *map(place_of, left), _all_seen_of(copy.former), *moving),
+        needs=(*parts, *map(link_to_parents, left), _all_seen_of(copy.former), *moving),
         loses=f"{' and '.join(loses)} of {copy.table}" if loses else "",
         why=_COST.format(table=copy.table, why=copy.why) + stays,
     )

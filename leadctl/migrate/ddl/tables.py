@@ -64,11 +64,11 @@ def parents(catalog: Catalog, table: str) -> list[str]:
     return [*filter(None, [attributes.get("partition_of")]), *attributes.get("inherits", ())]
 
 
-def handed_down(catalog: Catalog, table: str, column: str) -> Attributes | None:
+def inherited_column(catalog: Catalog, table: str, column: str) -> Attributes | None:
     """Return a column that a table has from its parent: a partition's, or one of inheritance."""
     for parent in parents(catalog, table):
         found = catalog.objects.get(f"column {parent}.{column}")
-        found = found or handed_down(catalog, parent, column)
+        found = found or inherited_column(catalog, parent, column)
         if found is not None:
             return found
     return None
@@ -169,7 +169,7 @@ def left_parents(name: str, before: Attributes, after: Attributes) -> Iterator[t
 
     Raises OperationFailed for an order of parents that PostgreSQL cannot make in place.
     """
-    if _place(before) != _place(after) and "partition_of" in before:
+    if _partition_of(before) != _partition_of(after) and "partition_of" in before:
         parent = before["partition_of"]
         yield parent, f"ALTER TABLE {parent} DETACH PARTITION {name}"
     old, new = before.get("inherits", []), after.get("inherits", [])
@@ -185,7 +185,7 @@ def left_parents(name: str, before: Attributes, after: Attributes) -> Iterator[t
 
 def new_parents(name: str, before: Attributes, after: Attributes) -> Iterator[tuple[str, str]]:
     """Yield the parents that a table gets, each with the statement for it."""
-    if _place(before) != _place(after) and "partition_of" in after:
+    if _partition_of(before) != _partition_of(after) and "partition_of" in after:
         parent = after["partition_of"]
         yield parent, f"ALTER TABLE {parent} ATTACH PARTITION {name} {after['partition_bound']}"
     for parent in after.get("inherits", []):
@@ -193,7 +193,7 @@ def new_parents(name: str, before: Attributes, after: Attributes) -> Iterator[tu
             yield parent, f"ALTER TABLE {name} INHERIT {parent}"
 
 
-def _place(table: Attributes) -> list[str | None]:
+def _partition_of(table: Attributes) -> list[str | None]:
     return [table.get(each) for each in ("partition_of", "partition_bound")]
 
 
@@ -396,9 +396,9 @@ def as_serial(column: Attributes) -> Attributes:
     return {**kept, "type": _SERIALS[column["type"]], "nullable": "not_null" not in column}
 
 
-def _is_plain(name: str, sequence: Attributes, column: Attributes, place: str) -> bool:
+def _is_plain(name: str, sequence: Attributes, column: Attributes, column_name: str) -> bool:
     """Whether it is what `serial` would make."""
-    table, own = split_name(place)
+    table, own = split_name(column_name)
     wanted = {
         "type": column["type"],
         "start": 1,
@@ -407,7 +407,7 @@ def _is_plain(name: str, sequence: Attributes, column: Attributes, place: str) -
         "max": LARGEST.get(column["type"]),
         "cache": 1,
         "cycle": False,
-        "owned_by": place,
+        "owned_by": column_name,
     }
     return (
         column["type"] in _SERIALS
