@@ -27,10 +27,9 @@ ALONE = (
 )
 """The commands that do something without a subcommand."""
 _PATHS = [*(f"{group} (?:{names.replace(' ', '|')})" for group, names in GROUPS.items())]
-_COMMAND = re.compile(
-    rf"\bleadctl (?:{'|'.join([*_PATHS, *ALONE.split()])})(?![\w-])(?P<rest>[^,;)\n]*)"
-)
-_END = re.compile(r"\.(?=\s|$)|\bleadctl ")
+# Texts, which `re` compiles when they are first used: most command lines repeat nothing.
+_COMMAND = rf"\bleadctl (?:{'|'.join([*_PATHS, *ALONE.split()])})(?![\w-])(?P<rest>[^,;)\n]*)"
+_END = r"\.(?=\s|$)|\bleadctl "
 _PLACE = ("--env", "--url", "--fleet", "--help")
 _EXCLUDED_BY = {
     "--app": ("--app", "--help"),
@@ -60,7 +59,7 @@ def repeated(text: str, given: Mapping[str, str]) -> str:
 
     def with_given(found: re.Match[str]) -> str:
         rest = found["rest"]
-        own = _END.split(rest, maxsplit=1)[0]
+        own = re.split(_END, rest, maxsplit=1)[0]
         added = (
             f" {flag} {shlex.quote(value)}"
             for flag, value in given.items()
@@ -69,4 +68,4 @@ def repeated(text: str, given: Mapping[str, str]) -> str:
         name = found[0].removesuffix(rest)
         return name + "".join(added) + repeated(rest, given)
 
-    return _COMMAND.sub(with_given, text) if given else text
+    return re.sub(_COMMAND, with_given, text) if given else text

@@ -15,23 +15,20 @@ _MIN_LENGTH = 4
 
 _known: set[str] = set()
 
-_URL_PASSWORD = re.compile(r"(?P<head>\b[a-z][a-z0-9+.-]*://[^/\s:@]*:)(?P<secret>\S+)(?=@)")
+# Texts, which `re` compiles when they are first used and keeps: most runs have nothing to hide.
+_IN_URL = r"(?P<head>\b[a-z][a-z0-9+.-]*://[^/\s:@]*:)(?P<secret>\S+)(?=@)"
 """Up to the last @: a password may have a raw / or @ in it."""
-_KEYWORD_PASSWORD = re.compile(
-    r"(?P<head>\b\w*(?:password|passwd|pwd|secret)\s*=\s*)(?P<secret>'[^']*'|[^\s&,;)]+)",
-    re.IGNORECASE,
+_IN_KEYWORDS = (
+    r"(?i)(?P<head>\b\w*(?:password|passwd|pwd|secret)\s*=\s*)(?P<secret>'[^']*'|[^\s&,;)]+)"
 )
-_PRIVATE_KEY = re.compile(
-    r"AGE-SECRET-KEY-\S+|\b[0-9a-f]{64}\b"
-    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*-----|\Z)",
-    re.IGNORECASE | re.DOTALL,
+_PRIVATE_KEY = (
+    r"(?is)AGE-SECRET-KEY-\S+|\b[0-9a-f]{64}\b"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*-----|\Z)"
 )
-_PLAIN_ADDRESS = re.compile(
-    r"[a-z][a-z0-9+.-]*://(?:[^\s:@/?]*@)?[^\s@]*|(?:\w+\s*=\s*\S*\s*)+", re.IGNORECASE
-)
-_SPEAKS_OF_SECRETS = re.compile(r"pass|pwd|secret|token|key", re.IGNORECASE)
+_PLAIN_ADDRESS = r"(?i)[a-z][a-z0-9+.-]*://(?:[^\s:@/?]*@)?[^\s@]*|(?:\w+\s*=\s*\S*\s*)+"
+_SPEAKS_OF_SECRETS = r"(?i)pass|pwd|secret|token|key"
 
-_NAMED = re.compile(
+_NAMED = (
     r"\b(?:access method|aggregate|cast|collation|column|constraint|conversion|database|domain"
     r"|encoding|event trigger|extension|file|function|group|host|index|language|operator"
     r"|operator class|operator family|option|owner|parameter|policy|procedure|publication"
@@ -44,13 +41,13 @@ _PAIRS = (
     ('"', '"'), ("\u00bb", "\u00ab"), ("\u00ab", "\u00bb"), ("\u201e\u201c", "\u201c\u201d"),
     ("\u300c", "\u300d"), ("\u300e", "\u300f"), ("\u2018", "\u2019"), ("`", "'\u00b4"),
 )  # fmt: skip
-_QUOTED = re.compile("|".join([r'"(?:[^"]|"")*"', *(f"[{a}][^{b}]*[{b}]" for a, b in _PAIRS[1:])]))
+_QUOTED = "|".join([r'"(?:[^"]|"")*"', *(f"[{a}][^{b}]*[{b}]" for a, b in _PAIRS[1:])])
 """As PostgreSQL's translators quote, too."""
 _ENDS = "".join(end for _, end in _PAIRS)
-_BARE_WORD = re.compile(r'"[^\W\d]\w*"')
+_BARE_WORD = r'"[^\W\d]\w*"'
 """A token of the statement; a value would stand there with its own quotes."""
-_VALUES = re.compile(r"(\)=|contains )\(.*\)", re.DOTALL)
-_IN_PARENTHESES = re.compile(r"(?<!\S)\(.*\)", re.DOTALL)
+_VALUES = r"(?s)(\)=|contains )\(.*\)"
+_IN_PARENTHESES = r"(?s)(?<!\S)\(.*\)"
 """What a detail lists of a row, in any language."""
 
 
@@ -85,7 +82,7 @@ def remember(text: str) -> None:
 
     An address without a password is none: hiding it would hide which server is meant.
     """
-    if _PLAIN_ADDRESS.fullmatch(text) and not _SPEAKS_OF_SECRETS.search(text):
+    if re.fullmatch(_PLAIN_ADDRESS, text) and not re.search(_SPEAKS_OF_SECRETS, text):
         return
     for form in (text, quote(text, safe=""), quote_plus(text)):
         if len(form) >= _MIN_LENGTH:
@@ -94,9 +91,9 @@ def remember(text: str) -> None:
 
 def scrub(text: str) -> str:
     """Return the text without passwords in URLs and settings, and without any known secret."""
-    text = _PRIVATE_KEY.sub(HIDDEN, text)
-    text = _URL_PASSWORD.sub(rf"\g<head>{HIDDEN}", text)
-    text = _KEYWORD_PASSWORD.sub(rf"\g<head>{HIDDEN}", text)
+    text = re.sub(_PRIVATE_KEY, HIDDEN, text)
+    text = re.sub(_IN_URL, rf"\g<head>{HIDDEN}", text)
+    text = re.sub(_IN_KEYWORDS, rf"\g<head>{HIDDEN}", text)
     for secret in sorted(_known, key=len, reverse=True):
         if secret in text:
             text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", HIDDEN, text)
@@ -113,13 +110,13 @@ def without_values(message: str, names: Collection[str] = (), *, detail: bool = 
     `names` are known to be none: in another language no word tells.  A `detail` lists values in
     parentheses, too.
     """
-    message, english = _VALUES.subn(rf"\1({HIDDEN})", message)
+    message, english = re.subn(_VALUES, rf"\1({HIDDEN})", message)
     if detail and not english:
-        message = _IN_PARENTHESES.sub(f"({HIDDEN})", message)
-    for found in _QUOTED.finditer(message):
+        message = re.sub(_IN_PARENTHESES, f"({HIDDEN})", message)
+    for found in re.finditer(_QUOTED, message):
         before = message[: found.start()]
-        token = before.endswith("at or near ") and _BARE_WORD.fullmatch(found[0])
-        if not token and found[0][1:-1] not in names and not _NAMED.search(before):
+        token = before.endswith("at or near ") and re.fullmatch(_BARE_WORD, found[0])
+        if not token and found[0][1:-1] not in names and not re.search(_NAMED, before):
             last = max(message.rfind(each) for each in _ENDS if each in message)
             return scrub(f"{before}{HIDDEN}{message[last + 1 :]}")
     return scrub(message)
