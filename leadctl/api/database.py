@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from leadctl.backup.create import BackupOptions, CreatedBackup, Hooks
     from leadctl.backup.reader import Rehearse, VerifyResult
     from leadctl.backup.storage import BackupFolder, DatabaseId
-    from leadctl.cleanup.context import ArchivePlace, Bounds
+    from leadctl.cleanup.context import ArchiveDestination, Bounds
     from leadctl.cleanup.preview import Preview, RuleList
     from leadctl.cleanup.results import CleanupResult, PastRuns
     from leadctl.cleanup.undo import UnarchiveResult, UndeleteResult
@@ -650,7 +650,7 @@ class Database(Project):
             *self._target_app,
             self._rules(rules, days=days, archive=archive is not None),
             lenient=lenient_rules(self.app, self.settings, days),
-            archive=self._archive_place(archive),
+            archive=self._archive_destination(archive),
             consent=self._consent_past_fuse(confirm),
             bounds=bounds or Bounds(max_seconds, max_rows),
             **self._reporters,
@@ -662,13 +662,13 @@ class Database(Project):
             self.foresee("cleanup past its fuse", consent)
         return consent
 
-    def _archive_place(self, folder: str | Path | None) -> "ArchivePlace":
+    def _archive_destination(self, folder: str | Path | None) -> "ArchiveDestination":
         from leadctl.backup.age_keys import read_recipients
-        from leadctl.cleanup.context import ArchivePlace
+        from leadctl.cleanup.context import ArchiveDestination
 
         chosen = folder and (object_url(str(folder)) or absolute(folder))
         recipients = tuple(read_recipients(self._recipients))
-        return ArchivePlace(chosen or self.settings.archive_dir, recipients)
+        return ArchiveDestination(chosen or self.settings.archive_dir, recipients)
 
     @property
     def _recipients(self) -> list[str]:
@@ -1073,7 +1073,7 @@ class Database(Project):
             select(self.settings, names(only), names(skip)),
             Timing(timeout, interval, wait, self.narrate),
             app_was_named=self.settings.is_set("app"),
-            places=(*self._backup_places, self._known_archive),
+            folders=(*self._backup_folders, self._known_archive),
             shared=self._shared_readings,
         )
 

@@ -149,7 +149,7 @@ class Project:
         return self.pitr_archive if known else None
 
     @property
-    def _backup_places(self) -> "tuple[BackupFolder | None, BackupFolder | None]":
+    def _backup_folders(self) -> "tuple[BackupFolder | None, BackupFolder | None]":
         """Where backups are, and where they are copied to, for a quick look."""
         to = self.settings.backup_copy_to
         copies = self._folder_at(to, patient=False) if to else None

@@ -37,14 +37,14 @@ def load_metadata(app: App) -> "MetaData":
     if strangers:
         which = getattr(strangers[0], "__qualname__", type(strangers[0]).__qualname__)
         raise ModelsNotImportable(
-            f"The models of {app.name}, {_place(app)}, have no metadata"
+            f"The models of {app.name}, {_origin(app)}, have no metadata"
             f"{f': {which}, one of {len(several)}, is none' if len(several) > 1 else ''}.",
             hint='Name the declarative base or the MetaData: models = "package.module:Base".',
         )
     result = joined(several)
     if not result.tables:
         raise ModelsNotImportable(
-            f"The models of {app.name}, {_place(app)}, have no tables.",
+            f"The models of {app.name}, {_origin(app)}, have no tables.",
             hint="In that module, import the modules that define the tables.",
         )
     return result
@@ -128,7 +128,7 @@ def keys_in_circles_apart(metadata: "MetaData") -> Iterator[None]:
             key.use_alter = use_alter
 
 
-def _place(app: App) -> str:
+def _origin(app: App) -> str:
     """Say where an app's models are: the object, and the file and line that define it."""
     if app.models is None:
         return str(app.environment)

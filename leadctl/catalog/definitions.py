@@ -358,12 +358,12 @@ def definition(attributes: Attributes | None) -> Attributes | None:
     """Return what defines an object, without what two equal ones may differ in."""
     if attributes is None:
         return None
-    beside = _BESIDE_PROPERTY if "undo" in attributes else _BESIDE
+    ignored = _BESIDE_PROPERTY if "undo" in attributes else _BESIDE
     return {
         # Options have an order by which they were set, and nothing else by it.
         name: sorted(value) if name == "options" else _settled(value)
         for name, value in attributes.items()
-        if name not in beside
+        if name not in ignored
     }
 
 

@@ -42,7 +42,7 @@ class RowArchive:
     def __init__(self, run: RunContext, table: RuleTable) -> None:
         self._run = run
         self._connection = run.connection
-        self._place = run.archive
+        self._destination = run.archive
         self._table = table
         self._columns = {
             oid: {column.name: column.type for column in relation.columns}
@@ -132,7 +132,7 @@ class RowArchive:
             stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
             # In object storage nothing says that another server's run has the same name.
             name = f"{folder_prefix(self._run, self._table)}.{stamp}-{os.urandom(4).hex()}"
-            self.folder = new_archive(self._place.folder, name)
+            self.folder = new_archive(self._destination.folder, name)
             # First of all: it says whose the files are, should another database look at them.
             self._manifest = self._new_manifest(cutoff)
             self._manifest.write(self.folder)
@@ -149,13 +149,13 @@ class RowArchive:
         assert self._manifest is not None
         ((xid,),) = exact.execute(self._connection, "SELECT pg_current_xact_id()::text").fetchall()
         number = len(self._manifest.segments) + 1
-        file = f"{number:06d}.jsonl.zst{'.age' if self._place.recipients else ''}"
+        file = f"{number:06d}.jsonl.zst{'.age' if self._destination.recipients else ''}"
         name = f"{file}.{xid}.partial"
         counted: Counter[int] = Counter()
         lines = _Lines(self._connection, selects, counted)
         label = Label(folder.name, name)
         with folder.create(name) as written:
-            packed = pack(lines, written, label, self._place.recipients, lambda _: None)
+            packed = pack(lines, written, label, self._destination.recipients, lambda _: None)
         with folder.open(name) as back:
             intact = sha256_of(back) == (packed.bytes, packed.sha256)
         if not intact:

@@ -128,7 +128,7 @@ class Bounds:
 
 
 @dataclass(frozen=True)
-class ArchivePlace:
+class ArchiveDestination:
     """Where rows are archived, and for whom."""
 
     folder: Path | ObjectUrl
@@ -173,7 +173,7 @@ class RuleProgress:
         self.refusals.clear()
 
     @property
-    def place(self) -> dict[str, int]:
+    def stopped_at(self) -> dict[str, int]:
         """Where the next run continues; nothing if the oldest rows are deleted first."""
         if self.heap is None or self.block is None:
             return {}
@@ -205,7 +205,7 @@ class RunContext:
     bounds: Bounds
     consented: bool
     """Whether rules may go past their fuse."""
-    archive: ArchivePlace
+    archive: ArchiveDestination
     past: PastRuns
     entry: Entry
     """The run's entry in the journal."""
@@ -231,7 +231,7 @@ class RunContext:
         total = max(done.due.rows, done.rows) if done.due else 0
         self.progress(done.rows, total, f"rows of {table.name}")
         if time.monotonic() - self._noted > _NOTE_EVERY:
-            self.note(table.rule.name, {"status": "running", "rows": done.rows} | done.place)
+            self.note(table.rule.name, {"status": "running", "rows": done.rows} | done.stopped_at)
 
 
 class Backoff:

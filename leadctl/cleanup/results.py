@@ -95,7 +95,7 @@ class RuleResult:
     message: str = ""
     archive: Path | None = None
     warnings: tuple[str, ...] = ()
-    place: Mapping[str, int] = field(default_factory=dict, metadata={"json": False})
+    stopped_at: Mapping[str, int] = field(default_factory=dict, metadata={"json": False})
     """Where the next run goes on, where this one stopped."""
 
     def noted(self) -> dict[str, Any]:
@@ -109,7 +109,9 @@ class RuleResult:
             "reason": self.reason.value if self.reason else None,
             "archive": str(self.archive) if self.archive else None,
         }
-        return {name: fact for name, fact in facts.items() if fact is not None} | dict(self.place)
+        return {name: fact for name, fact in facts.items() if fact is not None} | dict(
+            self.stopped_at
+        )
 
 
 @dataclass(frozen=True)
@@ -186,7 +188,7 @@ class PastRuns(NamedTuple):
         )
         return int(next(through, {}).get("refused", 0))
 
-    def place(self, rule: str) -> tuple[int | None, int]:
+    def stopped_at(self, rule: str) -> tuple[int | None, int]:
         """Return where the last run of a rule stopped: at which table, by oid, and which block."""
         noted = self.last(rule)
         return noted.get("heap"), noted.get("block", 0)

@@ -137,7 +137,7 @@ class RuleRun:
 
     def _from_where_it_stopped(self, leaves: list[Statements]) -> Iterator[tuple[Statements, int]]:
         """Yield the tables, and the block to begin at: the one first where the last run stopped."""
-        heap, block = self._run.past.place(self._table.rule.name)
+        heap, block = self._run.past.stopped_at(self._table.rule.name)
         if self._table.by_age and self._table.links_tables:
             leaves = leaves[::-1]  # what refers is newer than what it refers to
         first = next((i for i, leaf in enumerate(leaves) if leaf.heap == heap), 0)
@@ -211,7 +211,7 @@ class RuleRun:
             message=message,
             archive=folder.path if folder else None,
             warnings=self._warnings,
-            place=done.place if done.stopped else {},
+            stopped_at=done.stopped_at if done.stopped else {},
         )
 
 

@@ -13,7 +13,7 @@ from leadctl.apps.retention import Rule
 from leadctl.catalog.relations import read_numbered
 from leadctl.cleanup import QUERIES
 from leadctl.cleanup.batches import LOCK_TIMEOUT
-from leadctl.cleanup.context import ArchivePlace, Bounds, RunContext
+from leadctl.cleanup.context import ArchiveDestination, Bounds, RunContext
 from leadctl.cleanup.results import CleanupResult, RuleResult, RuleStatus, runs_in_journal
 from leadctl.cleanup.rule_run import RuleRun
 from leadctl.cleanup.rules import require_keys, rule_table, server_time
@@ -46,7 +46,7 @@ def cleanup(
     lenient: Collection[str] = (),
     bounds: Bounds,
     consent: Consent,
-    archive: ArchivePlace,
+    archive: ArchiveDestination,
     narrate: Narrate,
     progress: Progress,
 ) -> CleanupResult:

@@ -267,19 +267,19 @@ def _elsewhere(facts: Facts) -> dict[str, str]:
         return {}
     from leadctl.backup.inventory import newest_copy
 
-    place = facts.copies.path
-    copying = f"leadctl backup copy latest --to {place}"
+    folder = facts.copies.path
+    copying = f"leadctl backup copy latest --to {folder}"
     try:
         newest = newest_copy(facts.copies, _id_of(facts))
     except LeadctlError as error:
-        seen = f"leadctl backup list --from {place}"
+        seen = f"leadctl backup list --from {folder}"
         return {f"the copies cannot be read: {error.message}": seen}
     if newest is None:
-        return {f"there is no copy of them in {place}": copying}
+        return {f"there is no copy of them in {folder}": copying}
     age = datetime.now(UTC) - newest.made_at
     if age < _AGE[0]:
         return {}
-    return {f"the newest copy in {place} is {age.total_seconds() / 3600:.0f} h old": copying}
+    return {f"the newest copy in {folder} is {age.total_seconds() / 3600:.0f} h old": copying}
 
 
 def _id_of(facts: Facts) -> "DatabaseId":

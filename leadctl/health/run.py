@@ -192,7 +192,7 @@ def health(
     timing: Timing,
     *,
     app_was_named: bool,
-    places: "tuple[BackupFolder | None, BackupFolder | None, WalArchive | None]" = (None,) * 3,
+    folders: "tuple[BackupFolder | None, BackupFolder | None, WalArchive | None]" = (None,) * 3,
     shared: SharedReadings | None = None,
 ) -> Health:
     """Check a database; changes nothing, and does not raise for what is wrong with it.
@@ -215,7 +215,7 @@ def health(
             keyring,
             rules,
             timing.interval,
-            *places,
+            *folders,
             shared,
         )
         return _summary(target, app, _run(facts, checks, timing))

@@ -63,7 +63,7 @@ class ArchivedServer:
     extensions: tuple[str, ...]
 
     @property
-    def place(self) -> str:
+    def address(self) -> str:
         """Where it is, for people."""
         host, port = self.connection.get("host", ""), self.connection.get("port", "5432")
         return f"{host or 'this machine'}:{port}"

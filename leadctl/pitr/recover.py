@@ -238,7 +238,7 @@ def recovered(recovery: Recovery, database: str, narrate: Narrate) -> Iterator[R
     with scratch(home, archive.folder, _LOCK, "recovering a server"):
         _require_space(home, recovery)
         narrate(
-            f"Recovering {server.place} as of {_shown(recovery.moment)}, from the base backup "
+            f"Recovering {server.address} as of {_shown(recovery.moment)}, from the base backup "
             f"{recovery.base.id} ({size(recovery.base.bytes)})."
         )
         # What Barman leaves where it is killed is a part of the copy, and goes with it.

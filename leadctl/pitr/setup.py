@@ -82,7 +82,7 @@ def set_up(target: Target, archive: WalArchive, *, keep_days: int, narrate: Narr
     return PitrSetup(
         folder=archive.folder,
         configuration=archive.configuration,
-        server=server.place,
+        server=server.address,
         version=f"{server.major}.{server.minor}",
         slot=server.slot,
         keep_days=keep_days,
@@ -261,7 +261,7 @@ log_file = {archive.folder / "barman.log"}
 log_level = INFO
 
 [{SERVER}]
-description = {server.place}
+description = {server.address}
 conninfo = {conninfo}
 streaming_conninfo = {conninfo}
 backup_method = postgres

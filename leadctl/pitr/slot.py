@@ -31,7 +31,7 @@ def require_archived(connection: Connection, archive: WalArchive) -> None:
     row = QUERIES.one(connection, "facts")
     if row is None or row[0] != archive.server.system_identifier:
         raise PitrFolderTaken(
-            f"{archive.folder} is the archive of another server, {archive.server.place}. "
+            f"{archive.folder} is the archive of another server, {archive.server.address}. "
             "Nothing was changed.",
             hint="Set PITR_DIR to the archive of this server.",
         )

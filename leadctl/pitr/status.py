@@ -115,11 +115,11 @@ def status(archive: WalArchive) -> PitrStatus:
     except ConnectionFailed as error:
         problem = error.message
     except PitrFolderTaken:
-        problem = f"{server.place} is another server now"
+        problem = f"{server.address} is another server now"
     newest = archive.newest_commit(programs_for(server))
     return PitrStatus(
         folder=str(archive.folder),
-        server=server.place,
+        server=server.address,
         begins_at=complete[0].ended_at if complete else None,
         ends_at=newest.at if newest and complete else None,
         bytes=archive.size(),
@@ -169,8 +169,8 @@ def back_up(archive: WalArchive, narrate: Narrate) -> PitrBackup:
         )
     _have_wal(archive)
     narrate(
-        f"Copying {server.place}, which continues to work: it writes a checkpoint first, which may "
-        "take minutes."
+        f"Copying {server.address}, which continues to work: it writes a checkpoint first, which "
+        "may take minutes."
     )
     before = {backup.id for backup in archive.base_backups()}
     archive.run("backup", "--wait", "--wait-timeout", str(_BACKUP_SECONDS), SERVER)
@@ -200,7 +200,7 @@ def _have_wal(archive: WalArchive) -> None:
     while not archive.has_wal:
         if time.monotonic() > deadline:
             raise BarmanFailed(
-                f"No WAL of {archive.server.place} arrived within {_FIRST_WAL_SECONDS} s.",
+                f"No WAL of {archive.server.address} arrived within {_FIRST_WAL_SECONDS} s.",
                 hint=f"Look at the receiver: leadctl pitr check; {archive.folder / 'barman.log'}.",
             )
         archive.run("switch-wal", "--force", SERVER)

@@ -132,10 +132,10 @@ def fetch_each(
     for schema in schemas:
         cursor.nextset()
         cursor.nextset()
-        ((name, place, *rows),) = cursor.fetchall()
+        ((name, schema_number, *rows),) = cursor.fetchall()
         if name != schema:
             raise psycopg.DataError(f"{name} was read as seen from {schema}")
-        if place is not None:
+        if schema_number is not None:
             found[schema] = [each or [] for each in rows]
     return found
 

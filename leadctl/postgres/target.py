@@ -34,7 +34,7 @@ class UrlCommand(NamedTuple):
     """The `url_command` of an [env.NAME]: what it prints expires, so it is run again in time."""
 
     command: str
-    place: str
+    origin: str
     """The environment, in the user's words."""
     folder: Path
     base: Secret | None
@@ -54,19 +54,19 @@ class UrlCommand(NamedTuple):
             return url
 
     def _run(self) -> DatabaseUrl:
-        name = f"The url_command of {self.place}"
+        name = f"The url_command of {self.origin}"
         prints = "the URL, or the password"
         printed = printed_secret(
             self.command, self.folder, CommandOfUrlFailed, name=name, prints=prints
         )
         if "://" in printed.reveal():
-            return _parse(printed, f"url_command of {self.place}")
+            return _parse(printed, f"url_command of {self.origin}")
         if self.base is None:
             raise CommandOfUrlFailed(
                 f"{name} printed no URL.",
                 hint="If it prints a password or token, give the rest of the URL as url.",
             )
-        return _parse(self.base, self.place)._replace(password=printed)
+        return _parse(self.base, self.origin)._replace(password=printed)
 
 
 _printed: dict[UrlCommand, tuple[float, DatabaseUrl]] = {}
@@ -154,7 +154,7 @@ def resolve(
     """
     environment = settings.environment
     command = _url_command(settings, environment)
-    url, source = (command.url(), command.place) if command else _url(settings, environment)
+    url, source = (command.url(), command.origin) if command else _url(settings, environment)
     if url is None:
         return _embedded(settings, app, may_create, narrate)
     direct = _direct_url(settings, environment, narrate)
@@ -195,7 +195,7 @@ def named_target(settings: Settings, app: str) -> NamedTarget:
     try:
         command = _url_command(settings, environment)
         if command is not None:
-            source = f"url_command of {command.place}, which is not run here"
+            source = f"url_command of {command.origin}, which is not run here"
         else:
             url, source = _url(settings, environment)
             direct = _direct_url(settings, environment, lambda _: None)
@@ -246,8 +246,8 @@ def _url(
 ) -> tuple[DatabaseUrl | None, str]:
     given_by_flag = settings.is_flag("url")
     if environment and environment.url and not given_by_flag:
-        place = f"[env.{environment.name}]"
-        return _parse(environment.url, place), place
+        origin = f"[env.{environment.name}]"
+        return _parse(environment.url, origin), origin
     if settings.url:
         return _parse(settings.url, settings.source("url")), settings.source("url")
     if settings.embedded:
@@ -263,8 +263,8 @@ def _url(
 def _url_command(settings: Settings, environment: EnvironmentConfig | None) -> UrlCommand | None:
     if environment is None or environment.url_command is None or settings.is_flag("url"):
         return None
-    place = f"[env.{environment.name}]"
-    return UrlCommand(environment.url_command, place, settings.project, environment.url)
+    origin = f"[env.{environment.name}]"
+    return UrlCommand(environment.url_command, origin, settings.project, environment.url)
 
 
 def _replica(settings: Settings, environment: EnvironmentConfig | None) -> DatabaseUrl | None:

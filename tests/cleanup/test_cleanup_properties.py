@@ -14,7 +14,7 @@ from leadctl.apps.registry import find_app
 from leadctl.apps.retention import Rule
 from leadctl.cleanup import ranges
 from leadctl.cleanup import run as module
-from leadctl.cleanup.context import ArchivePlace, Bounds
+from leadctl.cleanup.context import ArchiveDestination, Bounds
 from leadctl.journal.guard import Consent
 from leadctl.settings.durations import Interval
 from tests.conftest import Prepared
@@ -155,7 +155,7 @@ def test_what_goes_is_what_the_model_says(
             [rule],
             bounds=Bounds(None, None),
             consent=Consent(confirm=empty.name),
-            archive=ArchivePlace(Path(tmp_path_factory.mktemp("archive")), ()),
+            archive=ArchiveDestination(Path(tmp_path_factory.mktemp("archive")), ()),
             narrate=lambda _: None,
             progress=lambda *_: None,
         )

@@ -204,8 +204,8 @@ def _move(
     moves = [f"column {table}.{column}" for column, _, _ in columns]
     ends = [f"default {table}.{column}" for column, was, _ in columns if "default" in was]
     makes = [f"default {table}.{column}" for column, _, will in columns if "default" in will]
-    places = ", ".join(f"{table}.{column}" for column, _, _ in columns)
-    lost = " and ".join(f"{each} of {places}" for each in _lost(key, before, after))
+    names = ", ".join(f"{table}.{column}" for column, _, _ in columns)
+    lost = " and ".join(f"{each} of {names}" for each in _lost(key, before, after))
     return Step(statement, Phase.DEFINE, (*moves, *makes), (*moves, *ends), loses=lost)
 
 
