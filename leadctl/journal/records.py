@@ -136,13 +136,20 @@ def make_room_for_ids(
     longest = max(map(len, revisions), default=0)
     if longest <= ROOM_FOR_IDS:
         return
-    room = _QUERIES.value(connection, "room_for_ids", name=version_table.as_string(connection))
+    room = room_for_ids(connection, version_table)
     if room is not None and room < longest:
         connection.execute(
             psycopg.sql.SQL("ALTER TABLE {} ALTER COLUMN version_num TYPE varchar({})").format(
                 version_table, psycopg.sql.Literal(longest)
             )
         )
+
+
+def room_for_ids(connection: Connection, version_table: psycopg.sql.Identifier) -> int | None:
+    """Return how long an id may be in Alembic's table; None without a limit, or a table."""
+    name = version_table.as_string(connection)
+    room: int | None = _QUERIES.value(connection, "room_for_ids", name=name)
+    return room
 
 
 def applied_revisions(connection: Connection, schema: str) -> list[AppliedRevision]:

@@ -17,7 +17,7 @@ from leadctl.apps.alembic_environment import Fence
 from leadctl.apps.loading import user_code
 from leadctl.apps.metadata import known_metadata
 from leadctl.apps.registry import App, builtin_migrations
-from leadctl.journal.records import ROOM_FOR_IDS, make_room_for_ids
+from leadctl.journal.records import make_room_for_ids
 from leadctl.migrate.revision import Revision
 from leadctl.migrate.revisions import History
 from leadctl.postgres.connect import Connection
@@ -122,12 +122,22 @@ class AlembicRunner:
         ours = {"version_table_schema": own[0]}
         self.run(steps, ours, connection=connection, down=down, fence=fence, ready=ready)
 
-    def print_sql(self, revision: Revision, buffer: Any, *, down: bool = False) -> None:
+    def print_sql(
+        self,
+        revision: Revision,
+        buffer: Any,
+        heads: Collection[str] | None = None,
+        *,
+        down: bool = False,
+    ) -> list[str]:
         """Have Alembic print the SQL of a revision; what those before made is known to it.
 
-        `buffer.in_revision` is set while the revision's own is written.
+        `buffer.in_revision` is set while the revision's own is written.  `heads` are those that
+        Alembic's record of it begins with, else as if there were this branch alone; returns those
+        that it leaves.
         """
-        start = revision.id if down else revision.down or None
+        start = heads if heads is not None else [revision.id] if down else revision.down
+        left: list[str] = []
 
         def steps(context: Any, step: Callable[[str], Any]) -> Iterator[Any]:
             context.impl.memo.update(self._printed)
@@ -148,16 +158,20 @@ class AlembicRunner:
             "dialect_name": "postgresql",
             "literal_binds": True,
             "output_buffer": buffer,
+            "on_version_apply": lambda *, heads, **_: left.extend(heads),
         }
-        self.run(steps, ours, down=down, offline={"as_sql": True, "starting_rev": start})
+        starting = tuple(start) or None
+        self.run(steps, ours, down=down, offline={"as_sql": True, "starting_rev": starting})
+        return left
 
     def _make_room_for_ids(self, context: Any) -> None:
         """Let Alembic's version table hold the ids of this history, which may be long."""
         ids = [each.id for each in self._history.revisions]
         if context.as_sql:
             longest = max(map(len, ids), default=0)
-            if longest > ROOM_FOR_IDS:  # it is made by the first revision's SQL
-                context._version.c.version_num.type = String(longest)  # noqa: SLF001
+            column = context._version.c.version_num  # noqa: SLF001
+            if (column.type.length or longest) < longest:  # it is made by the first revision's SQL
+                column.type = String(longest)
             return
         schema = [context.version_table_schema] if context.version_table_schema else []
         table = sql.Identifier(*schema, context.version_table)

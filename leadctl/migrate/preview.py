@@ -82,8 +82,12 @@ def script(
     history = open_history(target, app)
     history.goal(to)
     current: list[str] = []
+    table = app.version_table.within(target.schema)
+    recorded, room = None, None
     with suppress(UnknownDatabase), connect(target, "plan", read_only=True) as connection:
         current = read_verified(connection, target, app, history)
+        recorded = records.current_revisions(connection, target.schema, app.version_table)
+        room = records.room_for_ids(connection, table)
     pending = history.pending(current, history.goal(to, current))[:steps]
     scripts = Scripts(app, history)
     path = f"SET search_path TO {sql.Identifier(target.schema).as_string()};"
@@ -93,12 +97,13 @@ def script(
         f"SET lock_timeout TO '{round(timeouts.lock_timeout * 1000)}ms';",
     ]
     longest = max((len(each.id) for each in pending), default=0)
-    if current and longest > records.ROOM_FOR_IDS:
-        widen = sql.SQL("ALTER TABLE {} ALTER COLUMN version_num TYPE varchar({});").format(
-            app.version_table.within(target.schema), longest
-        )
-        head.append(widen.as_string())
-    texts = [f"\n-- {each.id}: {each.message}\n{scripts.text(each, path)}" for each in pending]
+    if room is not None and room < longest:
+        widen = sql.SQL("ALTER TABLE {} ALTER COLUMN version_num TYPE varchar({});")
+        head.append(widen.format(table, longest).as_string())
+    texts = [
+        f"\n-- {each.id}: {each.message}\n{text}"
+        for each, text in zip(pending, scripts.texts(pending, path, recorded), strict=True)
+    ]
     return MigrationScript(
         app.name,
         target.database,

@@ -1,6 +1,6 @@
 """The SQL of revisions without running them: what they would send."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from leadctl.apps.registry import App
@@ -36,27 +36,37 @@ class Scripts:
         """
         return list(_statements(self._offline(revision, down=down)))
 
-    def text(self, revision: Revision, path: str) -> str:
-        """Return what psql may be given to apply a revision, Alembic's own records included.
+    def texts(
+        self, revisions: Iterable[Revision], path: str, current: Collection[str] | None
+    ) -> Iterator[str]:
+        """Yield what psql may be given to apply each revision, Alembic's own records included.
 
+        `current` is what Alembic's table says before the first; None where there is no table.
         `path` is the statement that sets the search path: a record is written along that, whatever
         the revision has set.  Raises RevisionUnplannable as `statements` does.
         """
-        texts = [(text.strip(), own) for text, own in self._offline(revision)]
-        again = ""
-        if any("search_path" in text.lower() for text, _ in texts):
-            again = f"{path}\n"
-        if any(Reader(each).accept("SET", "ROLE") for text, _ in texts for each in split(text)):
-            again += "RESET ROLE;\n"
-        return "".join(
-            f"{again if not own and begins_transaction(text.rstrip(';')) is None else ''}{text}\n"
-            for text, own in texts
-        )
+        heads, has_table = current or [], current is not None
+        for revision in revisions:
+            collector = Collector()
+            heads = self._print(revision, collector, heads)
+            yield _for_psql(collector, path, makes_table=not has_table)
+            has_table = True
 
     def _offline(self, revision: Revision, *, down: bool = False) -> list[tuple[str, bool]]:
         collector = Collector()
+        self._print(revision, collector, down=down)
+        return collector
+
+    def _print(
+        self,
+        revision: Revision,
+        collector: "Collector",
+        heads: Collection[str] | None = None,
+        *,
+        down: bool = False,
+    ) -> list[str]:
         try:
-            self._runner.print_sql(revision, collector, down=down)
+            return self._runner.print_sql(revision, collector, heads, down=down)
         except LeadctlError:
             raise
         except Exception as error:
@@ -65,7 +75,23 @@ class Scripts:
                 f"{revision.id} cannot be rendered as SQL offline: {type(error).__name__}: {error}",
                 hint=f"It queries the database, or it has an error. Read it: {revision.path.name}",
             ) from error
-        return collector
+
+
+def _for_psql(collected: "Collector", path: str, *, makes_table: bool) -> str:
+    texts = [
+        (text.strip(), own)
+        for text, own in collected
+        if own or makes_table or not Reader(text).accept("CREATE", "TABLE")
+    ]
+    again = ""
+    if any("search_path" in text.lower() for text, _ in texts):
+        again = f"{path}\n"
+    if any(Reader(each).accept("SET", "ROLE") for text, _ in texts for each in split(text)):
+        again += "RESET ROLE;\n"
+    return "".join(
+        f"{again if not own and begins_transaction(text.rstrip(';')) is None else ''}{text}\n"
+        for text, own in texts
+    )
 
 
 class Collector(list[tuple[str, bool]]):

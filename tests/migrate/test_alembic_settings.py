@@ -19,6 +19,7 @@ import pytest
 from leadctl.migrate.trial_database import NotTried
 from leadctl.postgres.binaries import server_binaries
 from tests.conftest import Cli
+from tests.migrate.test_running import psql
 from tests.servers import Server
 
 ENV = """\
@@ -841,6 +842,77 @@ def test_a_value_that_is_the_schema_s_name_needs_no_database(
         file.write_text(other)
         done = cli("migrate", "check", url=url, env=NOWHERE)
         assert "CREATEDB" in done.out + done.err, done.out + done.err
+
+
+def stones(name: str, down: str) -> Revision:
+    return Revision(name, f"db/versions/{name}.py", table(f"stones_{name}"), "pass", down)
+
+
+FOR_PSQL = {
+    "branches that are merged": (
+        ANIMALS,
+        stones("b1", '"a1"'),
+        stones("c1", '"a1"'),
+        Revision("m1", "db/versions/m1.py", "pass", "pass", '("b1", "c1")'),
+    ),
+    "a dependency that goes on": (
+        ANIMALS,
+        stones("a2", '"a1"'),
+        Revision(
+            "0p",
+            "db/versions/0p.py",
+            table("plants"),
+            "pass",
+            more='branch_labels = ("p",)\ndepends_on = "a1"\n',
+        ),
+    ),
+    "heads of their own": KINDS["two labelled heads"].revisions,
+    "long ids": (ANIMALS, stones("b" * 50, '"a1"'), stones("c" * 40, f"{'b' * 50!r}")),
+}
+
+
+@pytest.mark.few(1)
+@pytest.mark.parametrize(
+    "before", [(), (("upgrade", "a1"),), (("upgrade", "a1"), ("downgrade", "base"))]
+)
+@pytest.mark.parametrize("name", FOR_PSQL)
+def test_what_psql_applies_is_recorded_as_alembic_does(
+    name: str,
+    before: tuple[tuple[str, ...], ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    server: Server,
+    database: str,
+    cli: Cli,
+) -> None:
+    """Of branches, each statement of the record meets the row that is there."""
+    enter(tmp_path, monkeypatch)
+    number = 500 + 10 * list(FOR_PSQL).index(name) + len(before)
+    make(Kind(revisions=FOR_PSQL[name]), tmp_path, number)
+    theirs = server.create()
+    try:
+        for each in (database, theirs):
+            with server.connect(each) as connection:
+                connection.execute(
+                    "CREATE TABLE alembic_version (version_num varchar(99) PRIMARY KEY)"
+                    if name == "long ids"
+                    else "SELECT"
+                )
+            alembic(tmp_path, server.url(each), *before)
+        alembic(tmp_path, server.url(theirs), ("upgrade", "heads"))
+        assert cli("init", "--app", "zoo", url=server.url(database), env=NOWHERE).code == 0
+        script = cli("migrate", "--sql", url=server.url(database), env=NOWHERE)
+        assert script.code == 0, script.err
+        psql(server, database, script.out)
+        assert dumped(server, database) == dumped(server, theirs)
+        with server.connect(database) as ours, server.connect(theirs) as witness:
+            recorded, expected = (
+                each.execute("SELECT version_num FROM alembic_version ORDER BY 1").fetchall()
+                for each in (ours, witness)
+            )
+        assert recorded == expected
+    finally:
+        server.drop(theirs)
 
 
 def test_bare_heads_that_are_applied_are_compared(
