@@ -26,6 +26,7 @@ import psycopg
 import sqlalchemy
 from alembic import command
 from alembic.config import Config
+from alembic.operations.base import AbstractOperations
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
@@ -572,6 +573,8 @@ def _connected_to(engine: Engine, is_meant: Callable[[], bool]) -> Iterator[None
         for module, name in _makers():
             made = _made_anyway(getattr(module, name), applies)
             stack.enter_context(_replaced(module, name, made))
+        if _has_asyncio():
+            stack.enter_context(_waiting_for_nothing())
         for owner, name in _drivers():
             refused = _refused(vars(owner)[name], applies)
             stack.enter_context(_replaced(owner, name, refused))
@@ -583,12 +586,50 @@ def _makers() -> Iterator[tuple[Any, str]]:
     for path in ("sqlalchemy.engine.create", "sqlalchemy.engine", "sqlalchemy"):
         module = importlib.import_module(path)
         yield from ((module, name) for name in ("create_engine", "engine_from_config"))
-    if importlib.util.find_spec("greenlet") is None:
-        return  # no engine of asyncio's can be made
+    if not _has_asyncio():
+        return
     for path in ("sqlalchemy.ext.asyncio.engine", "sqlalchemy.ext.asyncio"):
         module = importlib.import_module(path)
         names = ("create_async_engine", "async_engine_from_config")
         yield from ((module, name) for name in names)
+
+
+def _has_asyncio() -> bool:
+    """Whether an engine of asyncio's can be made."""
+    return importlib.util.find_spec("greenlet") is not None
+
+
+@contextlib.contextmanager
+def _waiting_for_nothing() -> Iterator[None]:
+    """Let what is awaited, by env.py or in `op.run_async()`, be done by a driver that never waits.
+
+    SQLAlchemy and Alembic take such a driver for a mistake.
+    """
+    from sqlalchemy.ext import asyncio
+    from sqlalchemy.util import await_only
+
+    real = vars(asyncio.engine)["greenlet_spawn"]
+
+    async def spawn(call: Any, *given: Any, **options: Any) -> Any:
+        return await real(call, *given, **options | {"_require_await": False})
+
+    def run_async(self: AbstractOperations, work: Any, *given: Any, **options: Any) -> Any:
+        bind = self.get_bind()
+        if self.migration_context.as_sql:
+            raise NotImplementedError("Cannot call run_async in SQL mode")
+        engine = asyncio.AsyncEngine(sqlalchemy.create_engine(f"{_DRIVER}_async://"))
+        return await_only(work(asyncio.AsyncConnection(engine, bind), *given, **options))
+
+    async def read(result: Any, _method: Any) -> Any:
+        return result
+
+    with (
+        _replaced(asyncio.engine, "greenlet_spawn", spawn),
+        _replaced(asyncio.engine, "_ensure_sync_result", read),
+        _replaced(asyncio.session, "_ensure_sync_result", read),
+        _replaced(AbstractOperations, "run_async", run_async),
+    ):
+        yield
 
 
 def _made_anyway(make: Callable[..., Any], applies: Callable[[], bool]) -> Callable[..., Any]:

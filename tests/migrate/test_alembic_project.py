@@ -284,6 +284,64 @@ def test_env_py_finds_the_variable_that_leadctl_has_from_a_file(
         assert connection.execute("SELECT to_regclass('things') IS NOT NULL").fetchone() == (True,)
 
 
+ASYNC = """\
+import asyncio
+from alembic import context
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
+from things_models import metadata
+
+def migrate(connection):
+    context.configure(connection=connection, target_metadata=metadata,
+                      version_table_schema="things_records")
+    with context.begin_transaction():
+        context.run_migrations()
+
+async def connect():
+    engine = create_async_engine("postgresql+psycopg_async://nobody@127.0.0.1:1/none")
+    async with engine.connect() as connection:
+        await connection.execute(text("CREATE SCHEMA IF NOT EXISTS things_records"))
+        assert await connection.scalar(text("SELECT count(*) FROM pg_class WHERE false")) in (0, None)
+        await connection.commit()
+        await connection.run_sync(migrate)
+
+if context.is_offline_mode():
+    context.configure(url="postgresql://", target_metadata=metadata)
+    with context.begin_transaction():
+        context.run_migrations()
+else:
+    asyncio.run(connect())
+"""
+AWAITED = """
+    async def fill(connection, name):
+        await connection.execute(sa.text("INSERT INTO things (name) VALUES (:name)"), {"name": name})
+        assert (await connection.execute(sa.text("SELECT name FROM things"))).all() == [(name,)]
+    op.run_async(fill, "one")
+"""
+
+
+def test_what_env_py_and_a_revision_await_is_done(
+    plain_project: Path, server: Server, database: str, cli: Cli
+) -> None:
+    """By leadctl's connection, which does not wait: SQLAlchemy takes that for a mistake."""
+    pytest.importorskip("greenlet")
+    plain_project.write_text(ASYNC)
+    (revision,) = plain_project.parent.glob("versions/*.py")
+    lines = revision.read_text().split("def downgrade")
+    revision.write_text(lines[0].rstrip() + AWAITED + "\n\ndef downgrade" + lines[1])
+    url = server.url(database)
+    done = cli("migrate", url=url)
+    assert done.code == 0, done.err
+    with server.connect(database) as connection:
+        found = connection.execute(
+            "SELECT name, (SELECT count(*) FROM things_records.alembic_version) FROM things"
+        )
+        assert found.fetchall() == [("one", 1)]
+    for command in ("status", "check"):
+        done = cli("migrate", command, url=url)
+        assert done.code == 0, done.out + done.err
+
+
 def test_one_that_cannot_be_asynchronous_is_run_as_it_is(
     plain_project: Path, server: Server, database: str
 ) -> None:
