@@ -17,7 +17,7 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -89,6 +89,8 @@ class AlembicEnvironment:
     root: Path
     """The project's folder."""
     config: AlembicConfig
+    passed_over: EnvironmentNotRun | None = field(default=None, init=False, compare=False)
+    """Why its half for connections could not be run, where the other one was."""
 
     @cached_property
     def facts(self) -> EnvironmentFacts:
@@ -161,6 +163,7 @@ class AlembicEnvironment:
         first: EnvironmentNotRun | None = None
         for offline, handed in ((False, False), (False, True), (True, False)):
             run = start()
+            self.passed_over = first if offline else None
             try:
                 run.env_py(offline=offline, handed=handed)
             except EnvironmentNotRun as error:

@@ -89,6 +89,14 @@ class AlembicRunner:
             with environment.begin_transaction(), user_code():
                 environment.run_migrations()
 
+    @property
+    def passed_over(self) -> str | None:
+        """Why the app's env.py is run as if it were for `--sql`, where it is."""
+        if self._app.environment is None:
+            return None
+        error = self._app.alembic_environment.passed_over
+        return error.message if error else None
+
     def try_out(
         self,
         connection: SqlConnection,

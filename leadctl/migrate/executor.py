@@ -131,6 +131,7 @@ class _Applying:
         self._allow = allow
         self._down = down
         self._attempts = 0
+        self._said_passed_over = False
         self.notices = Notices(narrate)
         self._made: Memo = {}
 
@@ -148,6 +149,9 @@ class _Applying:
 
         def ready() -> None:
             driver.commit()  # what env.py did before its revisions
+            if self._runner.passed_over and not self._said_passed_over:
+                self._said_passed_over = True
+                self._narrate(f"{self._runner.passed_over}. Its offline half is run instead.")
             self._refuse_other_path(driver, path)
 
         def steps(context: Any, step: Callable[[str], Any]) -> Iterator[Any]:

@@ -325,6 +325,15 @@ def test_what_env_py_and_a_revision_await_is_done(
 ) -> None:
     """By leadctl's connection, which does not wait: SQLAlchemy takes that for a mistake."""
     pytest.importorskip("greenlet")
+    plain_project.write_text(
+        ASYNC.replace("await connection.commit()", "raise ValueError('this half')")
+    )
+    assert (
+        "this half. Its offline half is run instead."
+        in cli("migrate", url=server.url(database)).err
+    )
+    with server.connect(database) as connection:
+        connection.execute("DROP SCHEMA leadctl CASCADE; DROP TABLE things, alembic_version")
     plain_project.write_text(ASYNC)
     (revision,) = plain_project.parent.glob("versions/*.py")
     lines = revision.read_text().split("def downgrade")
