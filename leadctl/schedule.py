@@ -300,7 +300,7 @@ def _find(settings: Settings, job: str, on_failure: str | None) -> Job:
         )
     if on_failure is not None and not on_failure.strip():
         raise UsageError(
-            "--on-failure is empty, so nobody would be told.",
+            "--on-failure is empty, so no command would be run.",
             hint="Name a command, or leave it out.",
         )
     return _JOBS[job]
