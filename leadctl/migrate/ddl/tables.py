@@ -134,7 +134,7 @@ def alter_table(name: str, before: Attributes, after: Attributes) -> Iterator[st
 
 
 def is_elsewhere(before: Attributes, after: Attributes) -> bool:
-    """Whether a foreign table is on another server: it can only be created again, and has no rows."""
+    """Whether a foreign table is on another server: it is created again, and has no rows."""
     servers = [str(each.get("foreign", "")).partition(" OPTIONS (")[0] for each in (before, after)]
     return all(servers) and servers[0] != servers[1]
 
