@@ -202,9 +202,12 @@ def _batches(statements: Iterable[str], length: int) -> Iterator[list[str]]:
 
 
 def _rejected(batch: Sequence[str], done: int, error: psycopg.Error) -> int:
-    """Return which statement of a batch the server rejects: by its own word, else the next one."""
+    """Return which statement of a batch the server rejects: it reads all before it runs the first.
+
+    Where it runs one, the position that it tells may be in a text of its own, such as an index's.
+    """
     position = int(error.diag.statement_position or 0) - 1
-    if len(batch) == 1 or position < 0:
+    if done or position < 0 or not isinstance(error, psycopg.errors.SyntaxError):
         return done
     ends = accumulate(len(statement) + len(_BETWEEN) for statement in batch)
     return next((number for number, end in enumerate(ends) if position < end), done)

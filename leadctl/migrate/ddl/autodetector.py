@@ -29,11 +29,13 @@ from leadctl.migrate.ddl.steps import (
 )
 from leadctl.migrate.ddl.table_changes import TableChanges
 from leadctl.migrate.ddl.table_copies import Copy
-from leadctl.migrate.ddl.tables import count_on, inherited_column
+from leadctl.migrate.ddl.tables import count_on, inherited_column, parents
 from leadctl.migrate.ddl.type_replacement import replace_type
 
 _HAD_OTHERWISE = ("default", "expression", "NOT NULL")
 """What a column may have otherwise than the parent's that it comes from."""
+_RIGHTS = ("GRANT ", "REVOKE ", "ALTER DEFAULT PRIVILEGES ")
+_OWN_CHECK = "inherited and own "
 _DEFINED = {"schema", "enum", "domain", "type", "collation", "sequence", "function", "other"}
 """Kinds that tables rest on."""
 
@@ -97,21 +99,28 @@ class _Changes:
         anew = key in self._rebuilt or key in self._both.replaced or self._parent_changes(key)
         anew = anew or (kind == "column" and f"default {name}" in self._rebuilt)
         anew = anew or any(each in self._rebuilt for each in _replica_index(new))
+        anew = anew or self._is_reset(key)
+        anew = anew or (
+            kind == "column" and self._both.default_of_parent_changes(*split_name(name))
+        )
+        along = kind == "grant" and self._is_taken_along(key, new)
         if key.startswith("other index "):
             part = name.removeprefix("index ")
             if new is not None:
                 yield from self._parts.make(part, old, new, self._coming)
             yield from self._parts.left_behind(part)
-        elif definition(old) == definition(new) and not anew:
+        elif definition(old) == definition(new) and not (anew or along):
             return
         elif kind == "grant":
-            yield from self._grant(old, new, anew=anew)
+            yield from self._grant(key, old, new, anew=anew, along=along)
         elif kind in {"property", "namespace"}:
             yield from self._property(name, old, new)
         else:
             yield from list(self._object(key, old, new))  # whole, or not at all
             if new is not None:
                 yield from self._comment(kind, name, None if anew else old, new)
+            elif kind == "column" and "comment" in (old or {}) and _has(self._after, key):
+                yield Step(objects.comment(kind, name, {}), Phase.COMMENT)  # it is inherited now
 
     @cached_property
     def _coming(self) -> set[str]:
@@ -221,7 +230,15 @@ class _Changes:
             and f"index {index}" not in self._rebuilt
             and f"other index {index}" not in self._after.objects  # its name is taken
             and not any(self._goes(each) for each in used if each.partition(" ")[0] in _DEFINED)
+            and not any(self._is_retyped(each) for each in used)
         )
+
+    def _is_retyped(self, key: str) -> bool:
+        """Whether a column gets another type: its indexes are built again, as they are written."""
+        if not key.startswith("column "):
+            return False
+        old, new = (each.objects.get(key, {}) for each in (self._before, self._after))
+        return bool(new) and any(old.get(each) != new.get(each) for each in ("type", "collation"))
 
     def _goes(self, key: str) -> bool:
         return key in self._before.objects and (
@@ -319,7 +336,8 @@ class _Changes:
         for statement in objects.alter(kind, name, old, new) or ():
             dropped = kind == "type" and "DROP ATTRIBUTE" in statement
             loses = f"what rows have in attributes of {name}" if dropped else ""
-            yield Step(statement, phase, key, key, stage=stage, loses=loses)
+            ends = () if kind == "enum" else key  # what uses it need not go for a new value
+            yield Step(statement, phase, key, ends, stage=stage, loses=loses)
         if kind == "sequence" and old.get("owned_by") != new.get("owned_by"):
             if "owned_by" in old:  # else it would go with its owner, and its number
                 yield Step(objects.owned_by(name, {}), Phase.DROP_DEPENDENT)
@@ -327,16 +345,32 @@ class _Changes:
                 yield self._owned_by(name, new)
 
     def _grant(
-        self, old: Attributes | None, new: Attributes | None, *, anew: bool
+        self, key: str, old: Attributes | None, new: Attributes | None, *, anew: bool, along: bool
     ) -> Iterator[Step]:
-        """Yield what changes privileges; those on what is dropped go with it."""
+        """Yield what changes privileges; those on what is dropped go with it.
+
+        What is taken of a table is taken of its columns `along` with it, and given them again.
+        """
         if new is None:
             assert old is not None
-            if old["of"] not in self._after.objects or old["of"] in self._rebuilt:
+            if not _has(self._after, old["of"]) or old["of"] in self._rebuilt:
                 return
-        goes = anew or (old is not None and old["of"] not in self._before.objects)
-        for statement in objects.privileges({} if goes else old or {}, new or {}):
-            yield Step(statement, Phase.COMMENT, needs=((new or old or {})["of"],))
+        goes = anew or (old is not None and not _has(self._before, old["of"]))
+        statements = [*objects.privileges({} if goes else old or {}, new or {})]
+        statements += objects.privileges({}, new or {}) if along else ()
+        known = new or old or {}
+        for statement in statements:
+            takes = statement.startswith("REVOKE ")
+            needs = (known["of"], *(() if takes else _grants_of_whole(key, known)))
+            yield Step(statement, Phase.COMMENT, (key,) if takes else (), needs=needs)
+
+    def _is_taken_along(self, key: str, of_column: Attributes | None) -> bool:
+        """Whether what a role may do with a column is taken from it with what it may with all."""
+        for whole in _grants_of_whole(key, of_column or {}):
+            old, new = (each.objects.get(whole) for each in (self._before, self._after))
+            if old and {*old["privileges"]} - {*(new or {}).get("privileges", ())}:
+                return True
+        return False
 
     def _property(
         self, name: str, old: Attributes | None, new: Attributes | None
@@ -344,14 +378,19 @@ class _Changes:
         """Yield what sets a property, or takes it back from what stays."""
         key = f"property {name}"
         is_cast = name.startswith("cast of ")
-        # A cast and an identity are made once, as an option of a foreign table's column is added.
+        # A cast and an identity are made once, as an option of a foreign table's column is added,
+        # and what was granted otherwise is not taken back by granting something else.
         first = is_cast or name.startswith("identity of ")
-        first = first or " OPTIONS (ADD " in (old or {}).get("do", "")
+        does = str((old or {}).get("do", ""))
+        first = first or " OPTIONS (ADD " in does or does.startswith(_RIGHTS)
         first = first or (bool(_replica_index(old)) and self._loosens(str((old or {}).get("of"))))
         if old is not None and (new is None or first):
             of = old.get("of")
             stays = of in self._after.objects and of not in self._rebuilt
-            if (of is None or stays) and not self._goes_by_itself(name):
+            # A cast would go with its type, but holds its function until then.
+            if (of is None or stays or (is_cast and new is None)) and not self._goes_by_itself(
+                name
+            ):
                 # NOT NULL goes after the key that wants it, all else before what it rests on.
                 late = name.startswith("NOT NULL of ")
                 yield Step(old["undo"], Phase.DEFINE if late else Phase.DROP_DEPENDENT, ends=(key,))
@@ -360,7 +399,27 @@ class _Changes:
             phase = Phase.DEFINE if is_cast else Phase.COMMENT
             index = _replica_index(new)
             stage = self._stage_of_replica(str(new["of"]), index) if index else Stage.MAIN
+            if self._both.online and self._is_held_later(name):
+                stage = Stage.VALIDATE
             yield Step(new["do"], phase, (key,), needs=index, stage=stage)
+
+    def _is_held_later(self, name: str) -> bool:
+        """Whether a child's own CHECK is one that its parent gets, NOT VALID at first."""
+        own, _, table = name.removeprefix(_OWN_CHECK).rpartition(" of ")
+        return name.startswith(_OWN_CHECK) and any(
+            f"constraint {parent}.{own}" in self._coming for parent in parents(self._after, table)
+        )
+
+    def _is_reset(self, key: str) -> bool:
+        """Whether the server sets back how a column is stored, since it gets another type."""
+        if not key.startswith(("property storage of ", "property compression of ")):
+            return False
+        table, own = split_name(key.partition(" of ")[2])
+        both = (
+            each.columns(table).get(own) or inherited_column(each, table, own) or {}
+            for each in (self._before, self._after)
+        )
+        return len({(each.get("type"), each.get("collation")) for each in both}) > 1
 
     def _loosens(self, table: str) -> bool:
         """Whether a column of a table is to be NULL at times, which a replica identity's is not."""
@@ -425,6 +484,21 @@ class _Changes:
             yield Step(objects.comment(kind, name, new), Phase.COMMENT, needs=needs)
         for statement in objects.column_comments(name, old or {}, new):
             yield Step(statement, Phase.COMMENT, needs=needs)
+
+
+def _has(catalog: Catalog, key: str) -> bool:
+    """Whether a catalog has an object, or a table a column that a parent hands down."""
+    name = key.removeprefix("column ")
+    handed = None if name == key else inherited_column(catalog, *split_name(name))
+    return key in catalog.objects or handed is not None
+
+
+def _grants_of_whole(key: str, grant: Attributes) -> Sequence[str]:
+    """Return the keys of what a role may do with all of what a grant is on a column of."""
+    if not key.startswith("grant column ") or not grant:
+        return ()
+    name = str(grant["on"]).removeprefix("TABLE ")
+    return tuple(f"grant {kind} {name} to {grant['to']}" for kind in ("table", "view"))
 
 
 def _replica_index(replica_identity: Attributes | None) -> tuple[str, ...]:

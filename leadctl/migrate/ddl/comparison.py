@@ -13,6 +13,7 @@ from leadctl.migrate.ddl.partition_indexes import PartitionIndexes
 from leadctl.migrate.ddl.table_copies import Copy, link_to_parents, rows_of
 from leadctl.migrate.ddl.tables import (
     alike,
+    inherited_column,
     is_elsewhere,
     must_be_added_anew,
     parents,
@@ -112,6 +113,15 @@ class Comparison:
                 root = str(above)
             found[name] = found[root]
         return found
+
+    def default_of_parent_changes(self, table: str, own: str) -> bool:
+        """Whether a column that stays a table's own has a parent whose default changes."""
+        both = (self.before, self.after)
+        if not all(own in each.columns(table) for each in both):
+            return False
+        above = [inherited_column(each, table, own) for each in both]
+        defaults = [(each or {}).get("default") for each in above]
+        return None not in above and defaults[0] != defaults[1]
 
     def exists(self, table: str) -> bool:
         """Whether a table was there, is still, and has rows of its own to be careful with."""

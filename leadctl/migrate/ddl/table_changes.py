@@ -338,26 +338,46 @@ class TableChanges:
             yield Step(statement, Phase.DROP, ends=ends, loses=loses)
         elif old is None:
             yield from self._add_column(table, own, self._as_written(f"column {name}", new))
-        elif must_be_added_anew(old, new) or (
-            f"column {name}" in self._rebuilt and "generated" in old
-        ):
+        elif "generated" in old and "generated" not in new and "virtual" not in old:
+            yield Step(
+                f"ALTER TABLE {table} ALTER COLUMN {own} DROP EXPRESSION",
+                Phase.DROP_DEPENDENT,
+                ends=(key,),
+            )
+            plainly = {each: value for each, value in old.items() if each != "generated"}
+            yield from self._changed_column(table, own, plainly, new)
+        elif must_be_added_anew(old, new) or (key in self._rebuilt and "generated" in old):
             yield Step(
                 f"ALTER TABLE {table} DROP COLUMN {own}",
                 Phase.DROP_KEY,
                 ends=ends,
-                loses="" if "generated" in old else f"the values of {own} of {table}",
+                loses=""
+                if {"generated"} <= old.keys() & new.keys()
+                else f"the values of {own} of {table}",
                 why=f"The expression of a generated column cannot be changed: {table} is "
                 f"rewritten.",
             )
             statement = f"ALTER TABLE {table} ADD COLUMN {column(own, new)}"
             yield Step(statement, Phase.KEY, makes=(key, default))
-        elif default in self._rebuilt or ("identity" in new and "default" in old):
+        else:
+            yield from self._changed_column(table, own, old, new)
+
+    def _changed_column(
+        self, table: str, own: str, old: Attributes, new: Attributes
+    ) -> Iterator[Step]:
+        """Yield what changes a column that stays, and sets its default when it can be set."""
+        default = f"default {table}.{own}"
+        if default in self._rebuilt or ("identity" in new and "default" in old):
             # Its default calls what is recreated, or the sequence whose name an identity takes.
             statement = f"ALTER TABLE {table} ALTER COLUMN {own} DROP DEFAULT"
             yield Step(statement, Phase.DROP_DEPENDENT, ends=(default,))
             yield from self._alter_column(table, own, _plainly(old), _plainly(new))
             if "default" in new:
                 yield _set_default(table, own, new)
+        elif self._both.default_of_parent_changes(table, own):
+            # What is done to the parent is done to all that inherit it.
+            yield from self._alter_column(table, own, _plainly(old), _plainly(new))
+            yield _set_default(table, own, new)
         elif old["type"] == new["type"] and of_replaced(old["type"], self._both.replaced):
             # What moves it to the type that replaces its own sets the default.
             yield from self._alter_column(table, own, _plainly(old), _plainly(new))
@@ -468,7 +488,8 @@ class TableChanges:
 
 def _set_default(table: str, own: str, new: Attributes) -> Step:
     default = f"default {table}.{own}"
-    statement = f"ALTER TABLE {table} ALTER COLUMN {own} SET DEFAULT {new['default']}"
+    value = f"SET DEFAULT {new['default']}" if "default" in new else "DROP DEFAULT"
+    statement = f"ALTER TABLE {table} ALTER COLUMN {own} {value}"
     return Step(statement, Phase.KEY, (default,))
 
 

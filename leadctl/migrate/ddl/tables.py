@@ -261,8 +261,6 @@ def alter_column(
     actions: list[str] = []
     typed = [before.get(key) != after.get(key) for key in ("type", "collation")]
     old_default, new_default = before.get("default"), after.get("default")
-    if "generated" in before and "generated" not in after:
-        actions.append(f"{head} DROP EXPRESSION")
     if old_default is not None and (any(typed) or new_default is None):
         actions.append(f"{head} DROP DEFAULT")
         old_default = None

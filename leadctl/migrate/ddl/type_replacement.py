@@ -84,7 +84,8 @@ def replace_type(key: str, keys: list[str], before: Catalog, after: Catalog) -> 
     for each in filter(None, (name, old.get("multirange"))):
         for table, columns in _columns_of(each, before, after).items():
             yield replace(_move(table, columns, key, before, after, keys), needs=needs)
-    yield Step(f"DROP {what} {_former(name)}", Phase.DROP_DEFINITION, ends=(key,))
+    goes = f"DROP {what} {_former(name)}"
+    yield Step(goes, Phase.DROP_DEFINITION, ends=(key,), needs=(former,))
     if has_mover:  # what comes last by name goes first
         yield Step(
             f"DROP {mover.replace('function', 'FUNCTION', 1)}", Phase.DROP_DEFINITION, ends=(mover,)

@@ -1,0 +1,13 @@
+-- FROM
+CREATE TABLE t (a varchar(20), n int);
+ALTER TABLE t ALTER a SET STORAGE MAIN;
+CREATE FUNCTION f(i int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT i';
+CREATE INDEX i ON t (f(n));
+CREATE TABLE parent (a int DEFAULT 4, b int DEFAULT 5);
+CREATE TABLE child (a int DEFAULT 1, b int) INHERITS (parent);
+-- TO
+CREATE TABLE t (a text, n bigint);
+ALTER TABLE t ALTER a SET STORAGE MAIN;
+CREATE FUNCTION f(i int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT i';
+CREATE TABLE parent (a int, b int DEFAULT 6, CONSTRAINT positive CHECK (b > 0));
+CREATE TABLE child (a int DEFAULT 1, b int DEFAULT 5, CONSTRAINT positive CHECK (b > 0)) INHERITS (parent);
