@@ -18,7 +18,7 @@ from leadctl.api.database import Database
 from leadctl.api.project import Confirm, Names, Project, consent_of, names, settings_of
 from leadctl.errors import ConnectionFailed, Protected
 from leadctl.fleet.run import FleetBounds, FleetReport, Outcome
-from leadctl.fleet.targets import FleetTarget, Seen, require_there
+from leadctl.fleet.targets import CatalogKind, FleetTarget, require_there
 from leadctl.progress import Narrate, Progress, silent, unheard
 from leadctl.text import counted
 
@@ -69,8 +69,8 @@ class FleetMember(Database):
     """A target of a fleet: a database that shares with the other targets whatever is the same."""
 
     fleet: "Fleet" = field(kw_only=True)
-    seen: "Seen" = field(default=None, kw_only=True)
-    """As what it was seen when the run began: migrate makes it no more."""
+    found_as: "CatalogKind" = field(default=None, kw_only=True)
+    """What it was when the run began, in the catalog: then migrate does not make it."""
 
     @cached_property
     def app(self) -> "App":
@@ -95,7 +95,7 @@ class FleetMember(Database):
     def tenants(self) -> "Tenants":
         """The tenant that the target is, alone."""
         return replace(
-            super().tenants, listed=partial(self.fleet.tenant_of, self.target, self.seen)
+            super().tenants, listed=partial(self.fleet.tenant_of, self.target, self.found_as)
         )
 
     plan = _one_at_a_time(Database.plan)
@@ -130,8 +130,8 @@ class FleetMember(Database):
         pending = shared.pending(standing, to, steps) if standing is not None else []
         if standing is not None and not pending:
             return shared.result(self.target, standing)
-        if self.seen:
-            require_there(self.target, self.seen)
+        if self.found_as:
+            require_there(self.target, self.found_as)
         if standing is None or backup:
             return self._migrate_alone(to, **given)
         with shared.first(pending) as is_first:
@@ -227,7 +227,7 @@ class Fleet(Project):
         if self._has_folders:
             folder = quote(target.env or str(target.database), safe=" ").replace(".", "%2E")
             settings = replace(settings, backup_dir=settings.backup_dir / folder)
-        return FleetMember(settings, fleet=self, seen=target.seen, chosen=target.target)
+        return FleetMember(settings, fleet=self, found_as=target.found_as, chosen=target.target)
 
     @cached_property
     def _has_folders(self) -> bool:
@@ -250,7 +250,7 @@ class Fleet(Project):
             found.setdefault(database_key(each.target) if each.target else each.name, each)
         return tuple(
             replace(each, name=each.env or str(each.database), stands_for_all=True)
-            if each.seen != "database"
+            if each.found_as != "database"
             else each
             for each in found.values()
         )
@@ -299,12 +299,12 @@ class Fleet(Project):
                     self._readings[where] = SharedReadings(own)
         return self._readings[database_key(target)]
 
-    def tenant_of(self, target: "Target", seen: "Seen") -> "TenantList":
+    def tenant_of(self, target: "Target", found_as: "CatalogKind") -> "TenantList":
         """Return the tenant that a target is; those of a database are read once."""
         from leadctl.fleet.standings import database_key
         from leadctl.tenants.schemas import list_tenants, read_database
 
-        if seen == "database":
+        if found_as == "database":
             return read_database(target, self.app)
         with self.shared.one_at_a_time:
             if (where := database_key(target)) not in self._listed:

@@ -32,7 +32,7 @@ from leadctl.text import did_you_mean
 _QUERIES = queries_of(__file__, "fleet.sql")
 _SECONDS = 60.0
 """How long the query of a fleet may take."""
-Seen = Literal["schema", "database"] | None
+CatalogKind = Literal["schema", "database"] | None
 _Resolve = Callable[[str | None], Target]
 """Return the target of an environment, or of the settings alone.  Raises LeadctlError."""
 
@@ -47,8 +47,8 @@ class FleetTarget:
     target: Target | None = field(repr=False)
     error: LeadctlError | None = None
     """Why the targets of the environment are not known."""
-    seen: Seen = None
-    """As what it was seen in the catalog: then migrate does not make it."""
+    found_as: CatalogKind = None
+    """What it is in the catalog, if it was found there: then migrate does not make it."""
     stands_for_all: bool = False
     """Whether it is the one of its database, for a verb that is about the whole of that."""
 
@@ -68,19 +68,19 @@ class FleetTarget:
         return any(fnmatchcase(name, pattern) for pattern in patterns for name in names)
 
 
-def require_there(target: Target, seen: Seen) -> None:
+def require_there(target: Target, found_as: CatalogKind) -> None:
     """Raise TargetDropped where a schema or database that was seen is no longer there."""
     with suppress(UnknownDatabase), connect(target, "fleet", read_only=True) as connection:
-        if seen != "schema" or has_schema(connection, target.schema):
+        if found_as != "schema" or has_schema(connection, target.schema):
             return
-    name = target.schema if seen == "schema" else target.database
+    name = target.schema if found_as == "schema" else target.database
     raise TargetDropped(
-        f"The {seen} {name} was dropped after the run began.",
+        f"The {found_as} {name} was dropped after the run began.",
         hint="It was not created again. If you still need it: leadctl tenants create NAME",
     )
 
 
-def _seen(config: FleetConfig) -> Seen:
+def _kind_in_catalog(config: FleetConfig) -> CatalogKind:
     if config.query:
         return None
     return "schema" if config.schemas else "database"
@@ -159,7 +159,7 @@ def _of_environment(config: FleetConfig, base: Target, env: str | None) -> Itera
     for name in _names(config, base):
         try:
             target = base.on(name) if config.databases else replace(base, schema=name)
-            yield FleetTarget(f"{prefix}{name}", env, target, seen=_seen(config))
+            yield FleetTarget(f"{prefix}{name}", env, target, found_as=_kind_in_catalog(config))
         except InvalidSchema as error:  # of one row; the others are as good as before
             yield FleetTarget(f"{prefix}{name}", env, None, error)
 

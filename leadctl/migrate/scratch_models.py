@@ -23,7 +23,7 @@ from leadctl.migrate.ddl.steps import identifier, plain
 from leadctl.migrate.fence import NamesTarget
 from leadctl.migrate.revisions import History
 from leadctl.migrate.scratch import Scratch, in_transaction
-from leadctl.migrate.trial import scratch_database
+from leadctl.migrate.trial import empty_database
 from leadctl.migrate.trial_database import NotTried, create_extensions
 from leadctl.postgres import exact
 from leadctl.postgres.connect import connect
@@ -199,7 +199,7 @@ def in_scratch(
     with connect(target, purpose, read_only=True) as source:
         extensions = exact.execute(source, _EXTENSIONS).fetchall()
         try:
-            with scratch_database(target, source, [name for name, _, _ in extensions]) as elsewhere:
+            with empty_database(target, source, [name for name, _, _ in extensions]) as elsewhere:
                 _prepare(elsewhere, extensions)
                 with model_scratch(elsewhere, purpose, also, apart=True) as made:
                     return work(made)

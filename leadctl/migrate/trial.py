@@ -249,14 +249,14 @@ def trial(target: Target, source: Connection, statements: Sequence[str]) -> Iter
     if not reached.plain:
         raise NotTried("")  # nothing that exists is reached
     with (
-        scratch_database(target, source, [name for name, _, _ in reached.extensions]) as scratch,
+        empty_database(target, source, [name for name, _, _ in reached.extensions]) as scratch,
         copy(source, scratch, reached) as connection,
     ):
         yield Trial(connection, target.schema)
 
 
 @contextmanager
-def scratch_database(
+def empty_database(
     target: Target, source: Connection, extensions: Collection[str]
 ) -> Iterator[Target]:
     """Yield an empty database beside the target's, or on a server of leadctl's own like it.

@@ -31,7 +31,7 @@ from leadctl.postgres.barman import SERVER
 from leadctl.postgres.binaries import Binaries
 from leadctl.postgres.connect import MAINTENANCE, connect
 from leadctl.postgres.embedded import Home
-from leadctl.postgres.embedded.scratch import free_bytes, recover, scratch
+from leadctl.postgres.embedded.scratch import free_bytes, recover, scratch_server
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate, Progress
 from leadctl.settings.url import DatabaseUrl
@@ -235,7 +235,7 @@ def recovered(recovery: Recovery, database: str, narrate: Narrate) -> Iterator[R
     """
     archive, server = recovery.archive, recovery.archive.server
     home = Home.at(archive.folder / _COPY)
-    with scratch(home, archive.folder, _LOCK, "recovering a server"):
+    with scratch_server(home, archive.folder, _LOCK, "recovering a server"):
         _require_space(home, recovery)
         narrate(
             f"Recovering {server.address} as of {_shown(recovery.moment)}, from the base backup "

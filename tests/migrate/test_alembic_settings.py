@@ -821,7 +821,7 @@ def test_a_value_that_is_the_schema_s_name_needs_no_database(
     def none(*_: object) -> NoReturn:
         raise NotTried("the role may make none")
 
-    monkeypatch.setattr("leadctl.migrate.scratch_models.scratch_database", none)
+    monkeypatch.setattr("leadctl.migrate.scratch_models.empty_database", none)
     enter(tmp_path, monkeypatch)
     kinds = 'sa.Column("name", sa.Enum("public", "private", name="kinds"), server_default="public")'
     up = f"{table('animals', kinds)}\n    op.execute(\"UPDATE animals SET name = 'public'\")"

@@ -32,7 +32,7 @@ _STARTED = "database system is ready to accept connections"
 
 
 @contextmanager
-def scratch(home: Home, folder: Path, lock: str, doing: str) -> Iterator[None]:
+def scratch_server(home: Home, folder: Path, lock: str, doing: str) -> Iterator[None]:
     """Make an empty home of a server, and remove it with the block, and the server in it.
 
     What a killed run left, a running server too, is removed before.  The lock is a file in the
@@ -69,7 +69,7 @@ def rehearsing(
     """
     home.create()
     rehearsal = home.sibling("rehearsal")
-    with scratch(rehearsal, home.folder, "rehearsal.lock", "rehearsing"):
+    with scratch_server(rehearsal, home.folder, "rehearsal.lock", "rehearsing"):
         unpacked = partial(unpack_pg0, rehearsal.root / "pg0")
         binaries = server_with(extensions, at_least, unpacked, exactly=exactly)
         if binaries is None:
