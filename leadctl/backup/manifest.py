@@ -7,14 +7,14 @@ manifest is refused.
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from datetime import UTC, datetime
 from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from leadctl.backup.stream import PackedFile
-from leadctl.errors import BackupDamaged
+from leadctl.errors import BackupDamaged, TableNotInBackup
 from leadctl.journal.records import VersionTable
 from leadctl.postgres.queries import parts_of
 from leadctl.text import did_you_mean
@@ -211,6 +211,19 @@ class BackupManifest:
     def client_major(self) -> int:
         """The major version of the pg_dump that made the backup."""
         return _major(self.client_version)
+
+    def require_rows(self, wanted: Callable[[tuple[str, ...]], bool]) -> None:
+        """Raise TableNotInBackup where the rows of a wanted table were left out.
+
+        A table is asked for by its schema and name.
+        """
+        left_out = map(parts_of, (*self.excluded, *self.excluded_data))
+        if without := sorted(filter(wanted, left_out)):
+            raise TableNotInBackup(
+                f"The rows of {', '.join(map('.'.join, without))} were left out of the backup "
+                f"{self.id}.",
+                hint="Choose another backup: leadctl backup list",
+            )
 
     def table_hint(self, name: str) -> str:
         """Return the hint for the name of a table that is not in the backup."""

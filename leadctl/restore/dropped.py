@@ -94,6 +94,7 @@ def restore_dropped(
         as_pg_restore(connection, waits.lock_timeout)
         archive = ArchiveSql(reader, SCHEMA, connection, owners=owners)
         selection = EntrySelection(archive, _find(archive, reader, names))
+        reader.manifest.require_rows(set(selection.names.values()).__contains__)
         refuse_what_is_there(connection, selection)
         with connection.transaction(force_rollback=True):
             tried = Making(connection, reader, selection, owners=owners)

@@ -20,7 +20,7 @@ from leadctl.journal import state
 from leadctl.journal.guard import Consent, permit
 from leadctl.journal.lock import schema_lock
 from leadctl.postgres.connect import Connection, Timeouts, connect
-from leadctl.postgres.queries import queries_of, written_by_server
+from leadctl.postgres.queries import parts_of, queries_of, written_by_server
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
@@ -98,6 +98,7 @@ def restore_in_place(
         refuse_less(reader, selection, wanted)
         with connection.transaction():
             permit(connection, target, VERB, granted)
+            newer = _newer_tables(connection, wanted, selection.names.values())
             drop_own(connection, wanted)
             refuse_what_is_there(connection, selection)
             made = Making(connection, reader, selection, owners=owners)
@@ -106,6 +107,8 @@ def restore_in_place(
             rows = made.make_all(target.schema, keys, waits.lock_wait, narrate, parts=parts)
             refuse_partly(made.result(rows, keys))
             copy_records(connection, reader, wanted)
+        if newer:
+            narrate(f"Dropped, since the backup does not have it: {', '.join(newer)}.")
         narrate("The schemas are back. Validating foreign keys.")
         result = made.settle(target, app.name, keys, rows)
     return TableRestore(
@@ -121,12 +124,22 @@ def restore_in_place(
     )
 
 
+def _newer_tables(
+    connection: Connection, schemas: Sequence[str], known: Collection[tuple[str, ...]]
+) -> list[str]:
+    """Return the tables that this role owns in schemas, but for those that are known."""
+    own = own_objects(connection, schemas)
+    tables = [each.name.as_string() for each in own if each.kind == "TABLE"]
+    return [name for name in tables if parts_of(name) not in known]
+
+
 def _is_in(entry: ArchiveEntry, schemas: Collection[str]) -> bool:
     return entry.schema in schemas and entry.kind not in _NOT_OF_A_SCHEMA
 
 
 def refuse_less(reader: BackupReader, selection: EntrySelection, schemas: Collection[str]) -> None:
-    """Refuse where a table of the manifest would not come back."""
+    """Refuse where a table, or its rows, would not come back."""
+    reader.manifest.require_rows(lambda table: table[0] in schemas)
     names = set(selection.names.values())
     missing = [
         table.name

@@ -189,13 +189,8 @@ def _in_backup(
     Raises TableNotInBackup where that is none.
     """
     manifest = reader.manifest
-    left_out = {parts_of(each) for each in (*manifest.excluded, *manifest.excluded_data)}
     kept = {table.parts: table.name for table in manifest.tables if table.parts in leaves}
-    if without := left_out.intersection(leaves):
-        raise TableNotInBackup(
-            f"The rows of {'.'.join(min(without))} were left out of the backup {manifest.id}.",
-            hint="Choose another backup: leadctl backup list",
-        )
+    manifest.require_rows(leaves.__contains__)
     if not kept:
         raise TableNotInBackup(
             f"There is no table {name} in the backup {manifest.id}.",

@@ -279,6 +279,15 @@ def test_a_name_that_is_taken(place: Dropped, taken: str, says: str) -> None:
     assert place.dump() == before
 
 
+def test_a_table_whose_rows_are_not_in_the_backup(place: Dropped) -> None:
+    place.query("CREATE TABLE log (id int); INSERT INTO log SELECT generate_series(1, 50)")
+    assert place.leadctl("backup", "--exclude-data", "log").code == 0
+    place.query("DROP TABLE log")
+    outcome = place.leadctl("restore", "--table", "log")
+    assert (outcome.code, "public.log were left out" in outcome.err) == (1, True), outcome.err
+    assert place.query("SELECT to_regclass('log')") == [(None,)]
+
+
 def test_what_is_made_again_by_hand_stays(place: Dropped) -> None:
     backed_up(place, SHOP)
     place.query("DROP TABLE orders CASCADE; CREATE VIEW paid AS SELECT 1 AS mine")
