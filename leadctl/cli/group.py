@@ -91,9 +91,14 @@ class LeadctlCommand(TyperCommand):
 class Tree(typer.Typer):
     """A Typer whose commands are light."""
 
-    def leaf(self, name: str, section: str | None = None) -> Callable[[Function], Function]:
-        """Register a command that has no subcommands; help lists it under `section`."""
-        return self.command(name, cls=LeadctlCommand, rich_help_panel=section)
+    def leaf(
+        self, name: str, section: str | None = None, *, summary: str | None = None
+    ) -> Callable[[Function], Function]:
+        """Register a command that has no subcommands; help lists it under `section`.
+
+        `summary` is its help, where that is not the function's docstring.
+        """
+        return self.command(name, cls=LeadctlCommand, rich_help_panel=section, help=summary)
 
 
 _SECTIONS = ("Schema", "Rows", "Backups", "State", "Setup", "Commands")

@@ -13,7 +13,6 @@ from leadctl.cli.options import (
     BACKUP_TO,
     LOCK_WAIT,
     Tenant,
-    Text,
     Texts,
     argument,
     backup_ids,
@@ -77,33 +76,6 @@ def backup(
     BACKUP_RECIPIENTS=age1… leadctl backup --to /var/backups/leadctl
     leadctl backup verify latest --restore
     """
-    _back_up(run, exclude, exclude_data, tenant, role_passwords=role_passwords)
-
-
-@group.leaf("create")
-@command(
-    Effect.ADDS,
-    BACKUP_TO,
-    BACKUP_RECIPIENTS,
-    LOCK_WAIT,
-    of_app=False,
-    fleet=FleetUse(by_database=True),
-)
-def create(
-    run: Run,
-    *,
-    exclude: Exclude = None,
-    exclude_data: ExcludeData = None,
-    role_passwords: RolePasswords = False,
-    tenant: Tenant = None,
-) -> None:
-    """Back up the whole database (same as `leadctl backup`)."""
-    _back_up(run, exclude, exclude_data, tenant, role_passwords=role_passwords)
-
-
-def _back_up(
-    run: Run, exclude: Texts, exclude_data: Texts, tenant: Text, *, role_passwords: bool
-) -> None:
     from leadctl.render.views.backup import created as view
 
     if tenant is not None:
@@ -111,6 +83,9 @@ def _back_up(
     without = {"exclude": exclude or (), "exclude_data": exclude_data or ()}
     database = run.database().of_tenant(tenant)
     run.emit(database.backup(role_passwords=role_passwords, **without), view)
+
+
+group.leaf("create", summary="Back up the whole database (same as `leadctl backup`).")(backup)
 
 
 @group.leaf("list")
