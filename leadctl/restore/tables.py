@@ -107,6 +107,12 @@ def restore_tables(
         if not dry_run:
             permit(connection, target, "restore of tables", consent)
         reader.check()
+        without = (*reader.manifest.excluded, *reader.manifest.excluded_data)
+        if without and not names:
+            narrate(
+                f"The backup does not have the rows of {', '.join(without)}: those of now stay as "
+                "they are."
+            )
         wanted, gone = _leaves(connection, reader, names or _all_tables(reader))
         for relation in wanted.values():
             _require_key(relation)
