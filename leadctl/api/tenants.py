@@ -158,10 +158,10 @@ class Tenants:
         LockHeld and RestoreFailed; then nothing was changed.
         """
         from leadctl.tenants.restore import RESTORE, TenantRestore, restore_tenant
-        from leadctl.tenants.schemas import is_there
+        from leadctl.tenants.schemas import tenant_exists
 
         consent = consent_of(confirm)
-        if not dry_run and is_there(self.target, name):
+        if not dry_run and tenant_exists(self.target, name):
             self._foresee(f"{RESTORE} {name}", consent)
         reader = self._reader(name, backup)
         how = TenantRestore(name, owners=owners, dry_run=dry_run)

@@ -44,7 +44,7 @@ def read_recipients(keys: Sequence[str]) -> list[Any]:
     return recipients
 
 
-def fingerprint(key: str) -> str:
+def key_fingerprint(key: str) -> str:
     """Return a public key's fingerprint: 16 hexadecimal digits of its SHA-256."""
     return hashlib.sha256(key.encode()).hexdigest()[:_FINGERPRINT_DIGITS]
 

@@ -15,7 +15,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from leadctl.backup import manifest as manifests
-from leadctl.backup.age_keys import fingerprint, read_recipients
+from leadctl.backup.age_keys import key_fingerprint, read_recipients
 from leadctl.backup.contents import RowCounter
 from leadctl.backup.manifest import ARCHIVE, GLOBALS, NAME, RECORDS, SCHEMA, BackupManifest
 from leadctl.backup.snapshot import LeftOutTables, Snapshot, exported, left_out, require_readable
@@ -262,7 +262,7 @@ def _dumped(dump: _Dumper, began: float) -> BackupManifest:
         client_version=f"{dump.programs.major}.{dump.programs.minor}",
         leadctl_version=__version__,
         duration_ms=round((time.monotonic() - began) * 1000),
-        recipients=tuple(fingerprint(key) for key in dump.options.recipients),
+        recipients=tuple(key_fingerprint(key) for key in dump.options.recipients),
         globals_left_out=no_globals,
         files=tuple(files),
         **facts,

@@ -124,7 +124,7 @@ def prune(folder: BackupFolder, retention: Retention, *, confirmed: bool) -> Pru
     Raises BackupFolderUnusable.
     """
     backups = folder.backups()
-    decisions = decide(backups, retention)
+    decisions = prune_decisions(backups, retention)
     left: dict[str, str] = {}
     if confirmed:
         going = {decision.id for decision in decisions if decision.kept_as is None}
@@ -136,7 +136,7 @@ def prune(folder: BackupFolder, retention: Retention, *, confirmed: bool) -> Pru
     return PruneResult(folder.path, confirmed, decided, tuple(left))
 
 
-def decide(backups: Sequence[StoredBackup], retention: Retention) -> list[PruneDecision]:
+def prune_decisions(backups: Sequence[StoredBackup], retention: Retention) -> list[PruneDecision]:
     """Say of each backup, the newest first, why it is kept.
 
     Databases are told apart, so that two in one folder do not displace each other.  A damaged

@@ -21,7 +21,7 @@ from leadctl.migrate.script import Scripts
 from leadctl.postgres.connect import Connection, Timeouts, connect
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate, Progress
-from leadctl.sql.effects import effects, made_by
+from leadctl.sql.effects import created_by, effects
 
 
 @dataclass(frozen=True)
@@ -284,7 +284,7 @@ def _dropped(app: App, history: History, revision: Revision) -> tuple[str, ...]:
                     for what in effect.drops:
                         of = "" if what == "table" else " of"
                         lost.append(f"the {what}{of} {effect.table}")
-            new = made_by(statement.sql)
+            new = created_by(statement.sql)
             if new and not down:
                 made.add(new[0])
     return tuple(dict.fromkeys(lost))

@@ -38,7 +38,7 @@ from leadctl.postgres.queries import version_of
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import told
 from leadctl.sql.assignments import conversions, overwritings
-from leadctl.sql.effects import effects, made_by
+from leadctl.sql.effects import created_by, effects
 from leadctl.sql.lexer import Reader, as_name, parts_of_name, schema_and_name
 from leadctl.sql.lock_modes import CatalogFacts, Lock, StatementEffect
 from leadctl.sql.reach import leaves_rows, redefines, unread
@@ -208,7 +208,7 @@ class Planner:
         )
         self._proven.read(statement.sql)
         self._looks_elsewhere |= "search_path" in statement.sql.lower()
-        made = made_by(statement.sql)
+        made = created_by(statement.sql)
         if made:
             table, before = made
             if before:

@@ -43,7 +43,7 @@ from leadctl.restore.pg_restore import (
     SHARES_OPEN_FILES,
     PgRestore,
     ProgramPool,
-    hint_for,
+    pg_restore_hint,
 )
 from leadctl.restore.restorable import LeftOutEntry, Loading
 
@@ -335,6 +335,6 @@ def _refresh(connection: Connection, views: Sequence[str], loading: Loading) -> 
 
 def _not_refreshed(view: str, reason: str, command: str = "") -> RestoreFailed:
     message = f"The materialized view {view} cannot be refreshed: {reason}."
-    failure = RestoreFailed(message, hint=hint_for(message))
+    failure = RestoreFailed(message, hint=pg_restore_hint(message))
     failure.command = command
     return failure

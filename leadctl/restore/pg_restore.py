@@ -50,7 +50,7 @@ _MISSING_ROLE_HINT = (
 )
 
 
-def hint_for(message: str) -> str:
+def pg_restore_hint(message: str) -> str:
     """Return what to do where something of a dump could not be loaded."""
     hints = ((FOUND_BY_PATH, FOUND_BY_PATH_HINT), (_MISSING_ROLE, _MISSING_ROLE_HINT))
     found = [hint for cause, hint in hints if cause.search(message)]
@@ -132,7 +132,7 @@ class PgRestore:
         if errors or not self._tolerates:
             failure = program.failure(self.target, RestoreFailed, errors)
             if isinstance(failure, RestoreFailed):
-                failure.hint = hint_for(failure.message)
+                failure.hint = pg_restore_hint(failure.message)
                 failure.command = program.failed_command()
             raise failure
 

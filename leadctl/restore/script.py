@@ -20,7 +20,7 @@ from leadctl.errors import BackupDamaged, LeadctlError, MissingClient, RestoreFa
 from leadctl.postgres.binaries import client_program
 from leadctl.postgres.client import ClientProgram, running
 from leadctl.postgres.target import Target
-from leadctl.restore.pg_restore import TRANSACTION_TIMEOUT_SINCE, hint_for
+from leadctl.restore.pg_restore import TRANSACTION_TIMEOUT_SINCE, pg_restore_hint
 from leadctl.restore.restorable import Loading
 
 _WORDS = 12
@@ -382,7 +382,7 @@ def _failure(program: ClientProgram, target: Target) -> LeadctlError:
             "single database, without --create."
         )
     elif isinstance(failure, RestoreFailed):
-        failure.hint = hint_for(text)
+        failure.hint = pg_restore_hint(text)
     return failure
 
 

@@ -16,7 +16,7 @@ from leadctl.errors import BackupDamaged, RestoreFailed
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import told
-from leadctl.restore.pg_restore import TRANSACTION_TIMEOUT_SINCE, hint_for
+from leadctl.restore.pg_restore import TRANSACTION_TIMEOUT_SINCE, pg_restore_hint
 from leadctl.restore.restorable import LeftOutEntry, Loading
 from leadctl.restore.script import ScriptFilter, StatementReader
 
@@ -148,7 +148,7 @@ class _StatementRunner(StatementReader):
         if not self._loading.keep_going:
             raise RestoreFailed(
                 f"{self._statement} failed: {reason}. Nothing of the script was kept.",
-                hint=hint_for(reason),
+                hint=pg_restore_hint(reason),
             ) from None
         self._loading.left_out.append(LeftOutEntry(self._statement, reason))
 

@@ -21,7 +21,7 @@ def effects(sql: str, facts: CatalogFacts | None = None) -> list[StatementEffect
     return [effect for effect in merged.values() if effect.table]
 
 
-def made_by(sql: str) -> tuple[str, str | None] | None:
+def created_by(sql: str) -> tuple[str, str | None] | None:
     """Return the table that a statement makes, and the one that it was before, if it was one."""
     reader = Reader(sql)
     if reader.accept("ALTER", "TABLE"):

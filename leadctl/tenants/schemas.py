@@ -200,7 +200,7 @@ def find_tenant(connection: Connection, app: App, name: str, *, shared: bool = T
     )
 
 
-def is_there(target: Target, name: str) -> bool:
+def tenant_exists(target: Target, name: str) -> bool:
     """Whether the target's database has a schema of this name.  Raises what connecting raises."""
     with connect(target, "tenants", read_only=True) as connection:
         return has_schema(connection, name)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from leadctl.backup import manifest as manifests
-from leadctl.backup.inventory import Retention, decide
+from leadctl.backup.inventory import Retention, prune_decisions
 from leadctl.backup.storage import BackupFolder, StoredBackup
 from tests.backups import encrypted_backups, key_pair
 from tests.conftest import KEY, Cli, Outcome, Prepared
@@ -261,13 +261,13 @@ def years(backup: Backup, env: dict[str, str]) -> BackupFolder:
 
 def test_what_is_kept(years: BackupFolder) -> None:
     backups = years.backups()
-    kept = [d for d in decide(backups, Retention(7, 4, 12, 3)) if d.kept_as]
+    kept = [d for d in prune_decisions(backups, Retention(7, 4, 12, 3)) if d.kept_as]
     days = [decision.made_at.date() for decision in kept]
     assert days[:7] == [(NOW - timedelta(days=n)).date() for n in range(7)]
     months = {day.strftime("%Y-%m") for day in days}
     assert months == {f"2025-{month:02}" for month in range(1, 13)}
     assert len(kept) == 7 + 2 + 11  # days, weeks that no day stands for, months likewise
-    none = decide(backups, Retention(0, 0, 0, 3))
+    none = prune_decisions(backups, Retention(0, 0, 0, 3))
     assert [bool(d.kept_as) for d in none] == [True] * 3 + [False] * 727
 
 

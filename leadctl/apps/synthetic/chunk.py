@@ -24,7 +24,7 @@ Maker = Callable[["Chunk"], Values]
 """Makes one column of a chunk: texts, numbers, or None; times as `times` says."""
 
 
-def escaped(text: str) -> str:
+def escaped_for_copy(text: str) -> str:
     """Return a text as COPY wants it."""
     return text.translate(_ESCAPES)
 

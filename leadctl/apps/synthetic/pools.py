@@ -7,7 +7,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from leadctl.apps.synthetic.chunk import escaped
+from leadctl.apps.synthetic.chunk import escaped_for_copy
 
 POOL_SIZE = 1 << 16
 _PHRASES = 1 << 12
@@ -24,8 +24,8 @@ def phrases(form: str) -> list[str]:
     names = parts[1::2]
     pools = [words(name) for name in names]
     columns = [[pool[int(rng.random() * len(pool))] for _ in range(_PHRASES)] for pool in pools]
-    made = [escaped(texts[0])] * _PHRASES
-    for column, text in zip(columns, map(escaped, texts[1:]), strict=True):
+    made = [escaped_for_copy(texts[0])] * _PHRASES
+    for column, text in zip(columns, map(escaped_for_copy, texts[1:]), strict=True):
         made = [before + word + text for before, word in zip(made, column, strict=True)]
     return made * (POOL_SIZE // _PHRASES)
 

@@ -13,11 +13,11 @@ from leadctl.postgres.binaries import Binaries, server_with, unpack_pg0
 from leadctl.postgres.embedded.home import Home
 from leadctl.postgres.embedded.server import (
     ServerStatus,
-    exclusive,
     halt,
     initialise,
     last_line,
     launch,
+    locked_folder,
     log_since,
     program,
     spawn,
@@ -38,7 +38,7 @@ def scratch_server(home: Home, folder: Path, lock: str, doing: str) -> Iterator[
     What a killed run left, a running server too, is removed before.  The lock is a file in the
     folder, `doing` what it is held for.  Raises LockHeld where another run has such a server.
     """
-    with exclusive(folder, lock, doing):
+    with locked_folder(folder, lock, doing):
         _remove(home)
         home.create()
         try:

@@ -68,7 +68,7 @@ def start(home: Home, narrate: Narrate, extensions: Collection[str] = ()) -> Ser
     if home.exists and _accepts(home):
         return status(home)
     home.create()
-    with exclusive(home.folder):
+    with locked_folder(home.folder):
         binaries = _programs(home, extensions, narrate)
         folder = home.install(binaries)
         if not home.exists:
@@ -103,7 +103,7 @@ def stop(home: Home) -> ServerStatus:
     if not home.exists:
         return status(home)
     home.create()  # git clean may have taken the project's folder, and root's data is elsewhere
-    with exclusive(home.folder):
+    with locked_folder(home.folder):
         halt(home)
     return status(home)
 
@@ -298,7 +298,7 @@ def _wait(done: Callable[[], bool], seconds: float, home: Home, what: str) -> No
 
 
 @contextmanager
-def exclusive(
+def locked_folder(
     folder: Path, name: str = "lock", doing: str = "starting or stopping the server"
 ) -> Iterator[None]:
     """Hold the file lock that keeps two commands from starting or stopping a server at once.

@@ -19,7 +19,7 @@ from leadctl.apps.synthetic.chunk import (
     TablePlan,
     World,
     column_texts,
-    escaped,
+    escaped_for_copy,
 )
 from leadctl.apps.synthetic.constrained import KEPT, Drawn, Other, Pattern, Span, pattern_texts
 from leadctl.apps.synthetic.makers import (
@@ -329,7 +329,7 @@ def _without_null(maker: Maker) -> Maker:
 
 
 def _copied(text: str | None) -> str | None:
-    return None if text is None else escaped(text)
+    return None if text is None else escaped_for_copy(text)
 
 
 def _possible_values(
