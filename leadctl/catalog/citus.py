@@ -5,16 +5,21 @@ The coordinator has an empty table of the same name, whose size says nothing.
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 
 import psycopg
+from psycopg.types.json import Jsonb
 
-from leadctl.postgres.connect import Connection
+from leadctl.postgres.connect import SESSION_SETTINGS, Connection
 from leadctl.postgres.queries import queries_of
 
 _T = TypeVar("_T")
 _QUERIES = queries_of(__file__, "citus.sql")
+_MOMENTS = frozenset({"last_vacuum", "last_analyze", "last_used"})
+"""What a node tells as JSON, in which a time is a text."""
 _GLOBAL = re.compile(r"gpid=(\d+)")
 """How a session that Citus has opened on another node says for which session."""
 _SESSIONS_A_NODE = 10_000_000_000
@@ -104,9 +109,11 @@ def ask_workers(
     ended from any node: of one that Citus has opened there it is that of the session it works for.
     """
     text = psycopg.ClientCursor(connection).mogrify(query, values)
-    found, silent = list[dict[str, Any]](), list[str]()
-    for node, number, answered, result in _QUERIES.rows(connection, "on_workers", query=text):
-        if not answered:
+    settings, found, silent = Jsonb(SESSION_SETTINGS), list[dict[str, Any]](), list[str]()
+    for node, number, answered, result in _QUERIES.rows(
+        connection, "on_workers", query=text, settings=settings
+    ):
+        if not answered or result is None:
             silent.append(node)
             continue
         rows = json.loads(result)
@@ -122,6 +129,65 @@ def ask_workers(
                     row[name] = type(row[name])(str(row[name]).replace(str(pid), str(pids[pid])))
             found.append({"node": node, **row})
     return found, silent
+
+
+class _Shard(NamedTuple):
+    """A shard of a table: its names on its node, and those of the table there and here."""
+
+    shard: str
+    number: int
+    here: str | None
+    named: str
+    table: str
+    indexes: dict[str, str]
+
+    def index_of(self, name: str) -> str | None:
+        """Return the index of the table that one of the shard's is; None where it is of another."""
+        before, number, after = name.rpartition(f"_{self.number}")
+        if not number or after not in {"", '"'}:
+            return None
+        found = before + after
+        return self.indexes.get(found, found if found in self.indexes.values() else None)
+
+
+@contextmanager
+def seen_shards(connection: Connection) -> Iterator[None]:
+    """Let the catalogs show shards that are on this node, too; Citus hides them."""
+    connection.execute("SET citus.override_table_visibility = off")
+    try:
+        yield
+    finally:
+        connection.execute("RESET citus.override_table_visibility")
+
+
+def of_tables(
+    connection: Connection, schemas: Sequence[str], rows: Iterable[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return rows on tables and indexes of all nodes, in which shards have the names of those.
+
+    A table that is distributed has no rows itself, so those on it are left out.
+    """
+    shards = _QUERIES.rows(connection, "shards", _Shard, schemas=list(schemas))
+    known = {name: each for each in shards for name in (each.shard, each.here) if name}
+    shells = {name for each in shards for name in (each.named, each.table)}
+    shells |= {name for each in shards for names in each.indexes.items() for name in names}
+    found = []
+    for row in map(dict, rows):
+        name = "table" if "table" in row else "name"
+        if row[name] in shells and row[name] not in known:
+            continue
+        if shard := known.get(row[name]):
+            row[name] = shard.table
+            if index := shard.index_of(row.get("index") or ""):
+                row["index"] = index
+        else:
+            indexes = filter(None, (each.index_of(row[name]) for each in shards))
+            row[name] = next(indexes, row[name])
+        for moment in _MOMENTS & row.keys():
+            if isinstance(row[moment], str):
+                row[moment] = datetime.fromisoformat(row[moment])
+        found.append(row)
+    return found
 
 
 def _pid(session: Any) -> int | None:

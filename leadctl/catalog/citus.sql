@@ -12,8 +12,9 @@ SELECT p.logicalrelid::oid::bigint AS oid, bool_and(r.success) AS whole,
     sum((r.result::json ->> 3)::float8) FILTER (WHERE r.success)::bigint AS rows,
     bool_or((r.result::json ->> 3)::float8 < 0) FILTER (WHERE r.success) AS unknown
 FROM pg_dist_partition p, LATERAL run_command_on_placements(p.logicalrelid,
-    $$SELECT json_build_array(pg_relation_size(oid), pg_table_size(oid), pg_indexes_size(oid), reltuples)
-      FROM pg_class WHERE oid = '%%s'::regclass$$) r
+    $$SELECT pg_catalog.json_build_array(pg_catalog.pg_relation_size(oid), pg_catalog.pg_table_size(oid),
+                                         pg_catalog.pg_indexes_size(oid), reltuples)
+      FROM pg_catalog.pg_class WHERE oid OPERATOR(pg_catalog.=) '%%s'::pg_catalog.regclass$$) r
 WHERE p.logicalrelid::oid = ANY (%(oids)s::bigint[]::oid[])
 GROUP BY 1
 
@@ -71,12 +72,22 @@ SELECT nodename AS host, nodeport AS port, shouldhaveshards AS holds, groupid = 
 FROM pg_dist_node WHERE noderole = 'primary' AND isactive ORDER BY groupid
 
 -- name: on_workers
--- what: Which rows, as one JSON text, has a query on each other node?
+-- what: Which rows, as one JSON text, has a query on each other node?  What the node, its database or
+--   a role set there changes nothing: the query is planned when the settings are ours.  ts_stat runs
+--   a text, and what it finds are words of at most 2 kB: the JSON is cut into numbered ones.
 -- versions: 15-
 -- needs: citus for pg_dist_node, run_command_on_workers
-SELECT r.nodename || ':' || r.nodeport AS node, n.nodeid::bigint AS number, r.success, r.result
-FROM run_command_on_workers(
-    'SELECT coalesce(json_agg(r), ''[]'')::text FROM (' || %(query)s || ') r') r
+SELECT r.nodename || ':' || r.nodeport AS node, n.nodeid::bigint AS number, r.success,
+    CASE WHEN r.success THEN convert_from(decode(r.result, 'hex'), 'UTF8') END AS result
+FROM run_command_on_workers(format(
+    'SELECT pg_catalog.string_agg(pg_catalog.substr(word, 10), '''' ORDER BY word)'
+    ' FROM pg_catalog.ts_stat(CASE WHEN pg_catalog.concat(%%s) IS NOT NULL THEN %%L END)',
+    (SELECT string_agg(format('pg_catalog.set_config(%%L, %%L, true)', s.key, s.value), ', ')
+     FROM jsonb_each_text(%(settings)s) s),
+    'WITH found AS (SELECT encode(convert_to(coalesce(json_agg(r), ''[]'')::text, ''UTF8''), ''hex'') AS hex'
+    ' FROM (' || %(query)s || ') r)'
+    ' SELECT array_to_tsvector(ARRAY[lpad(n::text, 9, ''0'') || substr(hex, n * 2000 + 1, 2000)])'
+    ' FROM found, generate_series(0, length(hex) / 2000) n')) r
 JOIN pg_dist_node n USING (nodename, nodeport)
 ORDER BY n.nodeid
 
@@ -84,6 +95,22 @@ ORDER BY n.nodeid
 -- what: Is this Citus 12 or newer, which distributes schemas?
 -- versions: 15-
 SELECT to_regclass('pg_dist_schema') IS NOT NULL
+
+-- name: shards
+-- what: What is each shard of these schemas' tables called, on its node and on this one if it is here,
+--   and its table and that one's indexes, on another node and here?
+-- versions: 15-
+-- needs: citus for pg_dist_partition, pg_dist_shard, shard_name
+SELECT s.shard, s.number, to_regclass(s.shard)::text AS here, quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS named,
+    c.oid::regclass::text AS "table", (
+        SELECT coalesce(json_object_agg(quote_ident(n.nspname) || '.' || quote_ident(i.relname), i.oid::regclass::text), '{}')
+        FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid WHERE x.indrelid = c.oid) AS indexes
+FROM pg_dist_partition p JOIN pg_class c ON c.oid = p.logicalrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+CROSS JOIN LATERAL (
+    SELECT d.shardid AS number, CASE n.nspname WHEN 'public' THEN 'public.' ELSE '' END
+           || shard_name(p.logicalrelid, d.shardid) AS shard
+    FROM pg_dist_shard d WHERE d.logicalrelid = p.logicalrelid) s
+WHERE n.nspname = ANY (%(schemas)s)
 
 -- name: has_citus
 -- what: Is the database one of a Citus cluster?

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import psycopg
 from psycopg.rows import dict_row
@@ -20,14 +20,13 @@ from leadctl.catalog.relations import Relation, read_tables
 from leadctl.errors import MissingExtension
 from leadctl.health.shared import Row, SchemaReadings, SharedReadings
 from leadctl.inspect.run import (
-    ELSEWHERE,
     NOT_COUNTED,
     OF_FILES,
     OF_NODES,
     ServerFacts,
     ask,
+    ask_all_nodes,
     block_of,
-    of_all_nodes,
     reports,
     server_facts,
 )
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
     from leadctl.pitr.archive import WalArchive
 
 QUERIES = queries_of(__file__, "health.sql")
+_T = TypeVar("_T")
 
 _COUNTERS: Mapping[str, tuple[str, ...]] = {
     "cache-hit": ("table", "hits", "reads"),
@@ -150,16 +150,12 @@ class Facts:
         Of counters: what was counted between two looks, where there is an interval.  Raises Skip
         where an extension is missing, and psycopg.Error.
         """
-        if report in OF_FILES and self.distributed:
-            raise Skip(ELSEWHERE)
-        if report not in self._rows:
-            self._rows[report] = self._ask(report)
-        if (
-            report in OF_NODES
-            and report not in self._asked_everywhere
-            and "citus" in self.server.extensions
-        ):
+        if report not in self._asked_everywhere and self._is_of_all_nodes(report):
+            if report in self._earlier and report in OF_FILES:
+                raise Skip("the other nodes of the Citus cluster are not looked at twice")
             self._rows[report] = self._of_all_nodes(report)
+        elif report not in self._rows:
+            self._rows[report] = self._ask(report)
         if report in self._earlier:
             return _difference(self._earlier[report], self._rows[report], _COUNTERS[report])
         return self._rows[report]
@@ -206,20 +202,28 @@ class Facts:
         self.shared.keep(version, rows)
         return rows
 
+    def _is_of_all_nodes(self, report: str) -> bool:
+        """Whether each node of a Citus cluster is to be asked for a report."""
+        if report in OF_FILES:
+            return self.distributed
+        return report in OF_NODES and "citus" in self.server.extensions
+
     def _of_all_nodes(self, report: str) -> list[Row]:
         """Raise Skip where a node does not answer."""
-        found, known = reports()[report], self._rows[report]
-        rows, silent = of_all_nodes(self.connection, found, self.schemas, known)
+        rows, silent = self._asked(report, ask_all_nodes)
         if silent:
             raise Skip(f"no answer from {', '.join(silent)}")
         self._asked_everywhere.add(report)
         return rows
 
     def _ask(self, report: str) -> list[Row]:
+        return self._asked(report, ask)
+
+    def _asked(self, report: str, how: Callable[..., _T]) -> _T:
         found = reports()[report]
         extensions = self.server.extensions if found.needs else {}
         try:
-            return ask(self.connection, found, self.schemas, extensions)
+            return how(self.connection, found, self.schemas, extensions)
         except MissingExtension as error:
             raise Skip(error.message) from None
         except _UNUSABLE as error:

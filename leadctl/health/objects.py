@@ -248,19 +248,20 @@ def cache_hit(facts: Facts) -> Evidence:
 @check("index-usage", warning=95, unit="%", below=True)
 def index_usage(facts: Facts) -> Evidence:
     """Large tables are read through indexes."""
-    percents = {
-        row["table"]: round(
-            100 * row["index_scans"] / (row["index_scans"] + row["sequential_scans"]), 1
+    percents = [
+        (
+            round(100 * row["index_scans"] / (row["index_scans"] + row["sequential_scans"]), 1),
+            row["table"],
         )
         for row in facts.rows_of_schema("index-usage")
         if row["rows"] >= _ROWS and row["index_scans"] + row["sequential_scans"] >= _SCANS
-    }
+    ]
     if not percents:
         raise Skip(f"no table of {_ROWS:,} rows was read {_SCANS} times {facts.counted}")
-    table = min(percents, key=lambda name: percents[name])
+    percent, table = min(percents)
     return graded(
-        percents[table],
-        f"{table} is read through an index {percents[table]:g} % of the time {facts.counted}",
+        percent,
+        f"{table} is read through an index {percent:g} % of the time {facts.counted}",
         "See: leadctl inspect index-usage, leadctl inspect slow-queries",
         doubt=facts.uncounted,
     )

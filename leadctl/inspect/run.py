@@ -14,7 +14,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from leadctl.catalog.citus import ask_workers, distributes
+from leadctl.catalog.citus import ask_workers, distributes, of_tables, seen_shards
 from leadctl.errors import MissingExtension, UnknownReport
 from leadctl.files import write_whole
 from leadctl.postgres import exact
@@ -36,8 +36,8 @@ COUNTERS = frozenset({"cache-hit", "index-usage", "indexes", "unused-indexes", "
 """Reports of the counters of a database, which mean little without the counters' age."""
 NOT_COUNTED = "the server does not count: track_counts is off"
 OF_FILES = COUNTERS | {"tables", "bloat", "bloat-exact"}
-"""Reports of what is on the disk of the server itself: nothing of what Citus has distributed."""
-ELSEWHERE = "the tables are on other nodes of the Citus cluster; sizes and rows: leadctl stats"
+"""Reports of what a server has on its disk: each node is asked for what Citus has distributed."""
+_EACH_NODE = "each node has counted since a time of its own; a shard has the name of its table"
 OF_SESSIONS = frozenset({"blocking", "locks", "long-queries", "idle-in-transaction", "connections"})
 """Reports that show little of other roles' sessions to a role that may not see them."""
 OF_NODES = OF_SESSIONS | {"transactions", "prepared-transactions", "progress", "wraparound"}
@@ -232,23 +232,37 @@ def ask(
             f"the extension {report.needs} is not installed in this database: "
             f"CREATE EXTENSION {report.needs}"
         )
-    block = block_of(report, version_of(connection))
-    text = block.sql
-    if report.needs and home is not None:
-        path = sql.Identifier(home).as_string(connection).replace("%", "%%")
-        text = re.sub(rf"\b(?:{'|'.join(block.uses)})\b", lambda name: f"{path}.{name[0]}", text)
+    text = _text(connection, report, home)
     return exact.execute(connection, text, {"schemas": schemas}, dict_row).fetchall()
 
 
-def of_all_nodes(
-    connection: Connection, report: Diagnostic, schemas: list[str], found: list[dict[str, Any]]
-) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return what was found on the coordinator of a Citus cluster with the other nodes' rows.
-
-    And which nodes did not answer.  Raises psycopg.Error.
-    """
+def _text(connection: Connection, report: Diagnostic, home: str | None) -> str:
+    """Return a report's SQL, in which what an extension brings is named with its schema."""
     block = block_of(report, version_of(connection))
-    others, silent = ask_workers(connection, block.sql, {"schemas": schemas})
+    if home is None:
+        return block.sql
+    path = sql.Identifier(home).as_string(connection).replace("%", "%%")
+    return re.sub(rf"\b(?:{'|'.join(block.uses)})\b", lambda name: f"{path}.{name[0]}", block.sql)
+
+
+def ask_all_nodes(
+    connection: Connection,
+    report: Diagnostic,
+    schemas: list[str],
+    extensions: Mapping[str, str],
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return a report's rows on each node of a Citus cluster, and which nodes did not answer.
+
+    Raises as `ask`.
+    """
+    with seen_shards(connection):
+        found = ask(connection, report, schemas, extensions)
+        home = extensions.get(report.needs) if report.needs else None
+        text = _text(connection, report, home)
+        others, silent = ask_workers(connection, text, {"schemas": schemas})
+        if report.name in OF_FILES:
+            rows = [{"node": "coordinator", **row} for row in found] + others
+            return of_tables(connection, schemas, rows), silent
     if report.name in _OF_ORIGINS:
         others = [row for row in others if "gpid=" not in (row["application"] or "")]
     return [{"node": "coordinator", **row} for row in found] + others, silent
@@ -272,19 +286,21 @@ def _run(
     if report.name in COUNTERS and not facts.counts:
         return InspectReport(report.name, block.what, skipped=NOT_COUNTED)
     try:
-        clustered = report.name in OF_FILES and "citus" in facts.extensions
-        if clustered and distributes(connection, schemas):
-            return InspectReport(report.name, block.what, skipped=ELSEWHERE)
-        found, silent = ask(connection, report, schemas, facts.extensions), list[str]()
-        if report.name in OF_NODES and "citus" in facts.extensions:
-            found, silent = of_all_nodes(connection, report, schemas, found)
+        of_files = report.name in OF_FILES and "citus" in facts.extensions
+        clustered = of_files and distributes(connection, schemas)
+        if clustered or (report.name in OF_NODES and "citus" in facts.extensions):
+            found, silent = ask_all_nodes(connection, report, schemas, facts.extensions)
+        else:
+            found, silent = ask(connection, report, schemas, facts.extensions), []
     except MissingExtension as error:
         skipped = error.message
     except psycopg.Error as error:
         skipped = _why_not(error)
     else:
         rows = tuple(_clean(row) for row in found)
-        note = f"no answer from {', '.join(silent)}" if silent else _note(report, facts)
+        note = _EACH_NODE if clustered and report.name in COUNTERS else _note(report, facts)
+        if silent:
+            note = f"no answer from {', '.join(silent)}"
         return InspectReport(report.name, block.what, rows, note=note)
     return InspectReport(report.name, block.what, skipped=skipped)
 

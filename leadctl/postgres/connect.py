@@ -76,6 +76,30 @@ _IN_ENGLISH = sql.SQL(
 _chooses_language: set[tuple[object, ...]] = set()
 _PREPARE_AFTER = 5
 """Executions after which psycopg prepares a statement; its own default."""
+SESSION_SETTINGS = {
+    "search_path": OWN_PATH,
+    "TimeZone": "UTC",
+    # What values look like: psycopg reads no other, and texts are compared.
+    "DateStyle": "ISO",
+    "IntervalStyle": "postgres",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+    # How texts are read again: literals, the elements of arrays, XML that is no document.
+    "standard_conforming_strings": "on",
+    "array_nulls": "on",
+    "xmloption": "content",
+    "transform_null_equals": "off",
+    "quote_all_identifiers": "off",
+    "client_min_messages": "warning",
+    # A deferrable one that reads waits for others that write.
+    "default_transaction_isolation": "read committed",
+    "default_transaction_deferrable": "off",
+    # Compiling a statement on the catalogs takes seconds where reading them takes milliseconds.
+    "jit": "off",
+    # A statement of a killed run ends soon, instead of going on for nobody.
+    "client_connection_check_interval": "1s",
+}
+"""What each session of leadctl's is set to."""
 _LIKE_PG_DUMP = """
 SELECT pg_catalog.set_config(s.name, v.value, false)
 FROM (VALUES ('statement_timeout', '0'), ('lock_timeout', '0'), ('transaction_timeout', '0'),
@@ -421,31 +445,10 @@ def _configure(
     if target.role:
         connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(target.role)))
     schema = sql.Identifier(target.schema).as_string(connection)
-    settings = {
+    settings = SESSION_SETTINGS | {
         "application_name": _name(purpose),  # of a session that is used again
-        "search_path": OWN_PATH,
         "leadctl.seen_from": schema,
         "leadctl.app_path": schema,
-        "TimeZone": "UTC",
-        # What values look like: psycopg reads no other, and texts are compared.
-        "DateStyle": "ISO",
-        "IntervalStyle": "postgres",
-        "extra_float_digits": "1",
-        "bytea_output": "hex",
-        # How texts are read again: literals, the elements of arrays, XML that is no document.
-        "standard_conforming_strings": "on",
-        "array_nulls": "on",
-        "xmloption": "content",
-        "transform_null_equals": "off",
-        "quote_all_identifiers": "off",
-        "client_min_messages": "warning",
-        # A deferrable one that reads waits for others that write.
-        "default_transaction_isolation": "read committed",
-        "default_transaction_deferrable": "off",
-        # Compiling a statement on the catalogs takes seconds where reading them takes milliseconds.
-        "jit": "off",
-        # A statement of a killed run ends soon, instead of going on for nobody.
-        "client_connection_check_interval": "1s",
     }
     # How long things may take is the command's affair, and not that of the role or its database.
     settings["statement_timeout"] = f"{round((statement_timeout or 0) * 1000)}ms"
