@@ -231,7 +231,7 @@ def rotate(
             examples += [example for batch in last for example in batch.examples]
         entry.note(rows=rows, unreadable=unreadable, primary=primary)
         if unreadable:
-            entry.outcome = "partly"
+            entry.outcome = "partly" if rows else "failed"
     status = keys_status(target, app, keyring)
     return RotateResult(
         app.name, primary, False, rows, unreadable, tuple(examples[:_EXAMPLES]), status

@@ -88,7 +88,10 @@ def test_values_under_an_unknown_key_are_left_and_named(leadconnector: Prepared,
     assert outcome.json["unreadable"] == 5
     assert {example["reason"] for example in outcome.json["examples"]} == {"unknown_key"}
     runs = leadconnector.query("SELECT outcome FROM leadctl.run ORDER BY id DESC LIMIT 1")
-    assert runs == [("partly",)]
+    assert runs == [("failed",)]  # of its 5 values, it could read none
+    told = cli("keys", "status", url=leadconnector.url, env=env).out
+    assert "under keys that are missing here" in told
+    assert "--encrypt-plaintext" not in told
     assert tokens(leadconnector) == {"u0": "token 0", "u1": "token 1"}
     status = cli("keys", "status", "-o", "json", url=leadconnector.url, env=env)
     assert status.code == 1

@@ -31,7 +31,7 @@ def status(result: KeysStatus) -> Iterator[Block]:
         for what, number in _values(column, labels)
     ]
     yield Grid(["Column", "Values are", *numbers("Count")], grid)
-    yield _verdict(result)
+    yield from _verdict(result)
 
 
 def rotate(result: RotateResult) -> Iterator[Block]:
@@ -72,25 +72,31 @@ def _values(column: ColumnKeys, labels: dict[str, str]) -> list[tuple[Cell | str
     return [row for row in rows if row[1]] or [("(no values)", 0)]
 
 
-def _verdict(result: KeysStatus) -> Line:
-    if not result.ok and any(column.foreign for column in result.columns):
-        return Line(
-            "Some values look like another tool's ciphertext or hash: decrypt them with that tool "
-            "first. If they are plaintext: leadctl keys rotate --encrypt-foreign",
-            "bad",
-        )
+def _verdict(result: KeysStatus) -> Iterator[Line]:
+    """What to do next, for each kind of value that no key reads."""
+    columns = result.columns
+    for found, what in (
+        (any(each.unknown for each in columns), "Some values are under keys that are missing here: "
+            "add them to ENCRYPTION_KEYS."),
+        (any(each.malformed for each in columns), "Malformed values were changed or cut short: no "
+            "key reads them."),
+        (any(each.foreign for each in columns), "Some values look like another tool's ciphertext "
+            "or hash: decrypt them with that tool first. If they are plaintext: leadctl keys "
+            "rotate --encrypt-foreign"),
+        (any(each.plaintext for each in columns), "Encrypt plaintext with: leadctl keys rotate "
+            "--encrypt-plaintext"),
+    ):  # fmt: skip
+        if found:
+            yield Line(what, "bad")
     if not result.ok:
-        return Line(
-            "Not every value is ciphertext that a key reads. Add missing keys, or encrypt "
-            "plaintext with: leadctl keys rotate --encrypt-plaintext",
-            "bad",
-        )
+        return
     primary = next((key.fingerprint for key in result.keys if key.primary), None)
     due = sum(
         column.legacy + sum(n for found, n in column.under.items() if found != primary)
-        for column in result.columns
+        for column in columns
     )
     if due:
-        found = counted(due, "value")
-        return Line(f"{found} not yet under the primary key: leadctl keys rotate", "warn")
-    return Line("Every value is under the primary key.", "good")
+        count = counted(due, "value")
+        yield Line(f"{count} not yet under the primary key: leadctl keys rotate", "warn")
+    else:
+        yield Line("Every value is under the primary key.", "good")
