@@ -9,7 +9,7 @@ import psycopg
 
 from leadctl.apps.registry import App
 from leadctl.catalog.citus import clean_up, has_citus
-from leadctl.errors import MoveFailed, UsageError
+from leadctl.errors import MoveFailed, NotOnCitus, UsageError
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
 from leadctl.postgres.connect import Connection, Timeouts, connect
@@ -67,6 +67,16 @@ def move_to_node(
                 )
             clean_up(connection)
     return NodeMove(name, target.database, node, previous[0])
+
+
+def refuse_database(connection: Connection) -> None:
+    """Refuse to move, rename or drop a whole database of a cluster.  Raises NotOnCitus."""
+    if has_citus(connection):
+        raise NotOnCitus(
+            f"{connection.info.dbname} is a database of a Citus cluster: each node has one of its "
+            "name. Nothing was changed.",
+            hint="Move, rename or drop its tenants: leadctl tenants --help",
+        )
 
 
 def _known_node(connection: Connection, node: str) -> tuple[str, int]:

@@ -19,6 +19,7 @@ from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
 from leadctl.restore.database import maintenance
 from leadctl.restore.in_place import drop_schema
+from leadctl.tenants.citus import refuse_database
 from leadctl.tenants.records import forget_records
 from leadctl.tenants.schemas import QUERIES, check_name, find_tenant, tenant_target
 
@@ -92,6 +93,7 @@ def drop_database(
     tenant, verb = target.on(name), f"{DROP} {name}"
     with connect(tenant, "tenants") as connection:
         granted = permit(connection, tenant, verb, consent)
+        refuse_database(connection)
         find_tenant(connection, app, tenant.schema, shared=False)
         with schema_lock(tenant, DROP, timeouts.lock_wait, narrate):
             made = backup()

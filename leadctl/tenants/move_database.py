@@ -17,14 +17,12 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from leadctl.apps.registry import App
-from leadctl.catalog.citus import has_citus
 from leadctl.errors import (
     DatabaseExists,
     DatabaseInUse,
     InsufficientPrivilege,
     LeadctlError,
     MoveFailed,
-    NotOnCitus,
     UnknownDatabase,
     UnknownTenant,
     UsageError,
@@ -49,6 +47,7 @@ from leadctl.restore.database import (
 )
 from leadctl.restore.restorable import Loading
 from leadctl.restore.restore import obstacles, restore
+from leadctl.tenants.citus import refuse_database
 from leadctl.tenants.closing import CLOSED, HANDED_OVER, Move, checksums, end_move, read_move
 from leadctl.tenants.move import (
     AGAIN,
@@ -210,12 +209,7 @@ class _Mover:
         """Look for what would stop the move, while the tenant is open; drop the copy of a run."""
         with connect(self.here, "tenants", read_only=True) as old:
             find_tenant(old, self.app, self.here.schema, shared=False)
-            if has_citus(old):
-                raise NotOnCitus(
-                    f"{self.name} is a database of a Citus cluster, whose tables would no longer "
-                    "be distributed.",
-                    hint="Move its tenants: leadctl tenants move NAME --to PLACE",
-                )
+            refuse_database(old)
             version = version_of(old)
         if found := obstacles(self.server, self.name):
             raise DatabaseInUse(

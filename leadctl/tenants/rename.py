@@ -23,6 +23,7 @@ from leadctl.postgres.target import Target
 from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
 from leadctl.restore.database import maintenance, set_database_name
+from leadctl.tenants.citus import refuse_database
 from leadctl.tenants.records import move_records
 from leadctl.tenants.schemas import QUERIES, check_name, find_tenant
 
@@ -124,6 +125,7 @@ def rename_database(
     tenant, renamed = target.on(name), target.on(new)
     with connect(tenant, "tenants") as connection:
         permit(connection, tenant, f"{RENAME} {name}", consent)
+        refuse_database(connection)
         check_name(new, database=True)
         find_tenant(connection, app, tenant.schema, shared=False)
     with maintenance(tenant) as other:

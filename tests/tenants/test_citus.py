@@ -240,6 +240,9 @@ def test_what_cannot_be_done_on_a_cluster_is_refused_by_name(stand_in: Tenants) 
     )
     refused = tenants.leadctl(*whole)
     assert (refused.code, "Citus" in refused.err) == (5, True), refused.err
+    for line in (("rename", tenants.name, "other"), ("drop", tenants.name)):
+        refused = tenants.leadctl("tenants", *line, "--database", "--schema", "acme", "--yes")
+        assert (refused.code, "each node" in refused.err) == (5, True), refused.err
     move = ("tenants", "move", "acme", "--to-node")
     assert tenants.leadctl(*move, "three:5432").code == 2
     failed = tenants.leadctl(*move, "two:5432")
