@@ -115,7 +115,8 @@ class TableChanges:
             f"ALTER TABLE {table} NO INHERIT {holder}",
             f"DROP TABLE {holder}",
         )
-        yield Step(";\n".join(statements), Phase.DROP_KEY)
+        rules = [each for each in self._both.parts(f"table {table}", self._after) if "own " in each]
+        yield Step(";\n".join(statements), Phase.COMMENT, needs=tuple(rules))
 
     def _missing_rules(self, name: str, parent: str) -> Iterator[Step]:
         """Yield the checks and the NOT NULLs that a table must have before it has that parent."""

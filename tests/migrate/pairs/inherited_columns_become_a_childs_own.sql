@@ -3,6 +3,7 @@ CREATE TABLE first (z int);
 CREATE TABLE parent (a int DEFAULT 1, b int, CONSTRAINT positive CHECK (b > 0));
 CREATE TABLE child (x int) INHERITS (first, parent);
 CREATE TABLE sibling (x int) INHERITS (parent);
+CREATE TABLE strict (x int) INHERITS (parent);
 CREATE VIEW v AS SELECT * FROM child;
 -- ROWS
 INSERT INTO child VALUES (1, 2, 3, 4);
@@ -11,4 +12,5 @@ CREATE TABLE first (z int);
 CREATE TABLE parent (a int DEFAULT 1, b int, CONSTRAINT positive CHECK (b > 0));
 CREATE TABLE child (a int DEFAULT 2, x int) INHERITS (first, parent);
 CREATE TABLE sibling (x int) INHERITS (parent);
+CREATE TABLE strict (b int, CONSTRAINT positive CHECK (b > 0), x int) INHERITS (parent);
 CREATE VIEW v AS SELECT z, a, b, x FROM child;
