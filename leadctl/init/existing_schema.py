@@ -242,6 +242,7 @@ def _reflect(target: Target, ignored: Collection[str]) -> MetaData:
         # A type that SQLAlchemy does not know is written under the server's name.
         warnings.filterwarnings("ignore", "Did not recognize type", SAWarning)
         warnings.filterwarnings("ignore", "Can't validate argument", SAWarning)
+        warnings.filterwarnings("ignore", "Could not parse CHECK", SAWarning)  # left out of models
         # Keys are resolved when all tables are there: a chain of them would be a recursion.
         metadata.reflect(connection, only=lambda name, _: name not in ignored, resolve_fks=False)
     return metadata

@@ -135,7 +135,7 @@ class ModelsFile:
             f"{names.use('Sequence')}({', '.join([python_literal(plain(name)), *options])}, "
             "metadata=Base.metadata)"
             for name in _needed_sequences(self.tables, self._catalog)
-            for options in [_sequence_options(self._catalog.objects[f"sequence {name}"])]
+            for options in [_sequence_options(self._catalog.objects[f"sequence {name}"], names)]
         ]
         head = [f'"""The models of {self._app}, read from its database."""\n']
         head += [f"import {module}" for module in sorted(names.modules - {"typing"})]
@@ -243,6 +243,8 @@ class ModelsFile:
                 yield "ForeignKeyConstraint", [_listed(own), _listed(targets), *options]
         for constraint in sorted(table.constraints, key=lambda each: str(each.name)):
             if isinstance(constraint, CheckConstraint):
+                if not str(constraint.sqltext):  # SQLAlchemy could not read it
+                    continue
                 yield "CheckConstraint", check_arguments(constraint)
             elif isinstance(constraint, UniqueConstraint):
                 yield "UniqueConstraint", self._unique(table, constraint)
@@ -321,17 +323,34 @@ def _needed_sequences(tables: Sequence[Table], catalog: Catalog) -> list[str]:
     return [name for name in catalog.names("sequence") if plain(name) not in made]
 
 
-_SEQUENCE = {"start": "start", "increment": "increment", "cache": "cache", "cycle": "cycle"}
-_USUAL = {"start": 1, "increment": 1, "cache": 1, "cycle": False}
+_OPTIONS_OF_SEQUENCES = {
+    "start": "start",
+    "increment": "increment",
+    "min": "minvalue",
+    "max": "maxvalue",
+    "cache": "cache",
+    "cycle": "cycle",
+}
+_SEQUENCE_TYPES = {
+    "smallint": ("SmallInteger", 2**15),
+    "integer": ("Integer", 2**31),
+    "bigint": (None, 2**63),
+}
 
 
-def _sequence_options(facts: Mapping[str, Any]) -> list[str]:
+def _sequence_options(facts: Mapping[str, Any], names: UsedNames) -> list[str]:
     """Return the arguments of a sequence that are not those of any."""
-    return [
+    data_type, limit = _SEQUENCE_TYPES[facts["type"]]
+    rises = facts["increment"] > 0
+    usual = {"increment": 1, "cache": 1, "cycle": False}
+    usual |= {"min": 1, "max": limit - 1} if rises else {"min": -limit, "max": -1}
+    usual["start"] = facts["min"] if rises else facts["max"]
+    options = [
         f"{option}={facts[fact]!r}"
-        for fact, option in _SEQUENCE.items()
-        if facts.get(fact, _USUAL[fact]) != _USUAL[fact]
+        for fact, option in _OPTIONS_OF_SEQUENCES.items()
+        if facts[fact] != usual[fact]
     ]
+    return [*options, f"data_type={names.use(data_type)}"] if data_type else options
 
 
 def _import(module: str, names: Collection[str]) -> list[str]:
