@@ -30,7 +30,7 @@ from leadctl.postgres.connect import connect
 from leadctl.postgres.engine import driver_connection, run_engine
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import translate
-from leadctl.sql.lexer import tokens
+from leadctl.sql.lexer import tokens, words_of
 
 _LENT = ("collation ", "type ", "domain ", "function ")
 """What tables use and models seldom say."""
@@ -78,7 +78,8 @@ class ModelScratch(Scratch):
         """Create what tables may use and models do not make: types, collations, functions.
 
         What cannot be made without a table is left out: the server says so where it is needed.
-        Returned are their keys in a catalog.
+        Enums, of which types may be made, get other names: models make their own.  Returned are the
+        keys of all in a catalog.
         """
         own = {
             str(kind.name)
@@ -92,11 +93,22 @@ class ModelScratch(Scratch):
             for key, each in catalog.objects.items()
             if key.startswith(_LENT) and plain(key.partition(" ")[2]) not in own
         }
+        enums = {key: each for key, each in catalog.objects.items() if key.startswith("enum ")}
+        named = {plain(key.partition(" ")[2]) for key in enums}
+        made = {  # a function of enums would be another's
+            key: each for key, each in lent.items() if not named & words_of(key.partition("(")[2])
+        }
         self._driver.execute("SET LOCAL check_function_bodies = off")
-        for step in changes(Catalog({}), Catalog(lent)):
+        for step in changes(Catalog({}), Catalog(made | enums)):
             with suppress(psycopg.Error), self._driver.transaction():
                 self._driver.execute(in_transaction(step.sql).encode())
-        return set(lent)
+        other_names = {key: f"leadctl_lent_{number}" for number, key in enumerate(enums)}
+        for key, name in other_names.items():
+            rename = sql.SQL("ALTER TYPE {} RENAME TO {}").format(
+                sql.Identifier(plain(key.partition(" ")[2])), sql.Identifier(name)
+            )
+            self._driver.execute(rename)
+        return {*lent, *(f"enum {name}" for name in other_names.values())}
 
     def create_models(self, app: App, found: Catalog) -> dict[str, str]:
         """Create what an app's models describe, and return what is left out as in `create_tables`.

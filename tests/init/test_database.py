@@ -22,7 +22,7 @@ from leadctl.postgres.engine import run_engine
 from leadctl.postgres.target import Target, resolve
 from leadctl.settings import load_settings
 from tests.conftest import Cli, Prepared
-from tests.servers import Server
+from tests.servers import MAJOR, Server
 
 DATA = Path(__file__).parents[1] / "data"
 NODE_KEY = "6b0c6f1d9f2e4a7785c3b1a0de55f00d3c2b1a0918f7e6d5c4b3a29181706f5e"
@@ -167,6 +167,19 @@ UNUSUAL = {
         "CREATE TABLE t (id bigint PRIMARY KEY DEFAULT nextval('s'))",
         [],
     ),
+    "a sequence that falls, and one with bounds": (
+        "CREATE SEQUENCE s AS smallint INCREMENT -2 START 10 MINVALUE -9 MAXVALUE 99;"
+        "CREATE SEQUENCE plain_fall INCREMENT -1; CREATE SEQUENCE i AS integer MINVALUE 5;"
+        "CREATE TABLE t (id smallint PRIMARY KEY DEFAULT nextval('s'))",
+        [],
+    ),
+    "what is made of enums": (
+        "CREATE TYPE mood AS ENUM ('sad'); CREATE TYPE unused AS ENUM ('a');"
+        "CREATE DOMAIN felt AS mood DEFAULT 'sad'; CREATE TYPE pair AS (a int, b unused);"
+        "CREATE FUNCTION worse(mood) RETURNS mood LANGUAGE sql RETURN $1;"
+        "CREATE TABLE t (id int PRIMARY KEY, m mood, f felt, p pair, ps pair[])",
+        ["enum unused"],
+    ),
     "parts by hash": (
         "CREATE TABLE t (id int, account int, PRIMARY KEY (account, id))"
         " PARTITION BY HASH (account);"
@@ -201,6 +214,14 @@ UNUSUAL = {
         [],
     ),
 }
+
+
+if MAJOR >= 18:
+    UNUSUAL["not enforced"] = (
+        "CREATE TABLE t (id int PRIMARY KEY, up int REFERENCES t NOT ENFORCED,"
+        " CONSTRAINT c CHECK (up > 0) NOT ENFORCED)",
+        ["constraint t.c", "constraint t.t_up_fkey"],
+    )
 
 
 @pytest.mark.few(1)
