@@ -216,13 +216,14 @@ class StatementReader:
 
     def _note_role(self, name: str, word: str) -> None:
         before, words = self._last, [*self._words, "", ""]
+        renames = words[0] == "ALTER" and "RENAME" in words[4:]
         self._last = (before[1], word)
         if word in _NO_MORE_ROLES:
             self._roles_follow = False
         elif word in {"TO", "FROM"} and not self._parentheses:
             granted = words[0] in {"GRANT", "REVOKE"} or words[:2] == ["ALTER", "DEFAULT"]
             self._roles_follow = granted or (words[:2] == ["CREATE", "POLICY"] and word == "TO")
-        elif word in _NO_ROLE or self._parentheses:
+        elif word in _NO_ROLE or self._parentheses or renames:
             return
         elif self._roles_follow or before in _ROLE_FOLLOWS or before[1] == "AUTHORIZATION":
             self._roles.add(name)

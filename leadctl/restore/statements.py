@@ -7,6 +7,7 @@ import re
 from collections import deque
 from collections.abc import Callable
 from contextlib import nullcontext
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from leadctl.postgres.translate import told
 from leadctl.restore.pg_restore import TRANSACTION_TIMEOUT_SINCE, pg_restore_hint
 from leadctl.restore.restorable import LeftOutEntry, Loading
 from leadctl.restore.script import ScriptFilter, StatementReader
+from leadctl.sql.lexer import tokens
 
 _LAST_WORDS = 3
 _SHOWN = 4
@@ -110,7 +112,7 @@ class _StatementRunner(StatementReader):
         if self._ended is not None:
             text, (line, words, last) = self._text, self._ended
             self._text, self._ended = b"", None
-            if self._loading.owners or not _is_about_owners(words, last):
+            if self._loading.owners or not _is_about_owners(text, words, last):
                 self._run(text, line, words)
 
     def _run(self, text: bytes, line: int, words: list[str]) -> None:
@@ -153,6 +155,14 @@ class _StatementRunner(StatementReader):
         self._loading.left_out.append(LeftOutEntry(self._statement, reason))
 
 
-def _is_about_owners(words: list[str], last: list[str]) -> bool:
-    begins = any(tuple(words[: len(each)]) == each for each in _OWNERS)
-    return begins or (words[:1] == ["ALTER"] and last[:2] == ["OWNER", "TO"])
+def _is_about_owners(text: bytes, words: list[str], last: list[str]) -> bool:
+    if any(tuple(words[: len(each)]) == each for each in _OWNERS):
+        return True
+    if words[:1] != ["ALTER"] or last[:2] != ["OWNER", "TO"]:
+        return False
+    # Of several changes it is one; and what is renamed may be called so.
+    found = [token.text.upper() for token in tokens(text.decode(errors="replace"))]
+    inside = list(accumulate((each == "(") - (each == ")") for each in found))
+    several = any(each == "," and not depth for each, depth in zip(found, inside, strict=True))
+    renames = any(each == "RENAME" and before != "." for before, each in pairwise(found[2:]))
+    return not (several or renames)

@@ -288,6 +288,32 @@ def test_no_owner_is_a_way_out(place: Place, tmp_path: Path, before: str, after:
     place.server.drop("counted_copy")
 
 
+def test_no_owner_leaves_out_nothing_else(place: Place, tmp_path: Path) -> None:
+    script = tmp_path / "dump.sql"
+    renames = """CREATE TABLE public.rename (owner int, who int);
+    CREATE TYPE public.pair AS (owner int);
+    CREATE FUNCTION public.f(a int, b public.pair) RETURNS int LANGUAGE sql AS 'SELECT 1';
+    ALTER TABLE public.rename OWNER TO counted_admin;
+    ALTER FUNCTION public.f(a int, b public.pair) OWNER TO counted_admin;
+    ALTER TABLE public.rename RENAME COLUMN owner TO was;
+    ALTER TABLE public.rename RENAME who TO owner; ALTER TABLE public.rename RENAME owner TO me;
+    ALTER TYPE public.pair RENAME ATTRIBUTE owner TO first;
+    ALTER TABLE public.rename ADD more int, OWNER TO CURRENT_USER;"""
+    script.write_text(SCRIPT.format("", renames))
+    plan = place.leadctl(
+        "restore", str(script), "--into", "counted_copy", "--dry-run", "-o", "json"
+    )
+    assert plan.json["missing_roles"] == ["counted_admin"]
+    outcome = place.leadctl("restore", str(script), "--into", "counted_copy", "--no-owner")
+    assert outcome.code == 0, outcome.err
+    assert place.query(
+        "SELECT attrelid::regclass::text, attname FROM pg_attribute WHERE attnum > 0"
+        " AND attrelid IN ('rename'::regclass, 'pair'::regclass) ORDER BY 1, attnum",
+        "counted_copy",
+    ) == [("pair", "first"), ("rename", "was"), ("rename", "me"), ("rename", "more")]
+    place.server.drop("counted_copy")
+
+
 @pytest.mark.parametrize(
     ("statement", "says"),
     [
