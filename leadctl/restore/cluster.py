@@ -146,8 +146,9 @@ class Cluster:
             try:
                 yield prepare
             except BaseException:
-                for connection in prepared:
-                    connection.execute(sql.SQL("ROLLBACK PREPARED {}").format(name))
+                if prepared:  # a coordinator that was lost while it committed may have done so
+                    with maintenance(self.target) as coordinator:
+                        self.settle(coordinator, scratch)
                 raise
             try:
                 for connection in prepared:
@@ -225,7 +226,8 @@ def drop_everywhere(target: Target, connection: Connection, database: str) -> bo
 
     As `drop_database`.  Raises NotOnCitus where a node cannot be reached.
     """
-    if cluster := Cluster.of(target.on(database)):
+    may_be_one = _QUERIES.value(connection, "knows_citus")
+    if may_be_one and (cluster := Cluster.of(target.on(database))):
         for node in cluster.workers:
             with cluster.maintenance(node) as other:
                 drop_database(cluster.on(node), other, database)

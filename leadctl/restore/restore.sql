@@ -497,6 +497,11 @@ SELECT create_distributed_function(%(name)s::regprocedure, %(column)s, colocate_
 SELECT gid FROM pg_prepared_xacts
 WHERE starts_with(gid, %(prefix)s) AND database = current_database() ORDER BY 1
 
+-- name: knows_citus
+-- what: Has the server Citus' library?
+-- versions: 15-
+SELECT current_setting('citus.version', true) IS NOT NULL
+
 -- name: distributes_schemas
 -- what: Does a server with Citus distribute each schema that is made?
 -- versions: 15-
