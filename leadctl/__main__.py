@@ -1,15 +1,16 @@
 """The entry point: `leadctl`, and `python -m leadctl`."""
 
+# `_signal` is the part of `signal` that Python has loaded; the rest brings enum, and Ctrl-C while
+# that is loaded would print a traceback.
+import _signal  # type: ignore[import-not-found]
 import gc
 import os
-import signal
 import sys
-from types import FrameType
 
 _ALLOCATIONS = 200_000
 
 
-def _end_at_once(number: int, _frame: FrameType | None) -> None:
+def _end_at_once(number: int, _frame: object) -> None:
     """End without a traceback, until what knows better is loaded."""
     os._exit(128 + number)
 
@@ -20,8 +21,8 @@ def main() -> None:
     A short command spends a quarter of its time on collecting garbage that is none: importing
     frees nothing.  So the collector looks seldom, and not at all when the process ends.
     """
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _end_at_once)
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+        _signal.signal(_signal.SIGINT, _end_at_once)
     from leadctl.cli import exit_codes
 
     exit_codes.quit_quietly()
