@@ -915,6 +915,7 @@ def test_what_psql_applies_is_recorded_as_alembic_does(
         server.drop(theirs)
 
 
+@pytest.mark.thorough
 def test_bare_heads_that_are_applied_are_compared(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -229,6 +229,7 @@ def test_a_hook_that_fails_after_the_file_was_written_is_told_as_that(zoo: Zoo) 
     assert zoo.files() == [path]
 
 
+@pytest.mark.thorough
 def test_what_refers_to_a_table_that_a_hook_leaves_out_is_written(
     zoo: Zoo, server: Server, database: str
 ) -> None:

@@ -110,7 +110,7 @@ SUSPENDED = {"suspend_from": 1}
 """Few rows are loaded as many are: without their indexes."""
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("app", APPS)
 def test_the_rows_of_an_app(app: str, prepared: Prepare) -> None:
     database = prepared(app)
