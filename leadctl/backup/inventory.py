@@ -180,8 +180,8 @@ def _kept(newest_first: Sequence[StoredBackup], retention: Retention) -> dict[st
         "one of the newest": (retention.minimum, "%Y%m%dT%H%M%S-%f"),
     }
     kept: dict[str, str] = {}
+    # Those that have a backup, by what it left out.
     periods: dict[frozenset[str], set[tuple[str, str]]] = {}
-    """Those that have a backup, by what it left out."""
     for backup in newest_first:
         manifest, at = backup.manifest, backup.made_at
         left_out = frozenset((*manifest.excluded, *manifest.excluded_data))
