@@ -148,7 +148,7 @@ def new_archive(parent: Path | ObjectUrl, name: str) -> ArchiveFolder:
     return ArchiveFolder(parent / name)
 
 
-def archives(parent: Path | ObjectUrl, begin: str) -> Iterator[tuple[ArchiveFolder, list[str]]]:
+def _archives(parent: Path | ObjectUrl, begin: str) -> Iterator[tuple[ArchiveFolder, list[str]]]:
     """Yield the folders in the place of archives whose names begin so, and their files' names."""
     if isinstance(parent, ObjectUrl):
         bucket = BackupBucket(parent)
@@ -284,7 +284,7 @@ def finish_killed_runs(run: RunContext, table: RuleTable) -> None:
 
     Raises OSError and BackupFolderUnusable.
     """
-    for folder, names in archives(run.archive.folder, f"{folder_prefix(run, table)}."):
+    for folder, names in _archives(run.archive.folder, f"{folder_prefix(run, table)}."):
         _finish(run, folder, names)
 
 

@@ -259,12 +259,12 @@ class Relationship:
 
 def class_name(table: str) -> str:
     """Return the class of a table: its name's singular in CapWords."""
-    words = [word for word in singular(snake_case(table)).split("_") if word]
+    words = [word for word in _singular(snake_case(table)).split("_") if word]
     name = "".join(word[0].upper() + word[1:] for word in words) or "Table"
     return f"T{name}" if name[0].isdigit() else name
 
 
-def singular(name: str) -> str:
+def _singular(name: str) -> str:
     """Return the singular of an English plural, as far as its ending tells."""
     if name.endswith(_NO_PLURAL):
         return name
@@ -275,10 +275,10 @@ def singular(name: str) -> str:
     return name.removesuffix("s")
 
 
-def plural(table: str) -> str:
+def _plural(table: str) -> str:
     """Return the plural of a table's name, in snake_case."""
     name = snake_case(table)
-    if singular(name) != name or name.endswith(_NO_PLURAL[3:]):
+    if _singular(name) != name or name.endswith(_NO_PLURAL[3:]):
         return name
     if re.search(r"[^aeiou]y$", name):
         return f"{name[:-1]}ies"
@@ -307,7 +307,7 @@ def relationships(
             name = stem if stem != own else f"{own}_{_class_snake(parent)}"
             name = _free(name, taken[table.name])
             several = referred[parent] > 1 or parent == table.name
-            back = _free(plural(table.name) + (f"_by_{name}" if several else ""), taken[parent])
+            back = _free(_plural(table.name) + (f"_by_{name}" if several else ""), taken[parent])
             foreign_key = f"{classes[table.name]}.{own}"
             itself = parent == table.name
             remote = f"{classes[parent]}.{attributes[parent][target.name]}" if itself else None
@@ -337,7 +337,7 @@ def sorted_keys(table: Table) -> list[ForeignKeyConstraint]:
 
 def _class_snake(table: str) -> str:
     """Return the singular of a table's name, in snake_case."""
-    return singular(snake_case(table))
+    return _singular(snake_case(table))
 
 
 def _is_simple(key: ForeignKeyConstraint, classes: Mapping[str, str]) -> bool:

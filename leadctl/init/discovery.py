@@ -47,7 +47,7 @@ class Module:
     """Whether it makes metadata, or a class that has it."""
 
 
-def scan(root: Path) -> list[Module]:
+def _scan(root: Path) -> list[Module]:
     """Return the modules below a folder that define tables or make metadata, by name."""
     found = (_look(root, path) for path in sorted(_sources(root)))
     return [module for module in found if module]
@@ -176,7 +176,7 @@ def discover(app: App) -> Discovered:
     """
     loaded: dict[str, ModuleType] = {}
     failed: list[ModelsNotImportable] = []
-    scanned = scan(app.root)
+    scanned = _scan(app.root)
     for module in scanned:
         try:
             loaded[module.name] = load_module(app, module.name, "models")

@@ -66,7 +66,7 @@ _Pass = Callable[[], Iterator[BatchDone]]
 
 
 @contextmanager
-def passes(rotation: TableRotation, due: int) -> Iterator[_Pass]:
+def _passes(rotation: TableRotation, due: int) -> Iterator[_Pass]:
     """Provide what passes over a table with about `due` rows to re-encrypt.
 
     A pass raises what connecting and writing raise, and RotationFailed where a process dies.
@@ -243,7 +243,7 @@ def _rotate_table(
 ) -> tuple[int, list[BatchDone]]:
     """Pass over a table until a pass finds nothing to do; return rows done, and the last pass."""
     done = 0
-    with passes(rotation, due) as batches:
+    with _passes(rotation, due) as batches:
         for _ in range(_PASSES):
             last = []
             for batch in batches():

@@ -57,7 +57,7 @@ def settle_collisions(
                 recorded = {each.revision: each.checksum for each in found}
         except ConnectionFailed as error:
             narrate(error.message)
-    done = renumber_files(app, recorded, named)
+    done = _renumber_files(app, recorded, named)
     moved = [each for each in done if each.applied]
     if target is not None and moved:
         with (
@@ -78,7 +78,7 @@ def settle_collisions(
     return tuple(each for each in done if each.was != each.revision)
 
 
-def renumber_files(
+def _renumber_files(
     app: App, recorded: Mapping[str, str], named: Sequence[str]
 ) -> tuple[Renumbered, ...]:
     """Give ids of their own to files that share theirs, and tell the revisions that follow them.

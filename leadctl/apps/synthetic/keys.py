@@ -95,13 +95,13 @@ def _short_tokens(rows: Collection[int], by: Scramble, series: int) -> list[str]
     return found
 
 
-def digits(rows: Collection[int], by: Scramble, series: int) -> list[str]:
+def _digits(rows: Collection[int], by: Scramble, series: int) -> list[str]:
     """Return numbers of 15 digits, different in every row and series."""
     mask, shifted, salt = (1 << _ID_BITS) - 1, series << _SERIES_SHIFT, by.salt
     return [str(_ID_BASE + (((row + shifted) * _MULTIPLIER + salt) & mask)) for row in rows]
 
 
-def phones(rows: Collection[int], by: Scramble, series: int) -> list[str]:
+def _phones(rows: Collection[int], by: Scramble, series: int) -> list[str]:
     """Return phone numbers in E.164, of a length that is possible in their country."""
     domain = _PHONE_NUMBERS * len(_PHONE_PREFIXES)
     shift = (by.salt + series * 45_678_901) % domain
@@ -126,8 +126,8 @@ FORMS: Mapping[str, Callable[[Collection[int], Scramble, int], list[str]]] = {
     "uuid": _uuids,
     "hex": _hexes,
     "token": _short_tokens,
-    "digits": digits,
-    "phone": phones,
+    "digits": _digits,
+    "phone": _phones,
 }
 """By name; the last three differ between series for sure, the others since they are long."""
 

@@ -22,7 +22,7 @@ def phrases(form: str) -> list[str]:
     parts = marked.replace("}", "{").split("{")
     texts = [text.replace("\x01", "{").replace("\x02", "}") for text in parts[::2]]
     names = parts[1::2]
-    pools = [words(name) for name in names]
+    pools = [_words(name) for name in names]
     columns = [[pool[int(rng.random() * len(pool))] for _ in range(_PHRASES)] for pool in pools]
     made = [escaped_for_copy(texts[0])] * _PHRASES
     for column, text in zip(columns, map(escaped_for_copy, texts[1:]), strict=True):
@@ -52,7 +52,7 @@ _NAMES = ("first", "last", "city", "country", "trade", "adjective", "noun", "ver
 def address_heads() -> list[str]:
     """Return addresses without what makes each a different one, which goes before the @."""
     names = phrases("{first}.{last}.@")
-    domains = words("email_domain")
+    domains = _words("email_domain")
     return [
         name.lower().translate(_PLAIN) + domains[index * 31 % len(domains)]
         for index, name in enumerate(names)
@@ -85,7 +85,7 @@ def wholes(low: int, high: int, tail: int) -> list[int]:
 
 
 @cache
-def words(kind: str) -> tuple[str, ...]:
+def _words(kind: str) -> tuple[str, ...]:
     """Return the words of a kind, such as "noun"; "number" is from 0000 to 9999."""
     return tuple(f"{number:04d}" for number in range(10_000)) if kind == "number" else _read()[kind]
 

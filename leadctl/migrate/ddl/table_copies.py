@@ -64,7 +64,7 @@ def set_aside(before: Catalog, after: Catalog) -> SetAside:
     found = _made_anew(before, after)
     steps = [step for table, why in found.items() if why for step in _detached(table, before)]
     steps += [step for table in found for step in _renames(table, before)]
-    copies = [Copy(aside(table), table, why) for table, why in found.items() if why is not None]
+    copies = [Copy(_aside(table), table, why) for table, why in found.items() if why is not None]
     return SetAside(tuple(steps), tuple(copies))
 
 
@@ -128,7 +128,7 @@ def _why_anew(table: str, before: Catalog, after: Catalog, replaced: Sequence[st
     return None
 
 
-def aside(name: str) -> str:
+def _aside(name: str) -> str:
     """Return the name that a table, a key or an index has until it is dropped."""
     return suffixed(name, "__old")
 
@@ -144,7 +144,7 @@ def _detached(table: str, before: Catalog) -> Iterator[Step]:
 
 
 def _renames(table: str, before: Catalog) -> Iterator[Step]:
-    former = aside(table)
+    former = _aside(table)
     yield _rename("ALTER TABLE {} RENAME TO {}", table, former)
     for key, attributes in before.objects.items():
         if owner(key, attributes) != table:
@@ -152,10 +152,10 @@ def _renames(table: str, before: Catalog) -> Iterator[Step]:
         kind, _, name = key.partition(" ")
         if kind in {"index", "other"}:
             index = name.removeprefix("index ") if kind == "other" else name
-            yield _rename("ALTER INDEX {} RENAME TO {}", index, aside(index))
+            yield _rename("ALTER INDEX {} RENAME TO {}", index, _aside(index))
         elif kind == "constraint":
             own = split_name(name)[-1]
-            yield _rename(f"ALTER TABLE {former} RENAME CONSTRAINT {{}} TO {{}}", own, aside(own))
+            yield _rename(f"ALTER TABLE {former} RENAME CONSTRAINT {{}} TO {{}}", own, _aside(own))
         elif kind == "column" and "identity" in attributes:
             sequence, its = (_usual_sequence(each, name) for each in (table, former))
             if sequence and its and f"sequence {sequence}" not in before.objects:

@@ -53,7 +53,7 @@ def report(result: FleetReport[Any]) -> Iterator[Block]:
 
 
 def _row(result: FleetReport[Any], each: TargetReport[Any]) -> tuple[Cell | str, ...]:
-    what = each.message or summary(each.result)
+    what = each.message or _summary(each.result)
     if each.hint:
         flags = {"--env": each.env, "--schema": each.schema}
         given = {flag: value for flag, value in flags.items() if value is not None}
@@ -77,7 +77,7 @@ _NEXT = {"migrate status": "migrate"}
 """What is done about the answer "no", where it is not the same verb again."""
 
 
-def summary(result: Any) -> str:
+def _summary(result: Any) -> str:
     """Return what a target's result says, in a few words; empty where there is nothing to say."""
     told = _SUMMARIES.get(type(result).__name__)
     return told(result) if told else ""

@@ -79,7 +79,7 @@ def restored(result: "RestoreResult") -> Iterator[Block]:
         f"{result.duration_ms / 1000:.1f} s.",
         "good" if result.complete else "bad",
     )
-    yield from left_out(result.left_out)
+    yield from _left_out(result.left_out)
     if result.incomplete:
         rows = [(each.table, each.rows, each.restored) for each in result.incomplete]
         yield Grid(["Incomplete table", *numbers("Rows in the backup", "Restored")], rows)
@@ -99,7 +99,7 @@ def by_name(result: "TableRestore") -> Iterator[Block]:
         yield Line(f"Made again: {listed(result.made, 40)}.")
     for each in result.orphans:
         yield Line(_orphans(each), "warn")
-    yield from left_out(result.left_out)
+    yield from _left_out(result.left_out)
     if result.dry_run:
         yield Line("Nothing was changed.", "warn")
         return
@@ -124,7 +124,7 @@ def _orphans(orphans: "Orphans") -> str:
     )
 
 
-def left_out(entries: "Sequence[LeftOutEntry]") -> Iterator[Block]:
+def _left_out(entries: "Sequence[LeftOutEntry]") -> Iterator[Block]:
     """What is not back, and why."""
     for each in entries:
         yield Line(f"NOT restored: {each.entry}: {each.reason}.", "bad")
