@@ -1,6 +1,11 @@
 """A project with a history of revisions that a test writes."""
 
+import io
+from contextlib import redirect_stdout
 from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
 
 _CONFIG = """\
 app = "own"
@@ -80,3 +85,9 @@ class Project:
         )
         self._last = name
         return path
+
+
+def alembic_init() -> None:
+    """Make in the current folder what `alembic init db` makes there."""
+    with redirect_stdout(io.StringIO()):
+        command.init(Config("alembic.ini", stdout=io.StringIO()), "db")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Cli
+from tests.history import alembic_init
 from tests.processes import environment
 from tests.servers import Server
 
@@ -21,12 +22,7 @@ Table("things", metadata, Column("id", Integer, primary_key=True), Column("name"
 @pytest.fixture
 def alembic_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project that knows nothing of leadctl but for two lines."""
-    subprocess.run(
-        [sys.executable, "-m", "alembic", "init", "-t", "generic", "db"],
-        cwd=tmp_path,
-        check=True,
-        capture_output=True,
-    )
+    alembic_init()
     (tmp_path / "things_models.py").write_text(MODELS)
     environment = tmp_path / "db" / "env.py"
     text = environment.read_text().replace(

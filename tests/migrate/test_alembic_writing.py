@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Cli
+from tests.history import alembic_init
 from tests.servers import Server
 
 MODELS = """\
@@ -62,10 +63,7 @@ class Zoo:
         self.module = f"birds_{os.getpid()}_{folder.name.replace('-', '_')}"
         self._cli = cli
         self.url = server.url(database)
-        subprocess.run(
-            [sys.executable, "-m", "alembic", "init", "db"],
-            cwd=folder, check=True, capture_output=True,
-        )  # fmt: skip
+        alembic_init()
         (folder / f"{self.module}.py").write_text(MODELS)
         self.ini("")
         self.env()
