@@ -189,6 +189,8 @@ class AlembicEnvironment:
                 f"{self.env_py}, line {line}: it runs the revisions in a loop, once for each "
                 "database or schema.",
                 hint="leadctl migrates one target at a time: configure only that one in env.py. "
+                "With Alembic's multidb template, name it: an app for each, whose alembic = "
+                '"FILE" is an alembic.ini with one name in `databases`. '
                 "For many targets: leadctl migrate --fleet NAME",
             )
 
