@@ -165,6 +165,17 @@ def test_another_count_than_in_the_manifest_changes_nothing(tenants: Tenants) ->
 
 
 @pytest.mark.thorough
+def test_rows_that_the_backup_does_not_have(tenants: Tenants) -> None:
+    tenants.done("tenants", "create", "acme")
+    tenants.fill("acme", 10)
+    tenants.done("backup", "--exclude-data", "acme.orders")
+    before = tenants.dump("acme")
+    refused = tenants.leadctl("restore", "--tenant", "acme", "--yes")
+    assert (refused.code, "rows of acme.orders" in refused.err) == (1, True), refused.err
+    assert (tenants.dump("acme"), tenants.schemas()) == (before, ["acme"])
+
+
+@pytest.mark.thorough
 def test_a_tenants_backup_is_never_one_of_the_whole(tenants: Tenants) -> None:
     """Neither the latest, nor what prune counts, nor what replaces the database."""
     tenants.done("tenants", "create", "acme")
