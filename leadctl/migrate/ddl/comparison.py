@@ -115,9 +115,9 @@ class Comparison:
         return found
 
     def default_of_parent_changes(self, table: str, own: str) -> bool:
-        """Whether a column that stays a table's own has a parent whose default changes."""
+        """Whether a column that is a table's own in the end has a parent whose default changes."""
         both = (self.before, self.after)
-        if not all(own in each.columns(table) for each in both):
+        if own not in self.after.columns(table):
             return False
         above = [inherited_column(each, table, own) for each in both]
         defaults = [(each or {}).get("default") for each in above]

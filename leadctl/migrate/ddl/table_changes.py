@@ -116,7 +116,8 @@ class TableChanges:
             f"DROP TABLE {holder}",
         )
         rules = [each for each in self._both.parts(f"table {table}", self._after) if "own " in each]
-        yield Step(";\n".join(statements), Phase.COMMENT, needs=tuple(rules))
+        phase = Phase.COMMENT if rules else Phase.DROP_KEY  # before the parent gets more of them
+        yield Step(";\n".join(statements), phase, needs=tuple(rules))
 
     def _missing_rules(self, name: str, parent: str) -> Iterator[Step]:
         """Yield the checks and the NOT NULLs that a table must have before it has that parent."""
