@@ -518,3 +518,56 @@ def test_a_history_whose_first_tables_something_else_made(
         connection.execute("ALTER TABLE things ADD more int")
     differs = cli("migrate", "check", url=url)
     assert (differs.code, "column things.more" in differs.out) == (1, True)
+
+
+MULTIDB = """\
+import sqlalchemy as sa
+from alembic import op
+
+revision = "m1"
+down_revision = None
+
+
+def upgrade(engine_name):
+    globals()[f"upgrade_{engine_name}"]()
+
+
+def downgrade(engine_name):
+    op.drop_table(engine_name)
+
+
+def upgrade_orders():
+    op.create_table("orders", sa.Column("id", sa.Integer, primary_key=True))
+
+
+def upgrade_stock():
+    op.create_table("stock", sa.Column("id", sa.Integer, primary_key=True))
+"""
+
+
+@pytest.mark.thorough
+def test_one_of_several_databases_is_named_by_a_configuration_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: Server, database: str, cli: Cli
+) -> None:
+    """Alembic's template goes through what `databases` names: an app for each names one."""
+    initialised = [sys.executable, "-m", "alembic", "init", "-t", "multidb", "db"]
+    subprocess.run(initialised, cwd=tmp_path, check=True, capture_output=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "db/versions/m1.py").write_text(MULTIDB)
+    config = "[alembic]\nscript_location = db\ndatabases = {}\n[orders]\n[stock]\n"
+    (tmp_path / "alembic.ini").write_text(config.format("orders, stock"))
+    apps = ""
+    for name in ("both", "orders", "stock"):
+        (tmp_path / f"{name}.ini").write_text(config.format(name))
+        apps += f'[apps.{name}]\nmigrations = "db"\nalembic = "{name}.ini"\n'
+    (tmp_path / "leadctl.toml").write_text(apps.replace("both.ini", "alembic.ini"))
+    url = server.url(database)
+    refused = cli("migrate", "--app", "both", url=url)
+    assert (refused.code, 'alembic = "FILE"' in refused.err) == (3, True), refused.err
+    assert cli("migrate", "--app", "stock", url=url).code == 0
+    with server.connect(database) as connection:
+        found = connection.execute("SELECT to_regclass('orders'), to_regclass('stock')::text")
+        assert found.fetchone() == (None, "stock")
+    assert cli("migrate", "status", "--app", "stock", url=url).code == 0
+    assert cli("migrate", "down", "--yes", "--app", "stock", url=url).code == 0
