@@ -165,6 +165,22 @@ def test_what_is_renamed_keeps_its_rows(other: tuple[str, str], cli: Cli) -> Non
     assert (nameless.code, "names no models" in nameless.err) == (3, True)
 
 
+def test_a_column_that_is_generated_no_more_keeps_its_values(
+    other: tuple[str, str], cli: Cli
+) -> None:
+    """The function that its expression calls is made anew at the same time."""
+    before, after = other
+    made = "CREATE FUNCTION f(i int) RETURNS {} IMMUTABLE LANGUAGE sql AS 'SELECT i * 3';"
+    generated = "CREATE TABLE t (a int, g int GENERATED ALWAYS AS (f(a)) STORED);"
+    assert psql(before, f"{made.format('int')} {generated} INSERT INTO t VALUES (2)") == ""
+    assert psql(after, f"{made.format('bigint')} CREATE TABLE t (a int, g int)") == ""
+    written = cli("migrate", "diff", "database", after, "-o", "sql", url=before)
+    assert psql(before, written.out) == ""
+    with psycopg.connect(before) as connection:
+        assert connection.execute("SELECT g FROM t").fetchall() == [(6,)]
+    assert cli("migrate", "diff", "database", after, url=before).code == 0
+
+
 def test_others_write_while_the_safe_script_runs(other: tuple[str, str], cli: Cli) -> None:
     """A writer's transaction is open all the while, as one more always is."""
     before, after = other
