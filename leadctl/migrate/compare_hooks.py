@@ -22,7 +22,21 @@ def not_compared_by_env(app: App) -> tuple[str, ...]:
     if app.environment is None:
         return ()
     asked = _asked(app)
-    return tuple(said for name, said in _UNCOMPARED.items() if not asked[name])
+    added = (f"what {each} adds to Alembic's comparison" for each in _comparing_packages())
+    return (*(said for name, said in _UNCOMPARED.items() if not asked[name]), *added)
+
+
+def _comparing_packages() -> list[str]:
+    """Return the packages that env.py imports, and that compare more than Alembic does."""
+    from alembic.autogenerate import comparators
+
+    entries = [
+        entry
+        for given in comparators._registry.values()  # noqa: SLF001 - Alembic has no other list
+        for entry in (given if isinstance(given, list) else [given])
+    ]
+    functions = [entry[0] if isinstance(entry, tuple) else entry for entry in entries]
+    return sorted({each.__module__.partition(".")[0] for each in functions} - {"alembic"})
 
 
 def as_env_compares(

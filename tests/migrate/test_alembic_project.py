@@ -1,11 +1,13 @@
 """A team's own Alembic project, as `alembic init` makes it, under leadctl."""
 
+import copy
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from alembic.autogenerate import comparators
 
 from tests.conftest import Cli
 from tests.history import alembic_init
@@ -518,6 +520,25 @@ def test_a_history_whose_first_tables_something_else_made(
         connection.execute("ALTER TABLE things ADD more int")
     differs = cli("migrate", "check", url=url)
     assert (differs.code, "column things.more" in differs.out) == (1, True)
+
+
+def test_what_a_package_adds_to_alembic_s_comparison_is_not_compared(
+    plain_project: Path, server: Server, database: str, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As alembic_utils does with functions: `alembic check` finds them, so it is said."""
+    monkeypatch.setattr(comparators, "_registry", copy.copy(comparators._registry))
+    plain_project.write_text(
+        _env(
+            before="from alembic.autogenerate import comparators\n"
+            "def functions(context, operations, schemas): pass\n"
+            "functions.__module__ = 'utilities.compare'\n"
+            "comparators.dispatch_for('schema')(functions)"
+        )
+    )
+    assert cli("migrate", url=server.url(database)).code == 0
+    done = cli("migrate", "check", url=server.url(database))
+    assert done.code == 0, done.err
+    assert "what utilities adds to Alembic's comparison" in done.out
 
 
 MULTIDB = """\
