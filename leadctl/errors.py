@@ -510,7 +510,7 @@ class UnknownTenant(OperationFailed):
 
 
 class NotOnCitus(Refused):
-    """The command is not supported on a Citus cluster: tables would no longer be distributed."""
+    """The command is not supported on a Citus cluster, or not all of its nodes can be reached."""
 
 
 class MoveFailed(OperationFailed):
