@@ -28,7 +28,8 @@ from leadctl.migrate.fence import fenced
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
-from leadctl.postgres.translate import MORE_LOCKS, told, translate
+from leadctl.postgres.translate import MORE_LOCKS, translate
+from leadctl.redact import scrub
 
 _CONCURRENTLY = re.compile(r"\bCONCURRENTLY\b", re.IGNORECASE)
 _LOCK_TIMEOUT = "3s"
@@ -122,7 +123,8 @@ class Scratch:
                 raise psycopg.errors.error_from_result(last)
         except psycopg.Error as error:
             statement = " ".join(batch[_rejected(batch, len(done), error)].split())
-            reason = told(error)
+            # A scratch has no rows, and the statement is shown: what is quoted may be, too.
+            reason = scrub(" ".join((error.diag.message_primary or str(error)).split()))
             detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
             raise OperationFailed(
                 f"The server rejects it: {reason}{detail}: {statement}",

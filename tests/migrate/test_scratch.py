@@ -102,3 +102,12 @@ def test_the_statement_that_is_rejected_is_named(leadconnector: Prepared, reject
         ):
             made.execute(statements)
         assert refused.value.message.endswith(f": {rejected}")
+
+
+def test_the_object_of_a_rejected_statement_is_named(leadconnector: Prepared) -> None:
+    """The statement is shown, so what the server quotes of it is not hidden."""
+    with (
+        pytest.raises(OperationFailed, match='"plain" is not partitioned'),
+        scratch(leadconnector.target(), "test") as made,
+    ):
+        made.execute(["CREATE TABLE plain (a int)", "CREATE TABLE part PARTITION OF plain DEFAULT"])
