@@ -1,11 +1,11 @@
 """Blocks for a terminal, through Rich: coloured, and within its width."""
 
 import io
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from rich import box
 from rich.cells import cell_len
-from rich.console import Console, JustifyMethod
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -62,10 +62,9 @@ def render(blocks: Sequence[Block], *, width: int, color: bool) -> str:
         if isinstance(block, Line):
             console.print(Text(block.within(width), _STYLES[block.style]), soft_wrap=True)
         elif isinstance(block, Grid):
-            table, least = _grid(block, width)
-            console.width = max(width, least)
+            table, left_out = _grid(block, width)
             console.print(table)
-            console.width = width
+            _print_left_out(console, left_out)
         elif isinstance(block, DataGrid):
             _print_data(console, block, width)
         else:
@@ -73,28 +72,53 @@ def render(blocks: Sequence[Block], *, width: int, color: bool) -> str:
     return buffer.getvalue()
 
 
-def _grid(grid: Grid, width: int) -> tuple[Table, int]:
-    """Return a table, and the width below which its numbers would be cut and mean another."""
+def _grid(grid: Grid, width: int) -> tuple[Table, str]:
+    """Return a table, and which columns are left out: a number that is cut means another.
+
+    Where it is too wide, words and the titles of numbers fold; then its last columns go.
+    """
     columns = [Column(each) if isinstance(each, str) else each for each in grid.columns]
     rows = [[_cell(value) for value in row] for row in grid.rows]
     kept = _that_fit(columns, rows, width)
+    natural = _natural([column.title for column in columns], rows)
+    least = [
+        wide if column.numbers else min(wide, _LEGIBLE)
+        for column, wide in zip(columns, natural, strict=True)
+    ]
+    titles_fold = _total(least, kept) > width
+    if titles_fold:
+        folded = _natural(
+            [max(column.title.split(), key=cell_len, default="") for column in columns], rows
+        )
+        least = [
+            wide if column.numbers else usual
+            for column, wide, usual in zip(columns, folded, least, strict=True)
+        ]
+    shown = list(kept)
+    while len(shown) > 1 and _total(least, shown) > width:
+        shown.pop()
     keys = _keys_stay_whole(
-        [columns[i] for i in kept], [[row[i] for i in kept] for row in rows], width
+        [columns[i] for i in shown], [[row[i] for i in shown] for row in rows], width
     )
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", show_edge=False)
-    for index in kept:
+    for index in shown:
         column = columns[index]
-        justify: JustifyMethod = "right" if column.numbers else "left"
-        unbroken = column.numbers or (column.key and keys)
-        table.add_column(column.title, justify=justify, overflow="fold", no_wrap=unbroken)
+        table.add_column(
+            Text(column.title, no_wrap=False if titles_fold else None),
+            justify="right" if column.numbers else "left",
+            overflow="fold",
+            no_wrap=column.numbers or (column.key and keys),
+            width=least[index] if column.numbers and titles_fold else None,
+        )
     for row in rows:
-        table.add_row(*(row[index] for index in kept))
-    widths = _natural([columns[i].title for i in kept], [[row[i] for i in kept] for row in rows])
-    least = (
-        wide if columns[index].numbers else min(wide, _LEGIBLE)
-        for index, wide in zip(kept, widths, strict=True)
-    )
-    return table, sum(least) + (len(kept) - 1) * _PADDING
+        table.add_row(*(row[index] for index in shown))
+    names = [columns[index].title for index in kept if index not in shown]
+    return table, _left_out(names, len(columns))
+
+
+def _total(widths: Sequence[int], kept: Sequence[int]) -> int:
+    """Return how wide a table of some columns is."""
+    return sum(widths[index] for index in kept) + (len(kept) - 1) * _PADDING
 
 
 def _natural(titles: Sequence[str], rows: Sequence[Sequence[Text]]) -> list[int]:
@@ -111,10 +135,9 @@ def _print_data(console: Console, block: DataGrid, width: int) -> None:
     kept = sorted(zip(ranked, given, strict=False))
     shown = _only(block, [index for index, _ in kept])
     console.print(_data_table(shown, [width for _, width in kept]))
-    left_out = _left_out(block, {index for index, _ in kept})
-    if left_out:
-        console.print()
-        console.print(Text(value_text(left_out), _STYLES["dim"]))
+    there = {index for index, _ in kept}
+    names = [each.title for index, each in enumerate(block.columns) if index not in there]
+    _print_left_out(console, _left_out(names, len(block.columns)))
 
 
 def _only(grid: DataGrid, kept: Sequence[int]) -> DataGrid:
@@ -138,7 +161,7 @@ def _that_fit(columns: Sequence[Column], rows: Sequence[Sequence[Text]], width: 
     widths = _natural([column.title for column in columns], rows)
     kept = list(range(len(columns)))
     for index in reversed(range(len(columns))):
-        if sum(widths[i] + _PADDING for i in kept) - _PADDING <= width:
+        if _total(widths, kept) <= width:
             break
         if columns[index].optional:
             kept.remove(index)
@@ -190,12 +213,15 @@ def _data_table(grid: DataGrid, given: Sequence[int]) -> Table:
     return made
 
 
-def _left_out(grid: DataGrid, kept: Collection[int]) -> str:
-    """Say which columns did not fit; empty where all did."""
-    names = [column.title for number, column in enumerate(grid.columns) if number not in kept]
-    if not names:
-        return ""
-    return f"{len(names)} of {len(grid.columns)} columns are left out: {', '.join(names)}."
+def _left_out(names: Sequence[str], number: int) -> str:
+    """Say which of a number of columns did not fit; empty where all did."""
+    return f"{len(names)} of {number} columns are left out: {', '.join(names)}." if names else ""
+
+
+def _print_left_out(console: Console, left_out: str) -> None:
+    if left_out:
+        console.print()
+        console.print(Text(value_text(left_out), _STYLES["dim"]))
 
 
 def _least(column: DataColumn, natural: int) -> int:
