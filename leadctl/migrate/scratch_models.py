@@ -15,7 +15,7 @@ from sqlalchemy.types import SchemaType
 
 from leadctl.apps.metadata import keys_in_circles_apart, load_metadata
 from leadctl.apps.registry import App
-from leadctl.catalog.definitions import Catalog
+from leadctl.catalog.definitions import Catalog, split_name
 from leadctl.errors import LeadctlError, OperationFailed, RevisionFailed, UndeclaredSchema
 from leadctl.migrate.alembic_runner import AlembicRunner
 from leadctl.migrate.ddl.autodetector import changes
@@ -28,6 +28,7 @@ from leadctl.migrate.trial_database import NotTried, create_extensions
 from leadctl.postgres import exact
 from leadctl.postgres.connect import connect
 from leadctl.postgres.engine import driver_connection, run_engine
+from leadctl.postgres.queries import parts_of
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import translate
 from leadctl.sql.lexer import tokens, words_of
@@ -102,13 +103,18 @@ class ModelScratch(Scratch):
         for step in changes(Catalog({}), Catalog(made | enums)):
             with suppress(psycopg.Error), self._driver.transaction():
                 self._driver.execute(in_transaction(step.sql).encode())
-        other_names = {key: f"leadctl_lent_{number}" for number, key in enumerate(enums)}
-        for key, name in other_names.items():
+        renamed = set()
+        for number, key in enumerate(enums):
+            name = key.partition(" ")[2]
+            *path, _ = split_name(name)
+            other_name = f"leadctl_lent_{number}"
             rename = sql.SQL("ALTER TYPE {} RENAME TO {}").format(
-                sql.Identifier(plain(key.partition(" ")[2])), sql.Identifier(name)
+                sql.Identifier(*parts_of(name)), sql.Identifier(other_name)
             )
-            self._driver.execute(rename)
-        return {*lent, *(f"enum {name}" for name in other_names.values())}
+            with suppress(psycopg.Error), self._driver.transaction():
+                self._driver.execute(rename)
+                renamed.add(f"enum {'.'.join([*path, other_name])}")
+        return {*lent, *renamed}
 
     def create_models(self, app: App, found: Catalog) -> dict[str, str]:
         """Create what an app's models describe, and return what is left out as in `create_tables`.
