@@ -739,8 +739,9 @@ class Database(Project):
         from leadctl.backup.inventory import copy_new
 
         if (to := self.settings.backup_copy_to) is not None:
+            folder = self._folder_at(to)
             found = self.backup_folder.find(backup)
-            copy_new(found, self._folder_at(to), self.narrate, self.progress)
+            copy_new(found, folder, self.narrate, self.progress)
 
     def _backup_before(self, *, wanted: bool) -> Callable[[], None]:
         """Return what makes a backup before a change, if it is wanted, and says how to go back."""

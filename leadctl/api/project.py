@@ -344,8 +344,8 @@ class Project:
         """
         from leadctl.backup.inventory import copy_backup
 
-        found = self.backup_folder.find(backup)
         folder = self._folder_at(object_url(str(to)) or absolute(to))
+        found = self.backup_folder.find(backup)
         return copy_backup(found, folder, self.narrate, self.progress)
 
     def pin_backup(self, backup: str, *, pinned: bool = True) -> "BackupDetails":
