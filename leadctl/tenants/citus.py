@@ -75,7 +75,7 @@ def refuse_database(connection: Connection) -> None:
         raise NotOnCitus(
             f"{connection.info.dbname} is a database of a Citus cluster: each node has one of its "
             "name. Nothing was changed.",
-            hint="Move, rename or drop its tenants: leadctl tenants --help",
+            hint="Move, rename or drop its tenants one by one: leadctl tenants list",
         )
 
 

@@ -450,7 +450,7 @@ def test_two_bases_are_a_question(folder: Path, cli: Cli) -> None:
     name = module(folder, DECLARATIVE + second)
     outcome = cli("init", "--app", "cats")
     assert outcome.code == 3
-    assert f"{name}:Base (2 tables), {name}:Model (1 tables)" in outcome.err
+    assert f"{name}:Base (2 tables), {name}:Model (1 table)" in outcome.err
     pid, terminal = pty.fork()
     if pid == 0:  # pragma: no cover - the child
         os.execve(

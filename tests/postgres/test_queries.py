@@ -69,6 +69,8 @@ PARAMETERS = {
     "cutoff": "2026-01-31 00:00Z",
     "mark": "x",
     "names": ["users"],
+    "kinds": ["FUNCTION"],
+    "tags": ["f()"],
     "received": "0/0",
     "session": 1,
     "words": ["leads"],
