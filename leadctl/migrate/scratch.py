@@ -28,8 +28,8 @@ from leadctl.migrate.fence import fenced
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
-from leadctl.postgres.translate import MORE_LOCKS, translate
-from leadctl.redact import scrub
+from leadctl.postgres.translate import MORE_LOCKS, told, translate
+from leadctl.sql.lexer import words_of
 
 _CONCURRENTLY = re.compile(r"\bCONCURRENTLY\b", re.IGNORECASE)
 _LOCK_TIMEOUT = "3s"
@@ -123,8 +123,7 @@ class Scratch:
                 raise psycopg.errors.error_from_result(last)
         except psycopg.Error as error:
             statement = " ".join(batch[_rejected(batch, len(done), error)].split())
-            # A scratch has no rows, and the statement is shown: what is quoted may be, too.
-            reason = scrub(" ".join((error.diag.message_primary or str(error)).split()))
+            reason = told(error, known=words_of(statement))
             detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
             raise OperationFailed(
                 f"The server rejects it: {reason}{detail}: {statement}",

@@ -1,7 +1,7 @@
 """The one translator of driver errors into leadctl's own."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -251,12 +251,15 @@ def missing_extension(name: str, text: str) -> errors.MissingExtension:
     )
 
 
-def told(error: Any, *, detail: bool = False) -> str:
-    """Return what a server says, on one line, without what that quotes of rows and statements."""
+def told(error: Any, *, detail: bool = False, known: Collection[str] = ()) -> str:
+    """Return what a server says, on one line, without what that quotes of rows and statements.
+
+    `known` are names that are shown anyway.
+    """
     diag = error.diag
     found = (diag.schema_name, diag.table_name, diag.column_name, diag.datatype_name,
         diag.constraint_name)  # fmt: skip
-    names = {name for name in found if name}
+    names = {*known, *filter(None, found)}
     said = [without_values(_joined(diag.message_primary or str(error)), names)]
     if detail and diag.message_detail:
         said.append(without_values(_joined(diag.message_detail), names, detail=True))
