@@ -41,8 +41,9 @@ def children(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, str]]:
         def __init__(self, *args: Any, **options: Any) -> None:
             super().__init__(*args, **options)
             text = ""
-            with suppress(OSError):  # it may have ended by now
-                text = Path(f"/proc/{self.pid}/environ").read_text()
+            while not text and self.poll() is None:  # it is empty while the program begins
+                with suppress(OSError):  # it may have ended by now
+                    text = Path(f"/proc/{self.pid}/environ").read_text()
             if text:
                 found[Path(str(self.args[0])).name] = variables(text)  # type: ignore[index]
 
