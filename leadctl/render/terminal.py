@@ -112,7 +112,8 @@ def _grid(grid: Grid, width: int) -> tuple[Table, str]:
         )
     for row in rows:
         table.add_row(*(row[index] for index in shown))
-    names = [columns[index].title for index in kept if index not in shown]
+    hidden = range(len(columns)) if len(shown) < len(kept) else ()
+    names = [columns[index].title for index in hidden if index not in shown]
     return table, _left_out(names, len(columns))
 
 

@@ -65,6 +65,14 @@ def test_a_number_is_never_cut(width: int) -> None:
         assert (title in left_out) != all(number in shown for number in numbers)
 
 
+def test_all_columns_that_are_left_out_are_named() -> None:
+    columns = ["Table", Column("Rows", numbers=True), Column("Vacuumed", optional=True)]
+    columns.append(Column("Size", numbers=True))
+    rows = [("invoices", 1_234_567, "2 h ago", "49 kB")]
+    shown = " ".join(terminal.render([Grid(columns, rows)], width=20, color=False).split())
+    assert shown.endswith("2 of 4 columns are left out: Vacuumed, Size.")
+
+
 def test_bars() -> None:
     assert bar(10, 10, 4) == "████"
     assert bar(5, 10, 4) == "██"
