@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg
-import pyrage
 from psycopg import sql
 
 from leadctl.apps.registry import App
+from leadctl.backup.age_keys import new_identity
 from leadctl.backup.create import BackupOptions, create
 from leadctl.backup.reader import BackupReader
 from leadctl.backup.snapshot import tenant_roles
@@ -307,8 +307,10 @@ class _Mover:
 
     def _copy(self, ours: str) -> dict[str, tuple[int, str]]:
         """Copy the tenant, and put the copy aside; return its checksums."""
-        waits = (self.timeouts.lock_wait, self.app.version_table)
-        with copied(self.here, waits, self.narrate, self.window, tenant=self.name) as backup:
+        waits, versions = self.timeouts.lock_wait, self.app.version_table
+        with copied(
+            self.here, waits, versions, self.narrate, self.window, tenant=self.name
+        ) as backup:
             return self._load(BackupReader(*backup), ours)
 
     def _load(self, reader: BackupReader, ours: str) -> dict[str, tuple[int, str]]:
@@ -418,23 +420,21 @@ def refuse_older(place: Target, name: str, there: int, here: int) -> None:
 @contextmanager
 def copied(
     place: Target,
-    waits: tuple[float, VersionTable],
+    lock_wait: float,
+    version_table: VersionTable,
     narrate: Narrate,
     window: Window,
     *,
     tenant: str | None = None,
 ) -> Iterator[tuple[StoredBackup, list[Any]]]:
-    """Yield a backup that this process alone can read, and what it reads it by.
-
-    `waits` has for how long it waits for a lock, and the app's version table.
-    """
-    key = pyrage.x25519.Identity.generate()
+    """Yield a backup that this process alone can read, and what it reads it by."""
+    recipient, identity = new_identity()
     with temporary_folder("leadctl-move-") as folder:
         backups = BackupFolder(folder / "backup")
-        options = BackupOptions([str(key.to_public())], *waits, tenant=tenant)
+        options = BackupOptions([recipient], lock_wait, version_table, tenant=tenant)
         narrate("Copying it.")
         made = create(place, backups, options, narrate, window.tick)
-        yield backups.find(made.id), [key]
+        yield backups.find(made.id), [identity]
 
 
 def may_be_open(name: str, kept: str, error: Exception, *, database: bool = False) -> MoveFailed:

@@ -281,8 +281,8 @@ class _Mover:
             self.narrate(f"Ended {ended} sessions in it.")
 
     def _copy(self) -> None:
-        waits = (self.timeouts.lock_wait, self.app.version_table)
-        with copied(self.here, waits, self.narrate, self.window) as backup:
+        waits, versions = self.timeouts.lock_wait, self.app.version_table
+        with copied(self.here, waits, versions, self.narrate, self.window) as backup:
             loading = Loading(self.narrate, self.window.tick, self.owners)
             restore(
                 self.there, RestorableBackup(*backup), Consent(yes=True), loading,
