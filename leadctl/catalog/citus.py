@@ -47,8 +47,8 @@ class Node(NamedTuple):
 
 
 def nodes(connection: Connection) -> list[Node]:
-    """Return the nodes of the database's cluster; none where there is no Citus."""
-    return _QUERIES.rows(connection, "nodes", Node) if has_citus(connection) else []
+    """Return the nodes of the cluster that the database is one of."""
+    return _QUERIES.rows(connection, "nodes", Node)
 
 
 def distribution(connection: Connection, kind: type[_T]) -> tuple[_T, ...] | None:

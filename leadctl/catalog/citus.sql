@@ -69,7 +69,7 @@ SELECT kind, name, "column", shards, copies, "group" FROM (
 -- versions: 15-
 -- needs: citus for pg_dist_node
 SELECT nodename AS host, nodeport AS port, shouldhaveshards AS holds, groupid = 0 AS coordinates
-FROM pg_dist_node WHERE noderole = 'primary' AND isactive ORDER BY groupid
+FROM pg_dist_node WHERE noderole = 'primary' AND isactive ORDER BY nodeid
 
 -- name: on_workers
 -- what: Which rows, as one JSON text, has a query on each other node?  What the node, its database or

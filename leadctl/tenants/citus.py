@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import psycopg
 
 from leadctl.apps.registry import App
-from leadctl.catalog.citus import clean_up, has_citus
+from leadctl.catalog.citus import clean_up, has_citus, nodes
 from leadctl.errors import MoveFailed, NotOnCitus, UsageError
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
@@ -86,12 +86,14 @@ def _known_node(connection: Connection, node: str) -> tuple[str, int]:
             f"{connection.info.dbname} is not a database of a Citus cluster.",
             hint="To move the tenant to another database: --to",
         )
-    nodes = {
-        f"{host}:{port}": (host, port) for host, port in QUERIES.rows(connection, "holding_nodes")
+    holding = {
+        f"{each.host}:{each.port}": (each.host, each.port)
+        for each in nodes(connection)
+        if each.holds
     }
-    if node not in nodes:
+    if node not in holding:
         raise UsageError(
             f"The cluster has no node {node} that may hold tables.",
-            hint=f"Available: {', '.join(nodes) or 'none'}.",
+            hint=f"Available: {', '.join(holding) or 'none'}.",
         )
-    return nodes[node]
+    return holding[node]

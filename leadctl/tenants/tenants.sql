@@ -248,13 +248,6 @@ SELECT DISTINCT s.nodename || ':' || s.nodeport
 FROM citus_shards s JOIN pg_class c ON c.oid = s.table_name JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %(name)s ORDER BY 1
 
--- name: holding_nodes
--- what: Which nodes of a Citus cluster may hold tables?
--- versions: 15-
--- needs: citus for pg_dist_node
-SELECT nodename, nodeport FROM pg_dist_node
-WHERE isactive AND shouldhaveshards AND noderole = 'primary' ORDER BY nodeid
-
 -- name: move_schema
 -- what: Moves a distributed schema to another node; writers wait for a moment.
 -- versions: 15-
