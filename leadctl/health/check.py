@@ -22,11 +22,11 @@ from leadctl.health.shared import Row, SchemaReadings, SharedReadings
 from leadctl.inspect.run import (
     NOT_COUNTED,
     OF_FILES,
-    OF_NODES,
     ServerFacts,
     ask,
     ask_all_nodes,
     block_of,
+    is_of_all_nodes,
     reports,
     server_facts,
 )
@@ -150,7 +150,9 @@ class Facts:
         Of counters: what was counted between two looks, where there is an interval.  Raises Skip
         where an extension is missing, and psycopg.Error.
         """
-        if report not in self._asked_everywhere and self._is_of_all_nodes(report):
+        if report not in self._asked_everywhere and is_of_all_nodes(
+            report, self.server, lambda: self.distributed
+        ):
             if report in self._earlier and report in OF_FILES:
                 raise Skip("the other nodes of the Citus cluster are not looked at twice")
             self._rows[report] = self._of_all_nodes(report)
@@ -201,12 +203,6 @@ class Facts:
         rows = dict(zip(names, found, strict=True))
         self.shared.keep(version, rows)
         return rows
-
-    def _is_of_all_nodes(self, report: str) -> bool:
-        """Whether each node of a Citus cluster is to be asked for a report."""
-        if report in OF_FILES:
-            return self.distributed
-        return report in OF_NODES and "citus" in self.server.extensions
 
     def _of_all_nodes(self, report: str) -> list[Row]:
         """Raise Skip where a node does not answer."""

@@ -6,7 +6,7 @@ What cannot run says why.  Results are shown, or written to a folder, for a tick
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,7 +40,7 @@ OF_FILES = COUNTERS | {"tables", "bloat", "bloat-exact"}
 _EACH_NODE = "each node has counted since a time of its own; a shard has the name of its table"
 OF_SESSIONS = frozenset({"blocking", "locks", "long-queries", "idle-in-transaction", "connections"})
 """Reports that show little of other roles' sessions to a role that may not see them."""
-OF_NODES = OF_SESSIONS | {"transactions", "prepared-transactions", "progress", "wraparound"}
+_OF_NODES = OF_SESSIONS | {"transactions", "prepared-transactions", "progress", "wraparound"}
 """Reports that each node of a Citus cluster is asked for."""
 _OF_ORIGINS = frozenset({"long-queries", "idle-in-transaction"})
 """Reports in which a session that Citus opens on another node says less than the one it is for."""
@@ -204,7 +204,8 @@ def inspect(
         facts = server_facts(connection)
         version = connection.info.parameter_status("server_version") or ""
         searched = [target.schema, *schemas]
-        reports = tuple(_run(connection, searched, facts, report) for report in wanted)
+        distributed = cache(partial(distributes, connection, tuple(searched)))
+        reports = tuple(_run(connection, searched, facts, distributed, report) for report in wanted)
         return Inspection(
             database=connection.info.dbname,
             schema=target.schema,
@@ -226,23 +227,33 @@ def ask(
     `extensions` are the installed ones with their schemas.  Raises MissingExtension and
     psycopg.Error.
     """
-    home = extensions.get(report.needs) if report.needs else None
-    if report.needs and home is None:
+    text = _text(connection, report, extensions)
+    return exact.execute(connection, text, {"schemas": schemas}, dict_row).fetchall()
+
+
+def _text(connection: Connection, report: Diagnostic, extensions: Mapping[str, str]) -> str:
+    """Return a report's SQL, in which what an extension brings is named with its schema."""
+    block = block_of(report, version_of(connection))
+    if report.needs is None:
+        return block.sql
+    home = extensions.get(report.needs)
+    if home is None:
         raise MissingExtension(
             f"the extension {report.needs} is not installed in this database: "
             f"CREATE EXTENSION {report.needs}"
         )
-    text = _text(connection, report, home)
-    return exact.execute(connection, text, {"schemas": schemas}, dict_row).fetchall()
-
-
-def _text(connection: Connection, report: Diagnostic, home: str | None) -> str:
-    """Return a report's SQL, in which what an extension brings is named with its schema."""
-    block = block_of(report, version_of(connection))
-    if home is None:
-        return block.sql
     path = sql.Identifier(home).as_string(connection).replace("%", "%%")
     return re.sub(rf"\b(?:{'|'.join(block.uses)})\b", lambda name: f"{path}.{name[0]}", block.sql)
+
+
+def is_of_all_nodes(report: str, facts: ServerFacts, distributed: Callable[[], bool]) -> bool:
+    """Whether each node of a Citus cluster is to be asked for a report.
+
+    `distributed` says whether rows of the schemas are on other nodes.
+    """
+    if "citus" not in facts.extensions:
+        return False
+    return distributed() if report in OF_FILES else report in _OF_NODES
 
 
 def ask_all_nodes(
@@ -257,15 +268,14 @@ def ask_all_nodes(
     """
     with seen_shards(connection):
         found = ask(connection, report, schemas, extensions)
-        home = extensions.get(report.needs) if report.needs else None
-        text = _text(connection, report, home)
+        text = _text(connection, report, extensions)
         others, silent = ask_workers(connection, text, {"schemas": schemas})
+        if report.name in _OF_ORIGINS:
+            others = [row for row in others if "gpid=" not in (row["application"] or "")]
+        rows = [{"node": "coordinator", **row} for row in found] + others
         if report.name in OF_FILES:
-            rows = [{"node": "coordinator", **row} for row in found] + others
-            return of_tables(connection, schemas, rows), silent
-    if report.name in _OF_ORIGINS:
-        others = [row for row in others if "gpid=" not in (row["application"] or "")]
-    return [{"node": "coordinator", **row} for row in found] + others, silent
+            rows = of_tables(connection, schemas, rows)
+    return rows, silent
 
 
 def _why_not(error: psycopg.Error) -> str:
@@ -278,7 +288,11 @@ def _why_not(error: psycopg.Error) -> str:
 
 
 def _run(
-    connection: Connection, schemas: list[str], facts: ServerFacts, report: Diagnostic
+    connection: Connection,
+    schemas: list[str],
+    facts: ServerFacts,
+    distributed: Callable[[], bool],
+    report: Diagnostic,
 ) -> InspectReport:
     if connection.closed or connection.broken:
         return InspectReport(report.name, report.description, skipped="the connection was lost")
@@ -286,9 +300,8 @@ def _run(
     if report.name in COUNTERS and not facts.counts:
         return InspectReport(report.name, block.what, skipped=NOT_COUNTED)
     try:
-        of_files = report.name in OF_FILES and "citus" in facts.extensions
-        clustered = of_files and distributes(connection, schemas)
-        if clustered or (report.name in OF_NODES and "citus" in facts.extensions):
+        clustered = is_of_all_nodes(report.name, facts, distributed)
+        if clustered:
             found, silent = ask_all_nodes(connection, report, schemas, facts.extensions)
         else:
             found, silent = ask(connection, report, schemas, facts.extensions), []
