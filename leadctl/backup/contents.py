@@ -117,7 +117,7 @@ def read_contents(what: str, source: Path | Callable[[IO[bytes]], object]) -> Co
         with suppress(_EnoughError):
             source(sink)  # type: ignore[arg-type]
     if sink.found is None:
-        sink.found = _parse(what, bytes(sink.data))
+        sink.parse()
     if sink.found is None:
         raise BackupDamaged(f"{what} is cut short within its table of contents.")
     return sink.found
@@ -142,11 +142,8 @@ class RowCounter:
     """
 
     def __init__(self, what: str) -> None:
-        self._what = what
         self._lines: dict[int, int] = {}
-        self._names: dict[int, tuple[str, ...]] = {}
-        self._head: bytearray | None = bytearray()
-        self._try = _FIRST_TRY
+        self._head = _Head(what)
         self._rest = b""
         self._left = 0
         """Bytes that come of the piece that has begun."""
@@ -156,26 +153,26 @@ class RowCounter:
 
     def take(self, data: bytes) -> None:
         """Take the next bytes."""
-        if self._head is None:
+        if self._head.found:
             self._count(data)
             return
-        self._head += data
-        if len(self._head) >= self._try:
-            self._try *= 2
-            self._begin(bytes(self._head))
+        try:
+            self._head.write(data)
+        except _EnoughError:
+            self._begin()
 
     def rows(self) -> dict[tuple[str, ...], int]:
         """Return the rows of each table by its schema and name, when all was taken."""
-        if self._head is not None:
-            self._begin(bytes(self._head))
-        return {self._names[number]: lines for number, lines in self._lines.items()}
+        if not self._head.found:
+            self._head.parse()
+            self._begin()
+        entries = self._head.found.entries if self._head.found else ()
+        names = {int(entry.id): entry.parts for entry in entries}
+        return {names[number]: lines for number, lines in self._lines.items()}
 
-    def _begin(self, head: bytes) -> None:
-        reader = _Reader(self._what, head)
-        with suppress(IndexError):
-            self._names = {int(entry.id): entry.parts for entry in reader.contents().entries}
-            self._head = None
-            self._count(head[reader.at :])
+    def _begin(self) -> None:
+        rest, self._head.rest = self._head.rest, b""
+        self._count(rest)
 
     def _count(self, data: bytes) -> None:
         data, at = self._rest + data, 0
@@ -218,6 +215,8 @@ class _Head:
     def __init__(self, what: str) -> None:
         self.data = bytearray()
         self.found: Contents | None = None
+        self.rest = b""
+        """What came behind it."""
         self._what = what
         self._try = _FIRST_TRY
 
@@ -226,7 +225,7 @@ class _Head:
         self.data += data
         if len(self.data) >= self._try:
             self._try *= 2
-            self.found = _parse(self._what, bytes(self.data))
+            self.parse()
             if self.found:
                 raise _EnoughError
             if len(self.data) > _TOC_MAX:
@@ -235,18 +234,19 @@ class _Head:
                 )
         return len(data)
 
+    def parse(self) -> None:
+        """Parse the table of contents, unless there must be more of it."""
+        data = bytes(self.data)
+        if data[_TAR_MAGIC] == b"ustar":  # toc.dat is the first file
+            data = data[_TAR_HEADER:]
+        reader = _Reader(self._what, data)
+        with suppress(IndexError):
+            self.found = reader.contents()
+            self.rest = data[reader.at :]
+            self.data.clear()
+
     def flush(self) -> None:
         """Do nothing: it is in memory."""
-
-
-def _parse(what: str, data: bytes) -> Contents | None:
-    """Parse a table of contents; None where there must be more of it."""
-    if data[_TAR_MAGIC] == b"ustar":  # toc.dat is the first file
-        data = data[_TAR_HEADER:]
-    try:
-        return _Reader(what, data).contents()
-    except IndexError:
-        return None
 
 
 class _Reader:

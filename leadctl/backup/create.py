@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -113,8 +114,7 @@ def create(
         _look_at_clocks(snapshot, folder, narrate)
         name = new_id(options.as_of) if options.as_of else None
         with folder.begin(name) as new:
-            how = (recipients, options, progress, RowCounter(f"The backup {new.id}"))
-            dump = _Dumper(target, programs, snapshot, excluded, new, *how)
+            dump = _Dumper(target, programs, snapshot, excluded, new, recipients, options, progress)
             manifest = _dumped(dump, began)
             with new.create(NAME) as file:
                 file.write(manifests.render(manifest).encode())
@@ -164,8 +164,11 @@ class _Dumper:
     recipients: Sequence[Any]
     options: BackupOptions
     progress: Progress
-    counter: RowCounter
-    """Counts the rows that are dumped where the snapshot is not that of all of them."""
+
+    @cached_property
+    def counter(self) -> RowCounter | None:
+        """What counts the rows that are dumped, where the snapshot is not that of all of them."""
+        return RowCounter(f"The backup {self.new.id}") if self.snapshot.clustered else None
 
     def pg_dump(self, stem: str, *more: str) -> PackedFile:
         """Dump into a file of the backup.  Raises BackupFailed."""
@@ -191,7 +194,7 @@ class _Dumper:
         tick = self._tick if stem == ARCHIVE else lambda _: None
         label = self.label(stem)
         output: Readable = program.stdout
-        if stem == ARCHIVE and self.snapshot.clustered:
+        if stem == ARCHIVE and self.counter:
             output = _Counting(program.stdout, self.counter)
         with self.new.create(label.file) as file:
             packed = pack(output, file, label, self.recipients, tick)
@@ -245,9 +248,9 @@ def _dumped(dump: _Dumper, began: float) -> BackupManifest:
     tenant = dump.options.tenant
     free = dump.snapshot.require_connections()
     with dump.in_background(ARCHIVE) as archive:
-        if free < _AT_ONCE or dump.snapshot.clustered:
+        if free < _AT_ONCE or dump.counter:
             archive.result()
-        counted = dump.counter.rows() if dump.snapshot.clustered else None
+        counted = dump.counter.rows() if dump.counter else None
         schema = dump.pg_dump(SCHEMA, "--schema-only")
         more, no_globals = _globals(dump) if tenant is None else _records(dump, tenant)
         facts = dump.snapshot.facts(
