@@ -234,20 +234,13 @@ Elsewhere = Callable[[str, str, str | None], AbstractContextManager[Callable[[],
 """Yields what renames databases elsewhere, too, as soon as a transaction here is committed."""
 
 
-def _nowhere_else(
-    _new: str, _database: str, _previous: str | None
-) -> AbstractContextManager[Callable[[], None]]:
-    """Rename nothing but what is here."""
-    return nullcontext(lambda: None)
-
-
 def swap(
     connection: Connection,
     new: str,
     database: str,
     *,
     replace: bool,
-    elsewhere: Elsewhere = _nowhere_else,
+    elsewhere: Elsewhere | None = None,
 ) -> str | None:
     """Rename `new` to `database`; what had that name is kept under the name that is returned.
 
@@ -257,9 +250,11 @@ def swap(
     for _ in range(_TRIES):
         previous = kept_database(database) if replace else None
         try:
-            with elsewhere(new, database, previous) as prepare, connection.transaction():
+            others = elsewhere(new, database, previous) if elsewhere else nullcontext()
+            with others as prepare, connection.transaction():
                 rename(connection, new, database, previous)
-                prepare()
+                if prepare:
+                    prepare()
             return previous
         except (psycopg.errors.ObjectInUse, psycopg.errors.DuplicateDatabase) as error:
             if previous is None and isinstance(error, psycopg.errors.DuplicateDatabase):

@@ -98,8 +98,7 @@ def restore_in_place(
         refuse_less(reader, selection, wanted)
         with connection.transaction():
             permit(connection, target, VERB, granted)
-            newer = _newer_tables(connection, wanted, selection.names.values())
-            drop_own(connection, wanted)
+            newer = _not_known(drop_own(connection, wanted), selection.names.values())
             refuse_what_is_there(connection, selection)
             made = Making(connection, reader, selection, owners=owners)
             keys = ForeignKeys(connection, archive, made.foreign_keys(), selection.names.values())
@@ -124,12 +123,9 @@ def restore_in_place(
     )
 
 
-def _newer_tables(
-    connection: Connection, schemas: Sequence[str], known: Collection[tuple[str, ...]]
-) -> list[str]:
-    """Return the tables that this role owns in schemas, but for those that are known."""
-    own = own_objects(connection, schemas)
-    tables = [each.name.as_string() for each in own if each.kind == "TABLE"]
+def _not_known(dropped: "Sequence[OwnObject]", known: Collection[tuple[str, ...]]) -> list[str]:
+    """Return the tables that were dropped, but for those that are known."""
+    tables = [each.name.as_string() for each in dropped if each.kind == "TABLE"]
     return [name for name in tables if parts_of(name) not in known]
 
 
@@ -198,10 +194,11 @@ def drop_schema(connection: Connection, name: str, *, in_use: str, then: str, as
         ) from None
 
 
-def drop_own(connection: Connection, schemas: Sequence[str]) -> None:
+def drop_own(connection: Connection, schemas: Sequence[str]) -> list[OwnObject]:
     """Drop what this role owns in schemas, in the caller's transaction, and nothing else.
 
-    Raises DependentObjects where something else needs it, and RestoreFailed where it is locked.
+    Returns what that was.  Raises DependentObjects where something else needs it, and
+    RestoreFailed where it is locked.
     """
     own = own_objects(connection, schemas)
     # One statement for all tables: those that refer to each other go together.
@@ -224,6 +221,7 @@ def drop_own(connection: Connection, schemas: Sequence[str]) -> None:
             "A table is locked by another session. Nothing was changed.",
             hint="Stop what uses it, or wait longer with --lock-timeout.",
         ) from None
+    return own
 
 
 def _dropped(connection: Connection, drop: sql.Composed) -> bool:

@@ -266,7 +266,11 @@ def restore(
         loading = without_missing(loading, found)
         existing = target if _is_there(connection, name) else None
         if existing is not None:
-            consent = _permit_replacing(existing, consent, new=new)
+            if new:
+                raise DatabaseExists(
+                    f"The database {name} exists already.", hint="Choose another name for --into."
+                )
+            consent = _permit_replacing(existing, consent)
         properties = properties_ahead.result()
         if properties is None:
             properties = properties_of(target, owners=owners) if existing else DatabaseProperties()
@@ -288,8 +292,10 @@ def restore(
                 if configure:
                     configure()
             _say_kept(connection, name, loading.narrate)
-            how = {"elsewhere": cluster.renaming} if cluster else {}
-            previous = swap(connection, scratch, name, replace=existing is not None, **how)
+            elsewhere = cluster.renaming if cluster else None
+            previous = swap(
+                connection, scratch, name, replace=existing is not None, elsewhere=elsewhere
+            )
         complete = not (loading.left_out or compared.incomplete)
         if drop_old and previous is not None:
             lacks = None if compared.rows else "has no row"
@@ -374,13 +380,8 @@ def _existing(target: Target) -> tuple[str | None, bool]:
         return None, False
 
 
-def _permit_replacing(target: Target, consent: Consent, *, new: bool = False) -> Consent:
+def _permit_replacing(target: Target, consent: Consent) -> Consent:
     """Ask the guard of an existing database, if it has tables; return the consent."""
-    if new:
-        raise DatabaseExists(
-            f"The database {target.database} exists already.",
-            hint="Choose another name for --into.",
-        )
     with connect(target, "restore", like_pg_dump=True) as existing:
         if _QUERIES.value(existing, "own_tables"):
             return permit(existing, target, "restore", consent)
