@@ -613,15 +613,15 @@ def _waiting_for_nothing() -> Iterator[None]:
     from sqlalchemy.ext import asyncio
     from sqlalchemy.util import await_only
 
-    real = vars(asyncio.engine)["greenlet_spawn"]
+    real, refuse = vars(asyncio.engine)["greenlet_spawn"], AbstractOperations.run_async
 
     async def spawn(call: Any, *given: Any, **options: Any) -> Any:
         return await real(call, *given, **options | {"_require_await": False})
 
     def run_async(self: AbstractOperations, work: Any, *given: Any, **options: Any) -> Any:
-        bind = self.get_bind()
         if self.migration_context.as_sql:
-            raise NotImplementedError("Cannot call run_async in SQL mode")
+            return refuse(self, work, *given, **options)
+        bind = self.get_bind()
         engine = asyncio.AsyncEngine(sqlalchemy.create_engine(f"{_DRIVER}_async://"))
         return await_only(work(asyncio.AsyncConnection(engine, bind), *given, **options))
 

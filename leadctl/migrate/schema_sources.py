@@ -259,12 +259,8 @@ def _with_unmanaged(app: App, wanted: Mapping[str, Attributes], found: Catalog) 
             key: attributes
             for key, attributes in kept.items()
             if key in wanted
-            or containing_table(key, attributes) is None
-            or {
-                f"table {containing_table(key, attributes)}",
-                f"view {containing_table(key, attributes)}",
-            }
-            & kept.keys()
+            or (table := containing_table(key, attributes)) is None
+            or {f"table {table}", f"view {table}"} & kept.keys()
         }
     )
 

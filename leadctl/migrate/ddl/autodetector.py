@@ -29,7 +29,7 @@ from leadctl.migrate.ddl.steps import (
 )
 from leadctl.migrate.ddl.table_changes import TableChanges
 from leadctl.migrate.ddl.table_copies import Copy
-from leadctl.migrate.ddl.tables import count_on, inherited_column, parents
+from leadctl.migrate.ddl.tables import count_on, inherited_column, is_retyped, parents
 from leadctl.migrate.ddl.type_replacement import replace_type
 
 _HAD_OTHERWISE = ("default", "expression", "NOT NULL")
@@ -238,7 +238,7 @@ class _Changes:
         if not key.startswith("column "):
             return False
         old, new = (each.objects.get(key, {}) for each in (self._before, self._after))
-        return bool(new) and any(old.get(each) != new.get(each) for each in ("type", "collation"))
+        return bool(new) and is_retyped(old, new)
 
     def _goes(self, key: str) -> bool:
         return key in self._before.objects and (
@@ -419,7 +419,7 @@ class _Changes:
             each.columns(table).get(own) or inherited_column(each, table, own) or {}
             for each in (self._before, self._after)
         )
-        return len({(each.get("type"), each.get("collation")) for each in both}) > 1
+        return is_retyped(*both)
 
     def _loosens(self, table: str) -> bool:
         """Whether a column of a table is to be NULL at times, which a replica identity's is not."""

@@ -250,6 +250,11 @@ def must_be_added_anew(before: Attributes, after: Attributes) -> bool:
     return any(before.get(key) != after.get(key) for key in keys)
 
 
+def is_retyped(before: Attributes, after: Attributes) -> bool:
+    """Whether a column gets another type or collation."""
+    return any(before.get(key) != after.get(key) for key in ("type", "collation"))
+
+
 def alter_column(
     before: Attributes, after: Attributes, name: str, on: tuple[str, str]
 ) -> list[str]:
