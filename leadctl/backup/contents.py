@@ -118,9 +118,7 @@ def read_contents(what: str, source: Path | Callable[[IO[bytes]], object]) -> Co
             source(sink)  # type: ignore[arg-type]
     if sink.found is None:
         sink.parse()
-    if sink.found is None:
-        raise BackupDamaged(f"{what} is cut short within its table of contents.")
-    return sink.found
+    return sink.whole()
 
 
 def write_offsets(archive: IO[bytes]) -> None:
@@ -161,14 +159,17 @@ class RowCounter:
         except _EnoughError:
             self._begin()
 
-    def rows(self) -> dict[tuple[str, ...], int]:
-        """Return the rows of each table by its schema and name, when all was taken."""
+    def contents(self) -> Contents:
+        """Return the archive's table of contents, when all was taken.  Raises BackupDamaged."""
         if not self._head.found:
             self._head.parse()
             self._begin()
-        entries = self._head.found.entries if self._head.found else ()
-        names = {int(entry.id): entry.parts for entry in entries}
-        return {names[number]: lines for number, lines in self._lines.items()}
+        return self._head.whole()
+
+    def rows(self) -> dict[tuple[str, ...], int]:
+        """Return the rows of each table by its schema and name, when all was taken."""
+        tables = rows_of_tables(self.contents().entries)
+        return {name: self._lines[int(n)] for n, name in tables.items() if int(n) in self._lines}
 
     def _begin(self) -> None:
         rest, self._head.rest = self._head.rest, b""
@@ -244,6 +245,12 @@ class _Head:
             self.found = reader.contents()
             self.rest = data[reader.at :]
             self.data.clear()
+
+    def whole(self) -> Contents:
+        """Return what was parsed.  Raises BackupDamaged where there should be more of it."""
+        if self.found is None:
+            raise BackupDamaged(f"{self._what} is cut short within its table of contents.")
+        return self.found
 
     def flush(self) -> None:
         """Do nothing: it is in memory."""

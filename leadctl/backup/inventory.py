@@ -184,7 +184,7 @@ def _kept(newest_first: Sequence[StoredBackup], retention: Retention) -> dict[st
     periods: dict[frozenset[str], set[tuple[str, str]]] = {}
     for backup in newest_first:
         manifest, at = backup.manifest, backup.made_at
-        left_out = frozenset((*manifest.excluded, *manifest.excluded_data))
+        left_out = frozenset(manifest.left_out)
         held = {table.name for table in manifest.tables} - left_out
         newer = set[tuple[str, str]]().union(
             *(taken for lacks, taken in periods.items() if not lacks & held)

@@ -203,6 +203,11 @@ class BackupManifest:
         return sum(table.rows for table in self.tables)
 
     @property
+    def left_out(self) -> tuple[str, ...]:
+        """Tables that the backup does not have, or not the rows of."""
+        return (*self.excluded, *self.excluded_data)
+
+    @property
     def server_major(self) -> int:
         """The major version of the server that was backed up."""
         return _major(self.server_version)
@@ -217,7 +222,7 @@ class BackupManifest:
 
         A table is asked for by its schema and name.
         """
-        left_out = map(parts_of, (*self.excluded, *self.excluded_data))
+        left_out = map(parts_of, self.left_out)
         if without := sorted(filter(wanted, left_out)):
             raise TableNotInBackup(
                 f"The rows of {', '.join(map('.'.join, without))} were left out of the backup "
@@ -277,8 +282,7 @@ def _major(version: str) -> int:
 def _check_names(manifest: BackupManifest) -> None:
     """Refuse what would not be a name in a statement: its hash keeps nobody from writing one."""
     tables = (table.name for table in manifest.tables)
-    views, left_out = manifest.materialized_views, (*manifest.excluded, *manifest.excluded_data)
-    for name in (*tables, *views, *left_out):
+    for name in (*tables, *manifest.materialized_views, *manifest.left_out):
         try:
             parts = parts_of(name)
         except ValueError:

@@ -6,14 +6,15 @@ To verify one is to read all of it, and on request to restore it.
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import IO, Any
 
+from leadctl.backup.contents import Contents, RowCounter, named, read_contents, rows_of_tables
 from leadctl.backup.manifest import ARCHIVE, NAME, SCHEMA, BackupManifest
 from leadctl.backup.storage import StoredBackup, Verification
 from leadctl.backup.stream import (
@@ -28,6 +29,9 @@ from leadctl.backup.stream import (
 )
 from leadctl.errors import BackupDamaged, InvalidIdentity, MissingClient
 from leadctl.postgres.client import feeding
+from leadctl.text import counted
+
+_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,18 @@ class _AtMost:
             raise BackupDamaged(
                 f"{self._path} holds more bytes than the manifest says: {self._most:,}."
             )
+        return self._sink.write(data)
+
+
+class _Counted:
+    """Hands an archive on, and counts its rows."""
+
+    def __init__(self, sink: Writable, counter: RowCounter) -> None:
+        self._sink = sink
+        self._counter = counter
+
+    def write(self, data: bytes, /) -> object:
+        self._counter.take(data)
         return self._sink.write(data)
 
 
@@ -124,10 +140,41 @@ class BackupReader:
                 f"{path} holds {found:,} bytes, but the manifest says {file.raw_bytes:,}."
             )
 
+    @cached_property
+    def contents(self) -> Contents:
+        """The table of contents of the archive that has the rows.
+
+        Raises BackupDamaged and InvalidIdentity.
+        """
+        return read_contents(f"The backup {self.backup.id}", partial(self.unpack, ARCHIVE))
+
+    def differences(self, contents: Contents, rows: Mapping[tuple[str, ...], int]) -> list[str]:
+        """Return where an archive's tables, with so many `rows`, are not those of the manifest.
+
+        What an extension makes is in no manifest, nor, in older ones, what is in its schema; the
+        archive does not make these either.
+        """
+        schemas = {"public", *named(contents.entries, "SCHEMA")}
+        made = {e.parts for e in contents.entries if e.kind == "TABLE" and e.schema in schemas}
+        known = {table.parts: table for table in self.manifest.tables}
+        return [
+            *(
+                f"the archive has rows of {'.'.join(parts)}, which the manifest does not list"
+                for parts in sorted(made & rows.keys() - known.keys())
+            ),
+            *(
+                f"the archive has {rows.get(parts, 0):,} of {counted(table.rows, 'row')} of "
+                f"{table.name}"
+                for parts, table in known.items()
+                if rows.get(parts, 0) != table.rows
+            ),
+        ]
+
     def check(self) -> None:
         """Compare every byte with its hash, and look for the key and the program that read it.
 
-        Raises BackupDamaged, InvalidIdentity, MissingClient.
+        The tables of the archive are those of the manifest.  Raises BackupDamaged, InvalidIdentity,
+        MissingClient.
         """
         for check in self.check_bytes():
             if not check.ok:
@@ -137,6 +184,13 @@ class BackupReader:
                 )
         self.backup.programs()
         self.schema  # noqa: B018 - raises where it cannot be read
+        there = set(rows_of_tables(self.contents.entries).values())
+        rows = {table.parts: table.rows for table in self.manifest.tables if table.parts in there}
+        if wrong := self.differences(self.contents, dict.fromkeys(there, 0) | rows):
+            raise BackupDamaged(
+                f"The backup {self.backup.id} is not what its manifest says: {wrong[0]}.",
+                hint="Choose another backup: leadctl backup list",
+            )
 
     def check_bytes(self) -> Iterator[VerifyCheck]:
         """Compare the manifest with its own hash, and every file with the manifest."""
@@ -241,13 +295,21 @@ def _content(reader: BackupReader) -> Iterator[VerifyCheck]:
 
 
 def _read(reader: BackupReader, file: PackedFile) -> int:
-    """Unpack a file to its end, through pg_restore where it is an archive; return its bytes."""
+    """Unpack a file to its end, through pg_restore where it is an archive; return its bytes.
+
+    The rows of one are counted.  Raises BackupDamaged, also where the manifest has others.
+    """
     if not file.name.startswith((ARCHIVE, SCHEMA)):
         return reader.read(file, NullSink())
+    counter, done = RowCounter("it") if file.name.startswith(ARCHIVE) else None, 0
     # `pg_restore -l` would not do: it accepts an archive that was cut short.
     program = reader.backup.programs().path("pg_restore")
     with feeding(program, ["--file=/dev/null"], "it") as sink:
-        return reader.read(file, sink)
+        done = reader.read(file, _Counted(sink, counter) if counter else sink)
+    if counter and (wrong := reader.differences(counter.contents(), counter.rows())):
+        more = f", and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
+        raise BackupDamaged(f"{'; '.join(wrong[:_SHOWN])}{more}")
+    return done
 
 
 def _record(backup: StoredBackup, outcome: Verification) -> bool:

@@ -1,8 +1,8 @@
 """Checks of rows and backups: values can be read, due rows go on going, a good backup is recent."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from psycopg import sql
@@ -221,16 +221,21 @@ def backups(facts: Facts) -> Evidence:
             "Make one with: leadctl backup",
         )
     future = [backup for backup in there if backup.from_future]
-    return _judged(own, good, future, _elsewhere(facts))
+    older = chain(good[1:], filter(_is_good, candidates))
+    return _judged(own, good, older, future, _elsewhere(facts))
 
 
 def _judged(
     own: Sequence["StoredBackup"],
     good: Sequence["StoredBackup"],
+    older: Iterable["StoredBackup"],
     future: Sequence["StoredBackup"],
     elsewhere: Mapping[str, str],
 ) -> Evidence:
-    """Judge the backups, the newest first, of which at least one is good."""
+    """Judge the backups, the newest first, of which at least one is good.
+
+    `older` are the good ones before the last, also further back.
+    """
     now = datetime.now(UTC)
     age = now - good[0].made_at
     warnings = {}
@@ -240,6 +245,10 @@ def _judged(
         warnings[f"the newest, {own[0].id}, is damaged"] = f"leadctl backup verify {own[0].id}"
     if future:
         warnings[f"{future[0].id} is from the future: a clock was wrong"] = "leadctl backup list"
+    without = good[0].manifest.left_out
+    whole = next((each for each in older if not {*without} & {*each.manifest.left_out}), None)
+    if whole and now - whole.made_at >= _AGE[0]:
+        warnings[f"the last with them is {whole.id}"] = "leadctl backup"
     from statistics import median
 
     usual = [backup.manifest.bytes for backup in good[1:8]]
@@ -252,8 +261,9 @@ def _judged(
     warnings |= elsewhere
     status = CheckStatus.WARNING if warnings else CheckStatus.OK
     hours = age.total_seconds() / 3600
+    lacks = f" and without {listed(without)}" if without else ""
     return Evidence(
-        "; ".join([f"{len(good)} good, the last {hours:.1f} h old", *warnings]),
+        "; ".join([f"{len(good)} good, the last {hours:.1f} h old{lacks}", *warnings]),
         f"Run: {next(iter(warnings.values()))}" if warnings else "",
         round(hours, 1),
         "h",

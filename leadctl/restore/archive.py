@@ -195,7 +195,7 @@ def rows_of(reader: BackupReader, tables: Sequence[str]) -> Iterator[TableRows]:
     wanted = {parts_of(table): table for table in tables}
     entries = [
         entry
-        for entry in reader_contents(reader, ARCHIVE).entries
+        for entry in reader.contents.entries
         if entry.kind == "TABLE DATA" and entry.parts in wanted
     ]
     if not entries:

@@ -95,7 +95,7 @@ class RestorableBackup(BackupReader):
             tablespaces=manifest.tablespaces,
             tenant=manifest.tenant,
             needs=self._needs,
-            left_out=(*manifest.excluded, *manifest.excluded_data),
+            left_out=manifest.left_out,
             distribution=manifest.distribution,
         )
 

@@ -34,7 +34,6 @@ from leadctl.postgres.target import Target
 from leadctl.postgres.translate import told
 from leadctl.restore.archive import (
     check_counts,
-    reader_contents,
     rows_of,
     without_skipped,
 )
@@ -110,7 +109,9 @@ def load(
     made_by = reader.manifest.client_major
     programs = dump_programs(made_by, max(made_by, server_major))
     restore = PgRestore(target, programs, server_major, loading)
-    listed = _listed(reader) if loading.rows or loading.skip else []
+    listed: Sequence[ArchiveEntry] = ()
+    if loading.rows or loading.skip:
+        listed = reader.contents.entries
     if loading.skip:
         made = entries
         entries = without_skipped(entries, loading, listed)
@@ -156,11 +157,6 @@ def _load_statistics(
 def _ids(entries: Sequence[ArchiveEntry], but: Sequence[str] = ()) -> list[str]:
     """Return the ids of entries but for those of some kinds."""
     return [entry.id for entry in entries if entry.kind not in but]
-
-
-def _listed(reader: BackupReader) -> Sequence[ArchiveEntry]:
-    """Return the entries of the archive that has the rows."""
-    return reader_contents(reader, ARCHIVE).entries
 
 
 class _RowLoader:

@@ -107,7 +107,7 @@ def restore_tables(
         if not dry_run:
             permit(connection, target, "restore of tables", consent)
         reader.check()
-        without = (*reader.manifest.excluded, *reader.manifest.excluded_data)
+        without = reader.manifest.left_out
         if without and not names:
             narrate(
                 f"The backup does not have the rows of {', '.join(without)}: those of now stay as "

@@ -109,6 +109,46 @@ def test_a_manifest_that_claims_too_much(leadctl: Leadctl, good: Path, name: str
     assert bad.is_dir()
 
 
+DIFFERENT: dict[str, Change] = {
+    "fewer tables": lambda d: d["tables"].pop(),
+    "no tables": lambda d: d.update(tables=[]),
+    "another table": lambda d: d["tables"][-1].update(name="public.of_nobody", rows=0),
+    "fewer rows": lambda d: d["tables"][0].update(rows=d["tables"][0]["rows"] + 1),
+}
+
+
+@pytest.mark.parametrize("name", DIFFERENT)
+def test_a_manifest_of_other_tables_than_the_archive(
+    leadctl: Leadctl, good: Path, name: str, leadconnector: Prepared
+) -> None:
+    """Its own hash fits, and its counts say nothing of what it does not list."""
+    with leadconnector.server.connect(leadconnector.name) as connection:
+        before = tables_of(connection)
+    rewrite(good, DIFFERENT[name])
+    verified = leadctl("backup", "verify", "latest")
+    assert (verified.code, "the archive has" in verified.out) == (1, True), verified.out
+    (check,) = [
+        c for c in leadctl("health-check", "-o", "json").json["checks"] if c["name"] == "backups"
+    ]
+    assert check["status"] == "critical", check
+    if name != "fewer rows":  # they are counted when they are there
+        for more in (
+            ["--yes"],
+            ["--into", "forged"],
+            ["--in-place", "--yes"],
+            ["--table", "users"],
+        ):
+            outcome = leadctl("restore", "latest", *more)
+            assert (outcome.code, "not what its manifest says" in outcome.err) == (1, True), more
+    with leadconnector.server.connect(leadconnector.name) as connection:
+        assert tables_of(connection) == before
+
+
+def tables_of(connection: Any) -> list[Any]:
+    query = "SELECT oid::regclass::text FROM pg_class WHERE relkind IN ('r', 'p') ORDER BY 1"
+    return list(connection.execute(query).fetchall())
+
+
 def test_keys_of_a_newer_leadctl_are_passed_over(leadctl: Leadctl, good: Path) -> None:
     def newer(document: dict[str, Any]) -> None:
         document["brand_new"] = {"a": 1}

@@ -1,11 +1,13 @@
 """`leadctl backup --exclude` and `--exclude-data`, and what a role may not read."""
 
 import shutil
+from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 import pytest
 from psycopg import sql
 
+from tests.backup.test_evidence import rewrite
 from tests.backups import Place
 from tests.restore.test_counted import DATA_ONLY, place
 from tests.servers import PASSWORD, small_disk
@@ -61,6 +63,29 @@ def test_rows_that_are_left_out(place: Place) -> None:
     place.query('ALTER TABLE "a.b*" ADD PRIMARY KEY (id)')
     rest = place.leadctl(*DATA_ONLY)
     assert (rest.code, "rows of public.log, public.log_1" in rest.err) == (0, True), rest.err
+
+
+def test_health_names_what_the_newest_backup_does_not_have(place: Place) -> None:
+    """Its age is that of the last one, and the last one that has all may be old."""
+
+    def check() -> tuple[str, str]:
+        arguments = ("health-check", "--check", "backups", "-o", "json")
+        (one,) = place.leadctl(*arguments).json["checks"]
+        return one["status"], one["message"]
+
+    place.query(TABLES)
+    assert place.leadctl("backup").code == 0
+    assert place.leadctl("backup", "verify", "latest").code == 0
+    assert place.leadctl("backup", "--exclude-data", "log", "--exclude", '"a.b*"').code == 0
+    status, message = check()
+    assert (status, "without public" in message) == ("ok", True)
+    assert all(name in message for name in ('public."a.b*"', "public.log", "public.log_1"))
+    whole = min(place.backups.glob("2*"))
+    old = f"{datetime.now(UTC) - timedelta(hours=30):%Y%m%dT%H%M%S}-000Z"
+    rewrite(whole, lambda manifest: manifest.update(id=old))
+    whole.rename(whole.with_name(old))
+    status, message = check()
+    assert (status, f"the last with them is {old}" in message) == ("warning", True), message
 
 
 @pytest.mark.parametrize("option", ["--exclude", "--exclude-data"])
