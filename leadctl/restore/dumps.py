@@ -27,7 +27,7 @@ from leadctl.restore.archive import without_skipped
 from leadctl.restore.pg_restore import PgRestore
 from leadctl.restore.restorable import Load, LoadComparison, Loading, Origin, nothing_more
 from leadctl.restore.script import StatementReader, load_script
-from leadctl.restore.server_needs import needs_of
+from leadctl.restore.server_needs import ServerNeeds, needs_of
 from leadctl.restore.statements import run_statements
 from leadctl.text import counted
 
@@ -148,6 +148,7 @@ class ScriptDump(_Dump):
             extensions=tuple(sorted(read.extensions)),
             event_triggers=tuple(sorted(read.event_triggers)),
             subscriptions=tuple(sorted(read.subscriptions)),
+            needs=ServerNeeds(roles=tuple(sorted(read.named_roles))),
         )
 
     @cached_property

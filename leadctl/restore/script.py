@@ -58,11 +58,17 @@ _ON_THE_SERVER = frozenset(
 )  # fmt: skip
 """Functions that act on the server or on others, where a statement calls them by name."""
 _CALLS = frozenset({"SELECT", "WITH", "VALUES", "INSERT", "UPDATE", "DELETE", "COPY", "PERFORM"})
-_NO_ROLE = frozenset(
-    {"PUBLIC", "CURRENT_USER", "CURRENT_ROLE", "SESSION_USER", "GROUP", "DEFAULT", "NONE", "USER"}
+NO_ROLE = frozenset(
+    {"PUBLIC", "CURRENT_USER", "CURRENT_ROLE", "SESSION_USER", "DEFAULT", "NONE", "USER", "TO"}
 )
-_NO_MORE_ROLES = frozenset({"WITH", "GRANTED", "CASCADE", "RESTRICT", "USING", "AS"})
-_ROLE_FOLLOWS = frozenset({("OWNER", "TO"), ("FOR", "ROLE"), ("SET", "ROLE")})
+SETS_ROLE = tuple(
+    ["SET", *scope, *what]
+    for scope in ([], ["LOCAL"], ["SESSION"])
+    for what in (["ROLE"], ["ROLE", "TO"], ["SESSION", "AUTHORIZATION"])
+)
+"""How statements begin that set the role."""
+_BEFORE_GRANTOR = {("FOR", "ROLE"), ("FOR", "USER"), ("GRANTED", "BY")}
+_STRING = re.compile(rb"'((?:[^']|'')*)'")
 _MAKES_ROLE = [["CREATE", kind] for kind in ("ROLE", "USER", "GROUP")]
 _LARGE_OBJECTS = frozenset({"LO_CREATE", "LO_OPEN", "LOWRITE", "LO_CLOSE", "LO_UNLINK"})
 """What pg_dump calls between a BEGIN and a COMMIT of its own, for large objects."""
@@ -92,6 +98,7 @@ class StatementReader:
         """Whether it makes the schema public, which a new database has, and did not drop it."""
         self._drops_public = False
         self._roles: set[str] = set()
+        self._named_roles: set[str] = set()
         self._made_roles: set[str] = set()
         self.outside: list[RefusedStatement] = []
         self._left = b""
@@ -116,13 +123,21 @@ class StatementReader:
         self._to_stdout = False
         self._on_server = False
         self._named_on = False
-        self._roles_follow = False
+        self._role_follows = False
+        self._more_roles = False
+        self._renames = False
+        self._dotted = False
         self._last = ("", "")
 
     @property
     def roles(self) -> set[str]:
         """The roles that own something, or are granted something, and are not made by itself."""
         return self._roles - self._made_roles
+
+    @property
+    def named_roles(self) -> set[str]:
+        """Those that policies and user mappings name, and it does not make."""
+        return self._named_roles - self._made_roles
 
     def write(self, data: bytes) -> int:
         """Take a piece of the script."""
@@ -190,11 +205,24 @@ class StatementReader:
             word = match[0].decode(errors="replace")
             self._note(word.lower(), word.upper())
             self._take(word.upper())
-        elif match[0] in (b"(", b")"):
-            self._parentheses = max(0, self._parentheses + (1 if match[0] == b"(" else -1))
-        elif match[0] == b";" and not self._parentheses and not self._bodies:
-            self._end()
+        elif kind == "text" and self._words in SETS_ROLE:
+            if text := _STRING.match(self._left, at):
+                self._note(text[1].decode(errors="replace").replace("''", "'"), "'")
+                self._take("'")
+        else:
+            self._take_symbol(match[0])
+        self._dotted = match[0] == b"."
         return match.end()
+
+    def _take_symbol(self, symbol: bytes) -> None:
+        if symbol in (b"(", b")"):
+            self._parentheses = max(0, self._parentheses + (1 if symbol == b"(" else -1))
+        elif self._parentheses:
+            return
+        elif symbol == b",":
+            self._role_follows = self._more_roles
+        elif symbol == b";" and not self._bodies:
+            self._end()
 
     def _note(self, name: str, word: str) -> None:
         """Note whom and what the statement needs, where a name says it."""
@@ -215,18 +243,34 @@ class StatementReader:
             self.makes_public = not self._drops_public
 
     def _note_role(self, name: str, word: str) -> None:
-        before, words = self._last, [*self._words, "", ""]
-        renames = words[0] == "ALTER" and "RENAME" in words[4:]
-        self._last = (before[1], word)
-        if word in _NO_MORE_ROLES:
-            self._roles_follow = False
-        elif word in {"TO", "FROM"} and not self._parentheses:
-            granted = words[0] in {"GRANT", "REVOKE"} or words[:2] == ["ALTER", "DEFAULT"]
-            self._roles_follow = granted or (words[:2] == ["CREATE", "POLICY"] and word == "TO")
-        elif word in _NO_ROLE or self._parentheses or renames:
+        first, second = [*self._words, "", ""][:2]
+        self._last = (self._last[1], word)
+        if self._parentheses or (self._role_follows and word == "GROUP"):
             return
-        elif self._roles_follow or before in _ROLE_FOLLOWS or before[1] == "AUTHORIZATION":
-            self._roles.add(name)
+        if self._role_follows or self._words in SETS_ROLE:
+            named = second in {"POLICY", "USER"}
+            if word not in NO_ROLE:
+                (self._named_roles if named else self._roles).add(name)
+            self._role_follows = False
+            self._more_roles = first != "ALTER" or second == "DEFAULT"
+            return
+        renamed = word == "RENAME" and first == "ALTER" and not self._dotted
+        self._renames = self._renames or (renamed and len(self._words) > len(("ALTER", "TABLE")))
+        self._more_roles = False
+        self._role_follows = self._is_before_role(first, second, word)
+
+    def _is_before_role(self, first: str, second: str, word: str) -> bool:
+        if first in {"GRANT", "REVOKE"} or (first, second) == ("ALTER", "DEFAULT"):
+            return word in {"TO", "FROM"} or self._last in _BEFORE_GRANTOR
+        if second == "POLICY":
+            return word == "TO" and not self._renames
+        if (first, second) == ("CREATE", "SCHEMA"):
+            return word == "AUTHORIZATION"
+        if second == "OWNED":
+            return first in {"REASSIGN", "DROP"} and word in {"BY", "TO"}
+        if second == "USER":
+            return self._last == ("MAPPING", "FOR")
+        return first == "ALTER" and self._last == ("OWNER", "TO") and not self._renames
 
     def _take(self, word: str) -> None:
         """Take a word, and follow the bodies of functions: a semicolon in one ends nothing."""

@@ -19,7 +19,7 @@ from leadctl.postgres.target import Target
 from leadctl.postgres.translate import told
 from leadctl.restore.pg_restore import TRANSACTION_TIMEOUT_SINCE, pg_restore_hint
 from leadctl.restore.restorable import LeftOutEntry, Loading
-from leadctl.restore.script import ScriptFilter, StatementReader
+from leadctl.restore.script import NO_ROLE, SETS_ROLE, ScriptFilter, StatementReader
 from leadctl.sql.lexer import tokens
 
 _LAST_WORDS = 3
@@ -29,10 +29,10 @@ _OWNERS = (
     ("GRANT",),
     ("REVOKE",),
     ("ALTER", "DEFAULT", "PRIVILEGES"),
-    ("SET", "SESSION", "AUTHORIZATION"),
+    ("REASSIGN", "OWNED"),
     ("RESET", "SESSION", "AUTHORIZATION"),
-    ("SET", "ROLE"),
     ("RESET", "ROLE"),
+    *map(tuple, SETS_ROLE),
 )
 """How statements begin that pg_restore leaves out with --no-owner and --no-privileges."""
 
@@ -112,6 +112,8 @@ class _StatementRunner(StatementReader):
         if self._ended is not None:
             text, (line, words, last) = self._text, self._ended
             self._text, self._ended = b"", None
+            if not self._loading.owners and words[:2] == ["CREATE", "SCHEMA"]:
+                text = _without_owner(text)
             if self._loading.owners or not _is_about_owners(text, words, last):
                 self._run(text, line, words)
 
@@ -153,6 +155,24 @@ class _StatementRunner(StatementReader):
                 hint=pg_restore_hint(reason),
             ) from None
         self._loading.left_out.append(LeftOutEntry(self._statement, reason))
+
+
+def _without_owner(text: bytes) -> bytes:
+    """Return a CREATE SCHEMA without its owner, whose name it takes where it has no other."""
+    statement = text.decode("utf-8", "surrogateescape")
+    found = [*tokens(statement)]
+    words = [token.word for token in found]
+    if "AUTHORIZATION" not in words[:-1]:
+        return text
+    at = words.index("AUTHORIZATION")
+    before, owner = words[2:at], found[at + 1]
+    if before not in ([], ["IF", "NOT", "EXISTS"]):
+        rest = owner.end
+    elif owner.word in NO_ROLE:
+        return text
+    else:
+        rest = owner.start
+    return (statement[: found[at].start] + statement[rest:]).encode("utf-8", "surrogateescape")
 
 
 def _is_about_owners(text: bytes, words: list[str], last: list[str]) -> bool:

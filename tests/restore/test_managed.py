@@ -259,6 +259,12 @@ PUBLIC = "CREATE SCHEMA public;\nALTER SCHEMA public OWNER TO counted_admin;"
 TRIGGER = """CREATE FUNCTION public.f() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN END $$;
 CREATE EVENT TRIGGER e ON ddl_command_end EXECUTE FUNCTION public.f();
 ALTER EVENT TRIGGER e OWNER TO counted_admin;"""
+AS_OTHERS = """CREATE SCHEMA one AUTHORIZATION counted_admin;
+CREATE SCHEMA AUTHORIZATION counted_anon CREATE TABLE t (id int);
+CREATE SCHEMA IF NOT EXISTS "authorization" AUTHORIZATION "counted_anon";
+SET LOCAL ROLE counted_admin; SET role TO 'counted_admin'; SET SESSION AUTHORIZATION 'counted_anon';
+GRANT SELECT ON TABLE public.kept, counted_anon.t TO counted_anon GRANTED BY counted_admin;
+CREATE TABLE one.u (); CREATE TABLE "authorization".u ();"""
 GRANTS = """ALTER DEFAULT PRIVILEGES FOR ROLE counted_admin IN SCHEMA public GRANT ALL ON TABLES TO counted_anon;
 SET SESSION AUTHORIZATION counted_admin;
 GRANT SELECT ON TABLE public.kept TO counted_anon;
@@ -273,9 +279,10 @@ RESET SESSION AUTHORIZATION;"""
         (f"DROP SCHEMA IF EXISTS public;\n{PUBLIC}", ""),
         ("", TRIGGER),
         ("", GRANTS),
+        ("", AS_OTHERS),
         ("", "CREATE PUBLICATION p;\nALTER PUBLICATION p OWNER TO counted_admin;"),
     ],
-    ids=["public", "clean", "if-exists", "trigger", "grants", "publication"],
+    ids=["public", "clean", "if-exists", "trigger", "grants", "roles", "publication"],
 )
 def test_no_owner_is_a_way_out(place: Place, tmp_path: Path, before: str, after: str) -> None:
     script = tmp_path / "dump.sql"
@@ -318,6 +325,7 @@ def test_no_owner_leaves_out_nothing_else(place: Place, tmp_path: Path) -> None:
     ("statement", "says"),
     [
         ("CREATE POLICY p ON public.kept TO counted_anon USING (true);", "CREATE ROLE"),
+        ("CREATE USER MAPPING FOR counted_anon SERVER s;", "user mappings"),
         ("SECURITY LABEL FOR anon ON TABLE public.kept IS 'x';", "security label provider"),
         ("SET an_unknown_parameter = 1;", "an_unknown_parameter"),
     ],

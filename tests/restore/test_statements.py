@@ -139,7 +139,7 @@ def test_what_a_script_needs() -> None:
         for start in range(0, len(data), size):
             reader.write(data[start : start + size])
         reader.close()
-        assert reader.roles == {
+        assert reader.roles | reader.named_roles == {
             *("set; by", "of_schema", 'My "odd" Role', "of_function"),
             *("one", "TWO", "three", "four", "five", "six"),
         }
@@ -151,3 +151,54 @@ def test_rows_begin_only_where_psql_takes_them() -> None:
     """A column called stdin does not make what follows rows, which nobody would look at."""
     found = read("COPY t (stdin) FROM '/f';\nDROP DATABASE x;\n\\.\nCOMMIT;\n").outside
     assert [each.line for each in found] == [1, 2, 4]
+
+
+ROLES = [
+    ("CREATE SCHEMA s AUTHORIZATION a;", "a"),
+    ("CREATE SCHEMA AUTHORIZATION a;", "a"),
+    ('CREATE SCHEMA IF NOT EXISTS s AUTHORIZATION "a, b";', "a, b"),
+    ("SET ROLE a;", "a"),
+    ("SET LOCAL ROLE a;", "a"),
+    ("SET SESSION ROLE 'a''b';", "a'b"),
+    ("SET role TO a;", "a"),
+    ("SET role = 'a';", "a"),
+    ("SET SESSION AUTHORIZATION 'a';", "a"),
+    ("SET SESSION AUTHORIZATION DEFAULT;", ""),
+    ("REASSIGN OWNED BY a, b TO c;", "a b c"),
+    ("DROP OWNED BY a;", "a"),
+    ("ALTER DEFAULT PRIVILEGES FOR ROLE a, b IN SCHEMA s GRANT SELECT ON TABLES TO c;", "a b c"),
+    ("ALTER DEFAULT PRIVILEGES FOR USER a REVOKE ALL ON TABLES FROM PUBLIC, b CASCADE;", "a b"),
+    ("GRANT SELECT, INSERT ON t, u TO a, GROUP b, c WITH GRANT OPTION GRANTED BY d;", "a b c d"),
+    ("GRANT EXECUTE ON FUNCTION f(to_x int) TO a GRANTED BY CURRENT_USER;", "a"),
+    ("ALTER TABLE ONLY s.t OWNER TO a;", "a"),
+    ("ALTER TABLE t OWNER TO a, ADD c int, ADD d int;", "a"),
+    ("ALTER TABLE public.rename OWNER TO a;", "a"),
+    ("ALTER TABLE rename OWNER TO a;", "a"),
+    ("ALTER TABLE t RENAME owner TO b;", ""),
+    ("ALTER TABLE s.t RENAME COLUMN owner TO b;", ""),
+    ("UPDATE t SET role = upper(role);", ""),
+    ("UPDATE t SET owner = a, role = 'b';", ""),
+    ("SELECT a, b FROM c FOR UPDATE;", ""),
+]
+NAMED = [
+    ("CREATE POLICY p ON t AS PERMISSIVE FOR SELECT TO a, b USING (true);", "a b"),
+    ('ALTER POLICY "to" ON t TO a;', "a"),
+    ("ALTER POLICY p ON t RENAME TO q;", ""),
+    ("CREATE USER MAPPING FOR a SERVER s OPTIONS (user 'b');", "a"),
+    ("CREATE USER MAPPING IF NOT EXISTS FOR USER SERVER s;", ""),
+    ("ALTER USER MAPPING FOR a SERVER s OPTIONS (SET user 'b');", "a"),
+]
+
+
+@pytest.mark.parametrize("size", [1, 1 << 20])
+@pytest.mark.parametrize(("statement", "roles"), ROLES)
+def test_the_roles_of_owners_and_grants(statement: str, roles: str, size: int) -> None:
+    expected = {roles} if ", " in roles else set(roles.split())
+    found = read(f"SELECT 'x';{statement}SELECT a, b;", size)
+    assert (found.roles, found.named_roles) == (expected, set())
+
+
+@pytest.mark.parametrize(("statement", "roles"), NAMED)
+def test_the_roles_that_policies_and_user_mappings_name(statement: str, roles: str) -> None:
+    found = read(statement)
+    assert (found.roles, found.named_roles) == (set(), set(roles.split()))
