@@ -23,9 +23,10 @@ def main() -> None:
     """
     if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
         _signal.signal(_signal.SIGINT, _end_at_once)
-    from leadctl.cli import exit_codes
+    from leadctl.cli import exit_codes, late_imports
 
     exit_codes.quit_quietly()
+    late_imports.install()
     gc.set_threshold(_ALLOCATIONS, 20, 100)
     try:
         from leadctl.cli.commands import app_for

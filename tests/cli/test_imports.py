@@ -27,7 +27,7 @@ ROOMS = {
         "api.database", "api.project",
         "apps.alembic_config", "apps.loading", "apps.registry", "apps.retention",
         "cli.command", "cli.commands", "cli.commands.migrate", "cli.commands.migrate_write",
-        "cli.console", "cli.exit_codes", "cli.fleet", "cli.group", "cli.options", "cli.run",
+        "cli.console", "cli.exit_codes", "cli.fleet", "cli.group", "cli.late_imports", "cli.options", "cli.run",
         "errors", "files", "hints", "progress", "redact", "shell", "text", "version",
         "journal.guard", "journal.lock", "journal.records", "journal.state",
         "migrate.integrity", "migrate.revision", "migrate.revision_files", "migrate.revisions", "migrate.up",
