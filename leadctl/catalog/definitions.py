@@ -276,7 +276,9 @@ def key_reference(definition: str) -> KeyReference:
     return KeyReference(own.partition("(")[2], table.strip(), referred.partition(")")[0])
 
 
-_BESIDE = ("position", "not_null", "written", "reference", "extensions", USES, DEFAULT_USES)
+_BESIDE = (
+    "position", "not_null", "required_by", "written", "reference", "extensions", USES, DEFAULT_USES
+)  # fmt: skip
 """What objects are written by, and in what order, but nothing that they differ in."""
 _BESIDE_PROPERTY = (*_BESIDE, "of")
 

@@ -53,6 +53,12 @@ SELECT %(prefix)s || quote_ident(c.relname) || '.' || quote_ident(a.attname), js
     'unvalidated', CASE WHEN a.attnotnull THEN (
         SELECT quote_ident(n.conname) FROM pg_constraint n WHERE n.conrelid = c.oid AND n.contype = 'n'
         AND n.conkey = ARRAY[a.attnum] AND NOT n.convalidated) END,
+    'required_by', CASE WHEN c.relkind = 'p' AND a.attnotnull THEN (
+        SELECT jsonb_agg(t.relid::regclass::text ORDER BY t.level, t.relid::regclass::text)
+        FROM pg_partition_tree(c.oid) AS t
+        JOIN pg_constraint n ON n.conrelid = t.relid AND n.contype = 'n' AND n.conislocal
+        JOIN pg_attribute o ON o.attrelid = t.relid AND o.attnum = n.conkey[1] AND o.attname = a.attname
+        WHERE t.level > 0) END,
     'default', CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, d.adrelid) END,
     'generated', CASE WHEN a.attgenerated <> '' THEN pg_get_expr(d.adbin, d.adrelid) END,
     'virtual', CASE WHEN a.attgenerated = 'v' THEN true END,

@@ -176,7 +176,7 @@ def compose(
             end = _as_set_on(before if stage < Stage.MAIN else after, made.read())
             draft = Draft(stage, up, (), safe)
             try:
-                down = changes(end, start, online=stage is Stage.INDEX, copies=back)
+                down = _down(made, end, start, back, online=stage is Stage.INDEX)
                 refuse_values_at_once(down)
                 down += [step.back for step in reversed(up) if step.back]
                 drafts.append(replace(draft, down=down))
@@ -193,6 +193,25 @@ def compose(
             hint="Write that by hand: leadctl migrate new --empty -m NAME",
         )
     return drafts
+
+
+def _down(
+    made: Scratch, end: Catalog, start: Catalog, copies: Sequence[Copy], *, online: bool
+) -> list[Step]:
+    """Return what leads back; tables are set aside, and their rows copied, where nothing else does.
+
+    Raises OperationFailed for what cannot be written.
+    """
+    try:
+        return changes(end, start, online=online, copies=copies)
+    except OperationFailed:
+        aside = set_aside(end, start)
+        if not aside.steps:
+            raise
+    made.execute(step.sql for step in aside.steps)
+    now = _as_set_on(end, made.read())
+    made.execute(step.back.sql for step in reversed(aside.steps) if step.back)
+    return [*aside.steps, *changes(now, start, copies=(*copies, *aside.copies))]
 
 
 def _as_set_on(schema: Catalog, made: Catalog) -> Catalog:

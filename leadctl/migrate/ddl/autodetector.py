@@ -30,7 +30,7 @@ from leadctl.migrate.ddl.steps import (
 from leadctl.migrate.ddl.table_changes import TableChanges
 from leadctl.migrate.ddl.table_copies import Copy
 from leadctl.migrate.ddl.tables import count_on, inherited_column, is_retyped, parents
-from leadctl.migrate.ddl.type_replacement import replace_type
+from leadctl.migrate.ddl.type_replacement import is_moved, replace_type
 
 _HAD_OTHERWISE = ("default", "expression", "NOT NULL")
 """What a column may have otherwise than the parent's that it comes from."""
@@ -99,6 +99,7 @@ class _Changes:
         anew = key in self._rebuilt or key in self._both.replaced or self._parent_changes(key)
         anew = anew or (kind == "column" and f"default {name}" in self._rebuilt)
         anew = anew or any(each in self._rebuilt for each in _replica_index(new))
+        anew = anew or (kind == "property" and _column_of(name) in self._rebuilt)
         anew = anew or self._is_reset(key)
         anew = anew or (
             kind == "column" and self._both.default_of_parent_changes(*split_name(name))
@@ -419,7 +420,8 @@ class _Changes:
             each.columns(table).get(own) or inherited_column(each, table, own) or {}
             for each in (self._before, self._after)
         )
-        return is_retyped(*both)
+        old, new = both
+        return is_retyped(old, new) or (bool(old) and is_moved(old, self._both.replaced))
 
     def _loosens(self, table: str) -> bool:
         """Whether a column of a table is to be NULL at times, which a replica identity's is not."""
@@ -443,7 +445,7 @@ class _Changes:
 
     def _not_null_named(self, name: str, does: str) -> Iterator[Step]:
         """Yield what gives the NOT NULL of a column, of which something is or was set, its name."""
-        of = f"column {name.rpartition(' of ')[2]}"
+        of = _column_of(name)
         both = [catalog.objects.get(of, {}) for catalog in (self._before, self._after)]
         if any(each.get("nullable", True) for each in both):
             return
@@ -510,6 +512,11 @@ def _replica_index(replica_identity: Attributes | None) -> tuple[str, ...]:
     table = table.removeprefix("ALTER TABLE ")
     schema = table.removesuffix(split_name(table)[-1])
     return (f"index {schema}{own}", f"constraint {table}.{own}")
+
+
+def _column_of(of_column: str) -> str:
+    """Return the key of the column that a property `… of table.column` is one of."""
+    return f"column {of_column.rpartition(' of ')[2]}"
 
 
 def _from_parent(catalog: Catalog, of_column: str) -> Attributes | None:

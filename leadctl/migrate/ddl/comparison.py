@@ -15,12 +15,13 @@ from leadctl.migrate.ddl.tables import (
     alike,
     inherited_column,
     is_elsewhere,
+    is_retyped,
     must_be_added_anew,
     parents,
     serials,
     within_tables,
 )
-from leadctl.migrate.ddl.type_replacement import TYPES, of_replaced, replaced_types
+from leadctl.migrate.ddl.type_replacement import TYPES, is_moved, of_replaced, replaced_types
 
 _RESTING = {
     "view", "policy", "trigger", "rule", "index", "constraint", "statistics", "function",
@@ -209,9 +210,7 @@ class _Rebuilt:
         if not key.startswith("column "):
             return False
         old, new = self._before[key], self._after[key]
-        if of_replaced(old["type"], self._replaced):
-            return True
-        return any(old.get(each) != new.get(each) for each in ("type", "collation"))
+        return is_moved(old, self._replaced) or is_retyped(old, new)
 
     def _compares_retyped(self, key: str, retyped: set[str]) -> bool:
         """Whether a foreign key's columns change their types to another family.

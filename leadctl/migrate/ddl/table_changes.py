@@ -28,6 +28,7 @@ from leadctl.migrate.ddl.tables import (
     create_table,
     inherited_column,
     is_required,
+    is_retyped,
     left_parents,
     must_be_added_anew,
     new_parents,
@@ -35,7 +36,7 @@ from leadctl.migrate.ddl.tables import (
     require_of_new_rows,
     row_security,
 )
-from leadctl.migrate.ddl.type_replacement import of_replaced
+from leadctl.migrate.ddl.type_replacement import is_moved
 
 _LISTED = 6
 """So many tables have a line each."""
@@ -96,28 +97,29 @@ class TableChanges:
     def _taken_over(self, table: str, own: str) -> Iterator[Step]:
         """Yield what makes an inherited column a child's own as well.
 
-        It is when the parent is left and comes back, and that comes back as the last one; what
-        another parent holds meanwhile stays inherited.
+        It is when a parent loses it alone: one that the table has for as long, and nothing else of.
         """
-        *_, parent = self._before.objects[f"table {table}"].get("inherits") or [""]
         both = (self._before, self._after)
-        if [own in each.columns(table) for each in both] != [False, True] or not all(
-            parent in parents(each, table) and own in all_columns(each, parent) for each in both
-        ):
+        above = [inherited_column(each, table, own) for each in both]
+        if [own in each.columns(table) for each in both] != [False, True] or None in above:
             return
+        was = above[0] or {}
         holder = ".".join([*split_name(table)[:-1], "leadctl_parent"])
+        bare = {each: was[each] for each in ("type", "collation") if each in was}
+        made_of = column(own, {**bare, "nullable": True})
+        if "generated" in was:
+            above_it = parents(self._before, table)
+            parent = next(each for each in above_it if own in all_columns(self._before, each))
+            made_of = f"LIKE {parent} INCLUDING GENERATED"
         statements = (
-            f"CREATE TABLE {holder} (LIKE {parent} INCLUDING CONSTRAINTS INCLUDING GENERATED)",
-            f"ALTER TABLE {holder} DROP COLUMN {own}",
+            f"CREATE TABLE {holder} ({made_of})",
+            f"ALTER TABLE {holder} ALTER COLUMN {own} DROP NOT NULL",
             f"ALTER TABLE {table} INHERIT {holder}",
-            f"ALTER TABLE {table} NO INHERIT {parent}",
-            f"ALTER TABLE {table} INHERIT {parent}",
+            f"ALTER TABLE ONLY {holder} DROP COLUMN {own}",
             f"ALTER TABLE {table} NO INHERIT {holder}",
             f"DROP TABLE {holder}",
         )
-        rules = [each for each in self._both.parts(f"table {table}", self._after) if "own " in each]
-        phase = Phase.COMMENT if rules else Phase.DROP_KEY  # before the parent gets more of them
-        yield Step(";\n".join(statements), phase, needs=tuple(rules))
+        yield Step(";\n".join(statements), Phase.DROP_KEY)
 
     def _missing_rules(self, name: str, parent: str) -> Iterator[Step]:
         """Yield the checks and the NOT NULLs that a table must have before it has that parent."""
@@ -194,6 +196,9 @@ class TableChanges:
             if "unvalidated" in attributes:
                 statement = require_of_new_rows(name, own, attributes)
                 later.append(Step(statement, Phase.KEY, needs=(key,)))
+        for own, attributes in all_columns(self._after, name).items():
+            if name in attributes.get("required_by", ()):
+                columns.append((own, attributes))
         constraints = [
             (split_name(each.removeprefix("constraint "))[1], self._after.objects[each])
             for each in within
@@ -380,7 +385,7 @@ class TableChanges:
             # What is done to the parent is done to all that inherit it.
             yield from self._alter_column(table, own, _plainly(old), _plainly(new))
             yield _set_default(table, own, new)
-        elif old["type"] == new["type"] and of_replaced(old["type"], self._both.replaced):
+        elif not is_retyped(old, new) and is_moved(old, self._both.replaced):
             # What moves it to the type that replaces its own sets the default.
             yield from self._alter_column(table, own, _plainly(old), _plainly(new))
         else:
@@ -475,6 +480,7 @@ class TableChanges:
                 loses=f"what {new['type']} cannot hold of {table}.{own}" if loses else "",
                 why=" ".join(self._about_rows(table, old["type"], new["type"], on)),
             )
+        yield from self._freed_parts(table, own, old, new)
         if "unvalidated" in old and is_required(new):
             yield Step(f"ALTER TABLE {table} VALIDATE CONSTRAINT {old['unvalidated']}", Phase.KEY)
         if for_new_rows:
@@ -486,6 +492,15 @@ class TableChanges:
             yield Step(f"ALTER TABLE {table} {action}", Phase.CONSTRAINT, stage=stage)
         if "identity" in new and "identity" not in old:
             yield replace(count_on(table, own, new), stage=stage)
+
+    def _freed_parts(
+        self, table: str, own: str, old: Attributes, new: Attributes
+    ) -> Iterator[Step]:
+        """Yield what takes NOT NULL from the partitions that have one beside their parent's."""
+        for part in old.get("required_by", ()) if new["nullable"] else ():
+            if "partition_of" in self._after.objects.get(f"table {part}", {}):
+                statement = f"ALTER TABLE {part} ALTER COLUMN {own} DROP NOT NULL"
+                yield Step(statement, Phase.DEFINE, needs=(f"column {table}.{own}",))
 
 
 def _set_default(table: str, own: str, new: Attributes) -> Step:

@@ -28,7 +28,13 @@ from leadctl.migrate.ddl.tables import (
     parents_change_places,
     using_clause,
 )
-from leadctl.migrate.ddl.type_replacement import moved, movers, of_replaced, replaced_types
+from leadctl.migrate.ddl.type_replacement import (
+    is_moved,
+    moved,
+    movers,
+    of_replaced,
+    replaced_types,
+)
 from leadctl.postgres import LONGEST_NAME
 
 _COST = (
@@ -107,7 +113,7 @@ def _why_anew(table: str, before: Catalog, after: Catalog, replaced: Sequence[st
     for each, was in before.columns(table).items():
         now = after.columns(table).get(each, was)
         retyped = (was["type"], was.get("collation")) != (now["type"], now.get("collation"))
-        if plain(each) in words and (retyped or of_replaced(was["type"], replaced)):
+        if plain(each) in words and (retyped or is_moved(was, replaced)):
             return "the type of what it is partitioned by"
     has = new.get("inherits", [])
     added = [each for each in has if each not in old.get("inherits", [])]

@@ -35,7 +35,10 @@ _START = re.compile(r"START WITH (-?\d+)")
 def create_table(
     name: str, attributes: Attributes, columns: Columns, constraints: Columns = ()
 ) -> str:
-    """Return the statement that creates a table with its columns and some of its constraints."""
+    """Return the statement that creates a table with its columns and some of its constraints.
+
+    Of a partition, `columns` are those whose NOT NULL is its own beside its parent's.
+    """
     kind = {"unlogged": "UNLOGGED "}.get(attributes.get("persistence", ""), "")
     kind = "FOREIGN " if "foreign" in attributes else kind
     ordered = sorted(columns, key=lambda column: column[1].get("position", 0))
@@ -44,7 +47,10 @@ def create_table(
     lines = ",\n".join(f"    {part}" for part in parts)
     parts = [f"CREATE {kind}TABLE {name}"]
     if "partition_of" in attributes:
-        parts.append(f"PARTITION OF {attributes['partition_of']} {attributes['partition_bound']}")
+        required = ", ".join(f"{own} NOT NULL" for own, _ in ordered)
+        parts.append(f"PARTITION OF {attributes['partition_of']}")
+        parts += [f"({required})"] if required else []
+        parts.append(attributes["partition_bound"])
     else:
         parts.append(f"(\n{lines}\n)" if lines else "()")
     if "inherits" in attributes:
@@ -146,8 +152,10 @@ def _foreign(name: str, before: str, after: str) -> Iterator[str]:
     """
     if bool(before) != bool(after):
         raise OperationFailed(
-            f"{name} is a foreign table on one side alone, which leadctl does not write.",
-            hint="Write it by hand: leadctl migrate new --empty -m NAME",
+            f"{name} is a foreign table on one side alone, and leadctl moves no rows to another "
+            f"server, or from there.",
+            hint="By hand: rename it, create the other one, INSERT INTO it SELECT from the former, "
+            "then drop that: leadctl migrate new --empty -m NAME",
         )
     old, new = foreign_options(before), foreign_options(after)
     changes = [f"DROP {key}" for key in old if key not in new]

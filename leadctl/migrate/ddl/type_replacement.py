@@ -1,8 +1,8 @@
 """Types that cannot be changed in place, and how the values of columns move to what replaces them.
 
 PostgreSQL cannot change an enum of which values go or move, a domain on another type, a range, a
-composite type with attributes of another type or in another order, or what is made of them: one of
-the same name replaces it, and columns move from the old type to the new one.
+composite type with attributes of another type or in another order, a collation of another locale,
+or what is made of them: one of the same name replaces it, and columns move from the old to the new.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,11 +21,14 @@ TYPES = ("enum", "domain", "type")
 
 
 def replaced_types(before: Catalog, after: Catalog) -> list[str]:
-    """Return the keys of the types that must be replaced, each behind those it is made of."""
+    """Return the keys of the types and collations that must be replaced, in order.
+
+    Each is behind those it is made of.
+    """
     both = {
         key: attributes
         for key, attributes in before.objects.items()
-        if key.partition(" ")[0] in TYPES and key in after.objects
+        if key.partition(" ")[0] in {*TYPES, "collation"} and key in after.objects
     }
     found = [key for key in both if _is_another(key, before, after)]
     for key in found:  # grows meanwhile
@@ -56,6 +59,11 @@ def of_replaced(kind: str, keys: Sequence[str]) -> bool:
     return any(f"{each} {kind.removesuffix('[]')}" in keys for each in TYPES)
 
 
+def is_moved(column: Attributes, keys: Sequence[str]) -> bool:
+    """Whether a column's type or collation is one of those that are replaced."""
+    return of_replaced(column["type"], keys) or f"collation {column.get('collation')}" in keys
+
+
 def replace_type(key: str, keys: list[str], before: Catalog, after: Catalog) -> Iterator[Step]:
     """Yield what replaces the type `key`, one of `keys`, and moves the columns to it.
 
@@ -69,27 +77,27 @@ def replace_type(key: str, keys: list[str], before: Catalog, after: Catalog) -> 
         f"ALTER {what} {name} RENAME TO {split_name(_former(name))[-1]}",
         Phase.DEFINE,
         makes=(former,),
-        why=f"{_in_the_way(old, new)}PostgreSQL cannot change it in place, so it is recreated: its "
-        "tables are rewritten, and locked during that time.",
+        why=f"{_in_the_way(old, new)}PostgreSQL cannot change it in place, so it is recreated: "
+        + ("indexes are rebuilt" if kind == "collation" else "its tables are rewritten")
+        + ", and tables locked during that time.",
     )
     if "range" in old:
         for statement in _constructors_renamed(name, old, keys):
             yield Step(statement, Phase.DEFINE, makes=(former,))
     yield Step(create(kind, name, new), Phase.DEFINE, makes=(key,), needs=(former,))
-    needs = (key, *movers(name, before))
-    mover = needs[1]
-    has_mover = _is_other_row(name, before, after) and _is_in_arrays(name, before)
+    needs = (key, *(movers(name, before) if kind in TYPES else ()))
+    mover, of_many = needs[1:2], old.get("multirange")
+    has_mover = mover and _is_other_row(name, before, after) and _is_in_arrays(name, before)
     if has_mover:
-        yield Step(_move_arrays(name, before, after), Phase.DEFINE, (mover,), needs=needs)
-    for each in filter(None, (name, old.get("multirange"))):
+        yield Step(_move_arrays(name, before, after), Phase.DEFINE, mover, needs=needs)
+    for each in filter(None, (key, of_many and f"type {of_many}")):
         for table, columns in _columns_of(each, before, after).items():
             yield replace(_move(table, columns, key, before, after, keys), needs=needs)
     goes = f"DROP {what} {_former(name)}"
     yield Step(goes, Phase.DROP_DEFINITION, ends=(key,), needs=(former,))
     if has_mover:  # what comes last by name goes first
-        yield Step(
-            f"DROP {mover.replace('function', 'FUNCTION', 1)}", Phase.DROP_DEFINITION, ends=(mover,)
-        )
+        drop = f"DROP {mover[0].replace('function', 'FUNCTION', 1)}"
+        yield Step(drop, Phase.DROP_DEFINITION, ends=mover)
 
 
 def _constructors_renamed(name: str, old: Attributes, keys: list[str]) -> Iterator[str]:
@@ -194,7 +202,9 @@ def _move(
     for column, was, will in columns:
         kind = str(will["type"])
         cast = f" USING {moved(column, kind, before, after)}::{kind}"
-        if is_on and not kind.endswith("[]") and not of_replaced(was_on, keys):
+        if key.startswith("collation "):
+            cast = f" COLLATE {will['collation']}"
+        elif is_on and not kind.endswith("[]") and not of_replaced(was_on, keys):
             cast = using_clause(column, was_on, is_on, into=kind)
         if "default" in was:
             actions.append(f"ALTER COLUMN {column} DROP DEFAULT")
@@ -241,6 +251,11 @@ def _is_another(key: str, before: Catalog, after: Catalog) -> bool:
         return added_values(name, old["values"], new["values"]) is None
     if kind == "domain":
         return any(old.get(each) != new.get(each) for each in ("type", "collation"))
+    if kind == "collation":
+        return {**old, **new, "comment": ""} != {**new, **old, "comment": ""} and any(
+            each.get("collation") == name or plain(name) in _parts(each)
+            for each in before.objects.values()
+        )
     if not _is_in_use(name, before):
         return False
     if "range" in old or "range" in new:
@@ -296,7 +311,7 @@ def _refuse_ranges_of_rows(name: str, before: Catalog, after: Catalog) -> None:
 def _parts(attributes: Attributes) -> set[str]:
     """Return the names of what a type is made of, and of its attributes."""
     of_range = attributes.get("range", "").partition(", MULTIRANGE_TYPE_NAME")[0]
-    made_of = (attributes.get("type", ""), of_range)
+    made_of = (attributes.get("type", ""), attributes.get("collation", ""), of_range)
     return mentions(" ".join([*made_of, *attributes.get("attributes", ())]))
 
 
@@ -310,15 +325,20 @@ def _former(name: str) -> str:
     return suffixed(name, "__old")
 
 
-def _columns_of(name: str, before: Catalog, after: Catalog) -> Mapping[str, _Columns]:
-    """Return the columns that are and remain of a type, or an array of it, by table."""
+def _columns_of(key_of_type: str, before: Catalog, after: Catalog) -> Mapping[str, _Columns]:
+    """Return the columns that are and remain of a type or collation, or an array, by table."""
     found: dict[str, _Columns] = {}
+    kind, _, name = key_of_type.partition(" ")
     for key, old in before.objects.items():
         new = after.objects.get(key, {})
         if (
             key.startswith("column ")
             and old["type"] == new.get("type")
-            and old["type"] in {name, f"{name}[]"}
+            and (
+                old.get("collation") == new.get("collation") == name
+                if kind == "collation"
+                else old["type"] in {name, f"{name}[]"}
+            )
             and "generated" not in new
         ):
             table, column = split_name(key.removeprefix("column "))
