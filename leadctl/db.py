@@ -19,7 +19,7 @@ from leadctl.postgres.binaries import client_program, server_binaries, server_wi
 from leadctl.postgres.client import client_environment
 from leadctl.postgres.connect import connect
 from leadctl.postgres.embedded import Home, ServerStatus
-from leadctl.postgres.embedded.scratch import rehearsing
+from leadctl.postgres.embedded.temporary_server import rehearsing
 from leadctl.postgres.target import DEFAULT_SCHEMA, Target
 from leadctl.progress import Narrate
 from leadctl.settings.url import DatabaseUrl

@@ -57,10 +57,10 @@ if TYPE_CHECKING:
     from leadctl.postgres.target import Target
     from leadctl.reset import ResetPlan, ResetResult
     from leadctl.restore.backups import RestorableBackup
+    from leadctl.restore.copied_tables import TableRestore
     from leadctl.restore.kept import KeptDropped, KeptList
     from leadctl.restore.restorable import Restorable
     from leadctl.restore.restore import RestorePlan, RestoreResult
-    from leadctl.restore.scratch_schema import TableRestore
     from leadctl.restore.tables import RestoredTables
     from leadctl.schema.definition import Schema, Validation
     from leadctl.schema.read import SchemaDump
@@ -862,7 +862,7 @@ class Database(Project):
 
         path = absolute(backup)
         if backup != "latest" and is_dump(path):
-            from leadctl.restore.dumps import open_dump
+            from leadctl.restore.foreign_dumps import open_dump
 
             return open_dump(path, self.identities, self.target.schema, trusted=trusted)
         return self._stored(str(backup), any_database=True)
@@ -900,7 +900,7 @@ class Database(Project):
         The rows of those that exist go into a schema next to them.  Raises TableNotInBackup,
         RelationExists, MissingRole, LockHeld and RestoreFailed.
         """
-        from leadctl.restore.scratch_schema import restore_by_name
+        from leadctl.restore.copied_tables import restore_by_name
 
         return restore_by_name(
             self.target,

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from leadctl.keys.status import NewKey
     from leadctl.migrate.new import NewRevisions
     from leadctl.migrate.plan import LintResult
-    from leadctl.pitr.archive import WalArchive
     from leadctl.pitr.status import PitrBackup, PitrChecks, PitrStatus
+    from leadctl.pitr.wal_archive import WalArchive
     from leadctl.postgres.connect import Timeouts
     from leadctl.postgres.embedded import ServerStatus
     from leadctl.schedule import Schedule
@@ -138,7 +138,7 @@ class Project:
     @cached_property
     def pitr_archive(self) -> "WalArchive":
         """The archive for point in time, whether it is there or not."""
-        from leadctl.pitr.archive import WalArchive
+        from leadctl.pitr.wal_archive import WalArchive
 
         return WalArchive(self.settings.pitr_dir)
 

@@ -19,7 +19,7 @@ from leadctl.errors import (
     UnknownFleet,
     UsageError,
 )
-from leadctl.journal.kept import kept_schemas, kept_since
+from leadctl.journal.kept_names import kept_schemas, kept_since
 from leadctl.postgres.connect import connect
 from leadctl.postgres.exact import authored
 from leadctl.postgres.provision import has_schema

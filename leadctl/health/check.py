@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from leadctl.apps.registry import App
     from leadctl.backup.storage import BackupFolder
     from leadctl.crypto import Keyring
-    from leadctl.pitr.archive import WalArchive
+    from leadctl.pitr.wal_archive import WalArchive
 
 QUERIES = queries_of(__file__, "health.sql")
 _T = TypeVar("_T")

@@ -8,7 +8,7 @@ from leadctl.health.check import Evidence, Facts, Skip, check, critical, graded,
 from leadctl.text import counted, size
 
 if TYPE_CHECKING:
-    from leadctl.pitr.archive import WalArchive
+    from leadctl.pitr.wal_archive import WalArchive
 
 _GB = 10**9
 _SILENT_SECONDS = 120

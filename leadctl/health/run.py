@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from leadctl.apps.registry import App
     from leadctl.backup.storage import BackupFolder
     from leadctl.crypto import Keyring
-    from leadctl.pitr.archive import WalArchive
+    from leadctl.pitr.wal_archive import WalArchive
 
 CHECKS: tuple[HealthCheck, ...] = tuple(
     found

@@ -39,7 +39,7 @@ from leadctl.init.project_files import (
 from leadctl.journal import records
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
-from leadctl.migrate import writer
+from leadctl.migrate import revision_writer
 from leadctl.migrate.ddl.steps import Phase, Step
 from leadctl.migrate.recorder import record_fingerprint, recorded_facts
 from leadctl.migrate.revisions import read_history
@@ -240,11 +240,11 @@ def _add_revisions(
     follows: str | None = None
     for number, (message, steps) in enumerate(revisions.items(), 1):
         revision = f"{app}_{number:04d}"
-        upgrade = writer.body(steps, transactional=True)
-        said = writer.RevisionText(message, upgrade, _NO_WAY_BACK)
-        text = writer.file_text(revision, [follows] if follows else [], said)
+        upgrade = revision_writer.body(steps, transactional=True)
+        said = revision_writer.RevisionText(message, upgrade, _NO_WAY_BACK)
+        text = revision_writer.file_text(revision, [follows] if follows else [], said)
         state = "pending" if follows else "recorded as applied"
-        files.new(folder / writer.file_name(None, revision, message), text, state)
+        files.new(folder / revision_writer.file_name(None, revision, message), text, state)
         follows = revision
 
 

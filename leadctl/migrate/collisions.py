@@ -19,8 +19,8 @@ from leadctl.journal.runs import journaled
 from leadctl.migrate.integrity import read_current, refuse_other_apps
 from leadctl.migrate.revision import Revision
 from leadctl.migrate.revision_files import with_id
+from leadctl.migrate.revision_writer import FILE_MODE, check_writable, file_name, next_id
 from leadctl.migrate.revisions import collisions, read_files
-from leadctl.migrate.writer import FILE_MODE, check_writable, file_name, next_id
 from leadctl.postgres.connect import connect
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate

@@ -21,6 +21,7 @@ from leadctl.migrate.integrity import refuse_other_apps
 from leadctl.migrate.new import Ask, new
 from leadctl.migrate.planner import Planner
 from leadctl.migrate.required_columns import asked, filled
+from leadctl.migrate.revision_writer import Draft, WrittenRevision, prepared
 from leadctl.migrate.revisions import read_history
 from leadctl.migrate.schema_sources import (
     database_schema,
@@ -30,7 +31,6 @@ from leadctl.migrate.schema_sources import (
 )
 from leadctl.migrate.script import RevisionStatement
 from leadctl.migrate.up import MigrateResult, up
-from leadctl.migrate.writer import Draft, WrittenRevision, prepared
 from leadctl.postgres.connect import Connection, Timeouts, connect, set_timeouts
 from leadctl.postgres.provision import connect_or_create, ensure_schema
 from leadctl.postgres.target import Target

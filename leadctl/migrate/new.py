@@ -15,16 +15,7 @@ from leadctl.migrate.diff import migrated
 from leadctl.migrate.integrity import open_history, read_verified, refuse_missing, verify
 from leadctl.migrate.lint import SMALL_BYTES
 from leadctl.migrate.planner import Planner
-from leadctl.migrate.revisions import HERE, History, RevisionPlacement, read_history
-from leadctl.migrate.schema_sources import (
-    desired_schema,
-    history_schema,
-    models_schema,
-    with_others,
-)
-from leadctl.migrate.scratch_models import ModelScratch, in_scratch
-from leadctl.migrate.script import RevisionStatement
-from leadctl.migrate.writer import (
+from leadctl.migrate.revision_writer import (
     Draft,
     RevisionText,
     WrittenRevision,
@@ -35,6 +26,15 @@ from leadctl.migrate.writer import (
     write_drafts,
     write_revisions,
 )
+from leadctl.migrate.revisions import HERE, History, RevisionPlacement, read_history
+from leadctl.migrate.schema_sources import (
+    desired_schema,
+    history_schema,
+    models_schema,
+    with_others,
+)
+from leadctl.migrate.scratch_models import ModelScratch, in_scratch
+from leadctl.migrate.script import RevisionStatement
 from leadctl.postgres.connect import connect
 from leadctl.postgres.provision import connect_or_create
 from leadctl.postgres.target import Target

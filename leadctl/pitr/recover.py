@@ -24,14 +24,14 @@ from leadctl.errors import (
     UnknownRun,
 )
 from leadctl.journal import state
-from leadctl.pitr.archive import BaseBackup, Commit, WalArchive, require_rsync
 from leadctl.pitr.setup import programs_for
 from leadctl.pitr.slot import QUERIES, problem_of, require_archived, slot_state
+from leadctl.pitr.wal_archive import BaseBackup, Commit, WalArchive, require_rsync
 from leadctl.postgres.barman import SERVER
 from leadctl.postgres.binaries import Binaries
 from leadctl.postgres.connect import MAINTENANCE, connect
 from leadctl.postgres.embedded import Home
-from leadctl.postgres.embedded.scratch import free_bytes, recover, scratch_server
+from leadctl.postgres.embedded.temporary_server import free_bytes, recover, scratch_server
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate, Progress
 from leadctl.settings.url import DatabaseUrl

@@ -21,8 +21,8 @@ from leadctl.errors import (
 )
 from leadctl.files import make_file, trusted, write_whole
 from leadctl.journal.guard import Consent, permit
-from leadctl.pitr.archive import ArchivedServer, WalArchive, require_rsync
 from leadctl.pitr.slot import QUERIES, require_archived
+from leadctl.pitr.wal_archive import ArchivedServer, WalArchive, require_rsync
 from leadctl.postgres.barman import SERVER, barman_command
 from leadctl.postgres.binaries import Binaries, server_like
 from leadctl.postgres.connect import Connection, connect

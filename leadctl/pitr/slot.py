@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from leadctl.errors import PitrFolderTaken
-from leadctl.pitr.archive import BaseBackup, WalArchive
+from leadctl.pitr.wal_archive import BaseBackup, WalArchive
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import queries_of
 

@@ -9,7 +9,6 @@ import psycopg
 from leadctl.backup.create import BackupOptions
 from leadctl.backup.manifest import BackupManifest
 from leadctl.errors import BarmanFailed, ConnectionFailed, LeadctlError, PitrFolderTaken
-from leadctl.pitr.archive import BaseBackup, RehearsalRecord, WalArchive, require_rsync
 from leadctl.pitr.recover import mark, plan, recovered, whole_backup
 from leadctl.pitr.setup import programs_for
 from leadctl.pitr.slot import (
@@ -20,6 +19,7 @@ from leadctl.pitr.slot import (
     require_archived,
     slot_state,
 )
+from leadctl.pitr.wal_archive import BaseBackup, RehearsalRecord, WalArchive, require_rsync
 from leadctl.postgres.barman import SERVER
 from leadctl.postgres.connect import connect
 from leadctl.postgres.target import Target

@@ -32,12 +32,12 @@ from leadctl.postgres.queries import queries_of
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import told
 from leadctl.progress import Narrate, Progress
-from leadctl.restore.archive import pg_restore_output, reader_contents
 from leadctl.restore.database import (
     drop_database,
     maintenance,
     scratch_database,
 )
+from leadctl.restore.dump_archive import pg_restore_output, reader_contents
 from leadctl.restore.load import load, unpacked_ahead
 from leadctl.restore.pg_restore import FOUND_BY_PATH, FOUND_BY_PATH_HINT
 from leadctl.restore.properties import NO_OWNERS, DatabaseProperties, text_of

@@ -22,7 +22,7 @@ from leadctl.errors import (
     UnknownDatabase,
 )
 from leadctl.journal import state
-from leadctl.journal.kept import kept_database
+from leadctl.journal.kept_names import kept_database
 from leadctl.postgres.connect import Connection, connect, set_session
 from leadctl.postgres.provision import connect_to_maintenance
 from leadctl.postgres.queries import identifier, queries_of

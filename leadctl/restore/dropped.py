@@ -31,8 +31,8 @@ from leadctl.postgres.queries import identifier, parts_of, queries_of, written_b
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
-from leadctl.restore.archive import check_counts, owner_of_rows, rows_of
 from leadctl.restore.cascade_losses import CascadeLosses
+from leadctl.restore.dump_archive import check_counts, owner_of_rows, rows_of
 from leadctl.restore.entries import (
     SATELLITES,
     ArchiveSql,

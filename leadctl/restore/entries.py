@@ -14,7 +14,7 @@ from leadctl.backup.reader import BackupReader
 from leadctl.postgres.client import feeding
 from leadctl.postgres.connect import Connection, set_session
 from leadctl.postgres.queries import parts_of
-from leadctl.restore.archive import reader_contents, use_list
+from leadctl.restore.dump_archive import reader_contents, use_list
 from leadctl.restore.properties import IDENTIFIER, NO_OWNERS
 from leadctl.sql.lexer import split, tokens
 

@@ -20,7 +20,7 @@ from psycopg import sql
 from leadctl.backup.contents import ArchiveEntry
 from leadctl.catalog.relations import read_named
 from leadctl.errors import RestoreFailed
-from leadctl.journal.kept import make_schema_for_rows
+from leadctl.journal.kept_names import make_schema_for_rows
 from leadctl.postgres import LONGEST_NAME, exact
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import (

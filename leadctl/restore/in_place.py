@@ -24,16 +24,16 @@ from leadctl.postgres.queries import parts_of, queries_of, written_by_server
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
-from leadctl.restore.archive import check_counts, rows_of
+from leadctl.restore.copied_tables import CopiedTable, TableRestore
 from leadctl.restore.dropped import (
     Making,
     RecreatedTables,
     as_pg_restore,
     refuse_what_is_there,
 )
+from leadctl.restore.dump_archive import check_counts, rows_of
 from leadctl.restore.entries import SATELLITES, ArchiveSql, EntrySelection
 from leadctl.restore.foreign_keys import ForeignKeys
-from leadctl.restore.scratch_schema import ScratchTable, TableRestore
 
 _QUERIES = queries_of(__file__, "restore.sql")
 VERB = "restore in place"
@@ -115,7 +115,7 @@ def restore_in_place(
         database=target.database,
         dry_run=False,
         schema=None,
-        tables=tuple(ScratchTable(name, None, count) for name, count in result.tables),
+        tables=tuple(CopiedTable(name, None, count) for name, count in result.tables),
         lines=result.lines,
         made=result.made,
         orphans=result.orphans,

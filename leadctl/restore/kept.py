@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from leadctl.errors import UnknownKept
 from leadctl.journal.guard import Consent, permit
-from leadctl.journal.kept import kept_prefix, kept_since
+from leadctl.journal.kept_names import kept_prefix, kept_since
 from leadctl.journal.runs import journaled
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.queries import queries_of

@@ -32,7 +32,7 @@ from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.queries import identifier
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import told
-from leadctl.restore.archive import (
+from leadctl.restore.dump_archive import (
     check_counts,
     rows_of,
     without_skipped,

@@ -14,7 +14,7 @@ from leadctl.errors import RestoreFailed
 from leadctl.postgres.binaries import Binaries
 from leadctl.postgres.client import ClientProgram, running
 from leadctl.postgres.target import Target
-from leadctl.restore.archive import use_list
+from leadctl.restore.dump_archive import use_list
 from leadctl.restore.properties import NO_OWNERS
 from leadctl.restore.restorable import LeftOutEntry, Loading
 

@@ -31,7 +31,7 @@ from leadctl.errors import (
 )
 from leadctl.journal import state
 from leadctl.journal.guard import Consent, permit, protection
-from leadctl.journal.kept import kept_prefix
+from leadctl.journal.kept_names import kept_prefix
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journal_done
 from leadctl.postgres.connect import Connection, connect, set_session

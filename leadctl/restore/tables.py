@@ -25,8 +25,8 @@ from leadctl.postgres.queries import parts_of, queries_of
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
-from leadctl.restore.archive import check_counts, owner_of_rows, rows_of
 from leadctl.restore.backups import RestorableBackup
+from leadctl.restore.dump_archive import check_counts, owner_of_rows, rows_of
 
 _DISABLE = sql.SQL("ALTER TABLE ONLY {} DISABLE TRIGGER {}")
 _ENABLE = {

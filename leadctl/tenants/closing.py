@@ -14,7 +14,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from leadctl.errors import LockHeld, MoveFailed
-from leadctl.journal.kept import record_kept
+from leadctl.journal.kept_names import record_kept
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import identifier
 from leadctl.tenants.records import move_records

@@ -29,7 +29,7 @@ from leadctl.errors import (
 )
 from leadctl.journal import state
 from leadctl.journal.guard import Consent, decide, protection, require_identity
-from leadctl.journal.kept import kept_since, moved_database, moved_prefix
+from leadctl.journal.kept_names import kept_since, moved_database, moved_prefix
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journal_done, journaled
 from leadctl.postgres.connect import Connection, Timeouts, connect, set_session

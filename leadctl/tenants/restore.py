@@ -23,7 +23,7 @@ from leadctl.backup.snapshot import count_rows
 from leadctl.errors import DependentObjects, InsufficientPrivilege, RestoreFailed
 from leadctl.journal import records, state
 from leadctl.journal.guard import Consent, permit, require_identity
-from leadctl.journal.kept import record_kept
+from leadctl.journal.kept_names import record_kept
 from leadctl.journal.lock import schema_lock
 from leadctl.postgres.connect import Connection, Timeouts, connect
 from leadctl.postgres.provision import has_schema

@@ -15,7 +15,7 @@ from leadctl.apps.registry import App
 from leadctl.catalog.citus import schema_bytes
 from leadctl.errors import InvalidTenantName, UnknownTenant
 from leadctl.journal import records, state
-from leadctl.journal.kept import kept_schemas, kept_since
+from leadctl.journal.kept_names import kept_schemas, kept_since
 from leadctl.journal.records import SchemaRevisions
 from leadctl.migrate.integrity import missing_revisions
 from leadctl.migrate.revisions import read_history

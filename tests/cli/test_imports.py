@@ -39,7 +39,7 @@ ROOMS = {
     },
     "health-check": {
         "backup.storage", "catalog.", "cleanup.results", "cleanup.rules", "crypto.", "health.",
-        "inspect.run", "keys.encrypted_values", "products.", "postgres.replica", "restore.kept", "journal.kept", "journal.runs", "migrate.status",
+        "inspect.run", "keys.encrypted_values", "products.", "postgres.replica", "restore.kept", "journal.kept_names", "journal.runs", "migrate.status",
         "cli.commands.health_check", "render.views.health_check",
     },
     "--help": {"cli.", "errors", "files", "hints", "redact", "text", "version"},

@@ -11,8 +11,8 @@ import pytest
 
 from leadctl.apps.registry import find_app
 from leadctl.catalog.definitions import Catalog, read_catalog, with_uses
+from leadctl.migrate.revision_writer import compose, write_drafts
 from leadctl.migrate.revisions import read_history
-from leadctl.migrate.writer import compose, write_drafts
 from leadctl.postgres.binaries import client_program
 from leadctl.postgres.connect import connect
 from leadctl.postgres.target import resolve

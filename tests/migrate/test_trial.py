@@ -476,7 +476,9 @@ def test_neither_a_database_nor_a_server(
 ) -> None:
     """It is read, and said; what reading does not tell is refused on a protected database."""
     monkeypatch.setattr("leadctl.db.server_binaries", lambda *_: None)
-    monkeypatch.setattr("leadctl.postgres.embedded.scratch.server_with", lambda *_, **__: None)
+    monkeypatch.setattr(
+        "leadctl.postgres.embedded.temporary_server.server_with", lambda *_, **__: None
+    )
     assert cli("db", "environment", "production", "--protect", url=tables).code == 0
     project.revision("DROP TYPE mood CASCADE")
     url = as_owner_without_createdb(server, database)

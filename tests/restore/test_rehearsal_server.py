@@ -50,7 +50,9 @@ def test_extensions_that_nothing_has(
 ) -> None:
     assert cli("backup", env=env).code == 0
     monkeypatch.setattr("leadctl.db.server_with", lambda *_, **__: None)
-    monkeypatch.setattr("leadctl.postgres.embedded.scratch.server_with", lambda *_, **__: None)
+    monkeypatch.setattr(
+        "leadctl.postgres.embedded.temporary_server.server_with", lambda *_, **__: None
+    )
     try:
         verified = cli("backup", "verify", "latest", "--embedded", "-o", "json", env=env)
         assert verified.out, verified.err

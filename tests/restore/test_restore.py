@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from psycopg import sql
 
-from leadctl.journal.kept import kept_database, kept_prefix, kept_since, moved_database
+from leadctl.journal.kept_names import kept_database, kept_prefix, kept_since, moved_database
 from tests.backups import (
     EVERYTHING,
     WEIRD,

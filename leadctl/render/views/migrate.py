@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from leadctl.migrate.down import DownPlan, DownRehearsal, DownResult, RevisionLoss
     from leadctl.migrate.new import NewRevisions
     from leadctl.migrate.resolve import Adopted
+    from leadctl.migrate.revision_writer import WrittenRevision
     from leadctl.migrate.status import MigrationHistory, MigrationStatus, RevisionStatus
     from leadctl.migrate.up import MigrateResult
-    from leadctl.migrate.writer import WrittenRevision
 
 _STYLES: dict[RevisionState, Style] = {
     RevisionState.APPLIED: "good",

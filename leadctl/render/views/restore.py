@@ -8,10 +8,10 @@ from leadctl.render.blocks import Block, Cell, Grid, Line, Pairs, Value, numbers
 from leadctl.text import counted, listed, size
 
 if TYPE_CHECKING:
+    from leadctl.restore.copied_tables import TableRestore
     from leadctl.restore.foreign_keys import Orphans
     from leadctl.restore.restorable import LeftOutEntry
     from leadctl.restore.restore import RestorePlan, RestoreResult
-    from leadctl.restore.scratch_schema import TableRestore
     from leadctl.restore.tables import RestoredTables
     from leadctl.tenants.restore import RestoredTenant
 

@@ -23,7 +23,7 @@ from leadctl.errors import (
 from leadctl.postgres.binaries import dump_programs
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
-from leadctl.restore.archive import without_skipped
+from leadctl.restore.dump_archive import without_skipped
 from leadctl.restore.pg_restore import PgRestore
 from leadctl.restore.restorable import Load, LoadComparison, Loading, Origin, nothing_more
 from leadctl.restore.script import StatementReader, load_script

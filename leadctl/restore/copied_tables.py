@@ -18,16 +18,16 @@ from leadctl.backup.manifest import SCHEMA, DumpedTable
 from leadctl.backup.reader import BackupReader
 from leadctl.catalog.relations import read_named
 from leadctl.errors import RelationExists, RestoreFailed, SchemaExists, TableNotInBackup
-from leadctl.journal.kept import make_schema_for_rows
+from leadctl.journal.kept_names import make_schema_for_rows
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, Timeouts, connect
 from leadctl.postgres.queries import identifier, parts_of, written_by_pg_dump
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
-from leadctl.restore.archive import check_counts, owner_of_rows, pg_restore_output, rows_of
 from leadctl.restore.copy_statements import copy_statements, recorded_columns, referenced_first
 from leadctl.restore.dropped import RecreatedTables, restore_dropped
+from leadctl.restore.dump_archive import check_counts, owner_of_rows, pg_restore_output, rows_of
 from leadctl.restore.foreign_keys import Orphans
 from leadctl.restore.properties import IDENTIFIER, text_of
 from leadctl.restore.restorable import LeftOutEntry
@@ -40,7 +40,7 @@ _CREATION = re.compile(
 
 
 @dataclass(frozen=True)
-class ScratchTable:
+class CopiedTable:
     """A table of the backup, quoted, and where its rows are now."""
 
     table: str
@@ -58,7 +58,7 @@ class TableRestore:
     dry_run: bool
     schema: str | None
     """The scratch schema; None where all tables were gone."""
-    tables: tuple[ScratchTable, ...]
+    tables: tuple[CopiedTable, ...]
     lines: tuple[str, ...]
     """SQL for what is left to do: it copies what is gone from tables that were there, and drops the
     scratch schema; it validates foreign keys."""
@@ -124,7 +124,7 @@ def restore_by_name(
             )
     return replace(
         existing,
-        tables=(*(ScratchTable(name, None, rows) for name, rows in back.tables), *existing.tables),
+        tables=(*(CopiedTable(name, None, rows) for name, rows in back.tables), *existing.tables),
         lines=(*back.lines, *existing.lines),
         made=back.made,
         orphans=back.orphans,
@@ -192,7 +192,7 @@ def _restore_beside(
     )
 
 
-def _require_free(connection: Connection, schema: str, tables: Collection[ScratchTable]) -> None:
+def _require_free(connection: Connection, schema: str, tables: Collection[CopiedTable]) -> None:
     """Look at a schema that an earlier restore of the same backup made for other tables.
 
     Raises SchemaExists where one of these is in it, or the schema is somebody else's.
@@ -249,17 +249,17 @@ def _spellings(name: str, schema: str) -> list[tuple[str, ...]]:
     return [(schema, name), tuple(name.split(".", 1))]
 
 
-def _placed(connection: Connection, table: DumpedTable, schema: str) -> ScratchTable:
+def _placed(connection: Connection, table: DumpedTable, schema: str) -> CopiedTable:
     _, bare = parts_of(table.name)
     scratch = sql.Identifier(schema, bare).as_string(connection)
-    return ScratchTable(table.name, scratch, table.rows)
+    return CopiedTable(table.name, scratch, table.rows)
 
 
-def _identifier(table: ScratchTable) -> sql.Identifier:
+def _identifier(table: CopiedTable) -> sql.Identifier:
     return identifier(table.scratch or table.table)
 
 
-def _create(connection: Connection, table: ScratchTable, definition: str) -> None:
+def _create(connection: Connection, table: CopiedTable, definition: str) -> None:
     """Make a table as the backup has it, under its other name."""
     hint = "Restore the backup into another database with --into, and copy what is needed."
     if re.search(r"^\)\s*INHERITS \(", definition, re.MULTILINE):
@@ -278,14 +278,14 @@ def _create(connection: Connection, table: ScratchTable, definition: str) -> Non
         ) from None
 
 
-def _creation(table: ScratchTable, definition: str) -> sql.Composed:
+def _creation(table: CopiedTable, definition: str) -> sql.Composed:
     columns = written_by_pg_dump(definition)
     return sql.SQL("CREATE TABLE {} {}").format(_identifier(table), columns)
 
 
 def _definitions(
-    reader: BackupReader, tables: Collection[ScratchTable]
-) -> Iterator[tuple[ScratchTable, str]]:
+    reader: BackupReader, tables: Collection[CopiedTable]
+) -> Iterator[tuple[CopiedTable, str]]:
     """Return what follows the tables' names where the backup makes them."""
     made: dict[tuple[str, ...], list[str]] = {}
     for statement in split(_script(reader, tables)):
@@ -306,7 +306,7 @@ def _without_comments(statement: str) -> str:
     return statement[first:]
 
 
-def _script(reader: BackupReader, tables: Collection[ScratchTable]) -> str:
+def _script(reader: BackupReader, tables: Collection[CopiedTable]) -> str:
     """Return what makes the tables, as pg_restore writes it; and maybe some of like names."""
     names = [parts_of(table.table) for table in tables]
     program = reader.backup.programs().path("pg_restore")
