@@ -52,6 +52,7 @@ _ON_EMBEDDED = "Rehearse on the embedded server: --embedded; or as a superuser."
 _IN_ITS_DATABASE = "Rehearse it where it belongs: leadctl restore --tenant NAME ID --dry-run"
 """A tenant may need what is in schemas that it shares with others."""
 _ON_ONE_LIKE_IT = "Rehearse on a server like the one that was backed up: --url."
+_UPDATE = f"{_ON_ONE_LIKE_IT} Or run ALTER EXTENSION … UPDATE in the database, and back up again."
 _MEND = (
     "Correct this in the database and back up again. Until then, restore --keep-going loads "
     "everything else."
@@ -89,6 +90,7 @@ class RestorableBackup(BackupReader):
             server_major=manifest.server_major,
             rows=manifest.rows,
             extensions=tuple(extension.name for extension in manifest.extensions),
+            versions=tuple(extension.version for extension in manifest.extensions),
             roles=(manifest.settings.owner, *manifest.roles),
             event_triggers=manifest.event_triggers,
             subscriptions=manifest.subscriptions,
@@ -166,9 +168,11 @@ def rehearse(
     source = RestorableBackup(reader.backup, reader.identities)
     loading = Loading(narrate, progress, owners=False, subscriptions=False)
     refused: VerifyCheck | None = None
+    other_versions = ""
     try:
         found = plan(scratch, source, rehearsal=True)
         check_plan(found, owners=False)
+        other_versions = ", ".join(found.other_versions)
         loading = without_missing(loading, found)
         properties = source.properties(owners=False)
         with (
@@ -196,6 +200,8 @@ def rehearse(
     except RestoreFailed as error:
         if manifest.tenant:
             return [_not_here(error.message, _IN_ITS_DATABASE)]
+        if other_versions:
+            return [_not_here(f"{error.message}. This server has {other_versions}.", _UPDATE)]
         return [refused or VerifyCheck(RESTORE, False, error.message)]
     except BackupDamaged as error:
         return [VerifyCheck(RESTORE, False, error.message)]
@@ -267,6 +273,11 @@ def _compared(
     new = sorted(set(not_valid(connection)) - set(manifest.not_valid))
     message = f"not valid: {', '.join(new)}" if new else "valid"
     yield VerifyCheck("constraints and indexes", not new, message)
+    here = dict(exact.execute(connection, "SELECT extname, extversion FROM pg_extension"))
+    other = [e for e in manifest.extensions if here.get(e.name, e.version) != e.version]
+    if other:
+        told = ", ".join(f"{e.name} {here[e.name]} (backup: {e.version})" for e in other)
+        yield VerifyCheck("versions", None, f"what these extensions compute may differ: {told}")
     if not rows:
         return
     different = _different_tables(connection, manifest)

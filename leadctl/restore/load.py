@@ -29,6 +29,7 @@ from leadctl.errors import RestoreFailed
 from leadctl.postgres.binaries import dump_programs
 from leadctl.postgres.client import ClientProgram
 from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.provision import has_schema
 from leadctl.postgres.queries import identifier
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import told
@@ -116,11 +117,15 @@ def load(
         made = entries
         entries = without_skipped(entries, loading, listed)
         listed = without_skipped(listed, loading, made)
+    if loading.older:
+        there = _make_older(reader, entries, restore)
+        entries = [entry for entry in entries if entry.label not in there]
+        listed = [entry for entry in listed if entry.label not in there]
     if archive is not None:
         loading.narrate("Loading the rows; making indexes, constraints and triggers.")
         restore.run(archive.result(), f"--jobs={jobs}", entries=_ids(listed, but=_AFTERWARDS))
     else:
-        left = _ids(entries) if loading.skip else []
+        left = _ids(entries) if loading.skip or loading.older else []
         if loading.rows:
             with ProgramPool(jobs) as pool:
                 left = _RowLoader(reader, entries, listed, restore, loading, pool).load()
@@ -140,6 +145,37 @@ def load(
         with connect(target, "restore", rows=True, like_pg_dump=True) as connection:
             _refresh(connection, views, loading)
     return rest.result
+
+
+def _make_older(
+    reader: BackupReader, entries: Sequence[ArchiveEntry], restore: PgRestore
+) -> set[str]:
+    """Make extensions in the version of the backup, and before their schemas; return these' labels.
+
+    pg_restore makes an extension in its default version, unless it exists.  So does this, where its
+    script fails.
+    """
+    older = {each.name: each for each in reader.manifest.extensions}
+    found = [
+        older[e.name] for e in entries if e.kind == "EXTENSION" and e.name in restore.loading.older
+    ]
+    schemas = [e for e in entries if e.kind == "SCHEMA" and e.name in {x.schema for x in found}]
+    if schemas:
+        restore.run(reader.schema, entries=_ids(schemas), known=entries)
+    make = sql.SQL("CREATE EXTENSION {} {} VERSION {} CASCADE")
+    with connect(restore.target, "restore", like_pg_dump=True) as connection:
+        for each in found:
+            there = has_schema(connection, each.schema)
+            within = sql.SQL("SCHEMA {}").format(sql.Identifier(each.schema))
+            with suppress(errors.Error):
+                connection.execute(
+                    make.format(
+                        sql.Identifier(each.name),
+                        within if there else sql.SQL(""),
+                        sql.Literal(each.version),
+                    )
+                )
+    return {entry.label for entry in schemas}
 
 
 def _load_statistics(

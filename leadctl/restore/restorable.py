@@ -39,6 +39,8 @@ class Origin:
     server_major: int | None = None
     rows: int | None = None
     extensions: tuple[str, ...] = ()
+    versions: tuple[str, ...] = ()
+    """Those of the extensions; none where they are not known."""
     roles: tuple[str, ...] = ()
     event_triggers: tuple[str, ...] = ()
     subscriptions: tuple[str, ...] = ()
@@ -96,6 +98,8 @@ class Loading:
 
     keep_going: bool = False
     """Whether what fails is left out, and the rest is loaded."""
+    older: tuple[str, ...] = ()
+    """Extensions that are made in the version of the backup, not in the server's default one."""
     distribute: Callable[[Target], None] | None = None
     """Distributes what is made of a cluster's database, before the rows are loaded."""
     skip: tuple[str, ...] = ()

@@ -97,6 +97,10 @@ class RestorePlan:
     server: int
     """The major version of this server."""
     missing_extensions: tuple[str, ...]
+    other_versions: tuple[str, ...]
+    """Extensions that are made in another version than the backup has."""
+    same_versions: tuple[str, ...]
+    """Those that are made in the backup's version, which is not this server's default."""
     missing_roles: tuple[str, ...]
     named_roles: tuple[str, ...]
     """Those that policies and user mappings name, so that --no-owner needs them, too."""
@@ -191,6 +195,7 @@ def _plan(target: Target, origin: Origin, connection: Connection) -> RestorePlan
             f"{origin.name}; or all of it into a new database with --into.",
         )
     roles = [*origin.roles, *origin.needs.roles]
+    same, other = _versions(connection, origin)
     missing_roles = tuple(_QUERIES.column(connection, "missing_roles", names=roles))
     return RestorePlan(
         backup=origin.name,
@@ -207,6 +212,8 @@ def _plan(target: Target, origin: Origin, connection: Connection) -> RestorePlan
         missing_extensions=tuple(
             _QUERIES.column(connection, "missing_extensions", names=list(origin.extensions))
         ),
+        other_versions=tuple(other),
+        same_versions=tuple(same),
         missing_roles=missing_roles,
         named_roles=tuple(role for role in missing_roles if role in origin.needs.roles),
         missing_locales=_missing_locales(connection, origin),
@@ -362,6 +369,24 @@ def _missing_locales(connection: Connection, origin: Origin) -> tuple[str, ...]:
     return tuple(f"{label} ({reason})" for label, reason in found.items())
 
 
+def _versions(connection: Connection, origin: Origin) -> tuple[list[str], list[str]]:
+    """Return the extensions of the backup's version, not the default one; those of another.
+
+    As pg_dump has it, another major version of the server makes its own.
+    """
+    names, versions = list(origin.extensions), list(origin.versions)
+    same_server = origin.server_major == version_of(connection) // 10000
+    same, other = [], []
+    for name, version, available in _QUERIES.rows(
+        connection, "other_versions", names=names, versions=versions
+    ):
+        if available and same_server:
+            same.append(name)
+        else:
+            other.append(f"{name} {version}")
+    return same, other
+
+
 def obstacles(connection: Connection, database: str) -> list[Obstacle]:
     """Return what keeps a database from being replaced, or from going elsewhere."""
     return _QUERIES.rows(connection, "obstacles", Obstacle, name=database)
@@ -403,7 +428,8 @@ def preflight(
 
 
 def without_missing(loading: Loading, found: RestorePlan) -> Loading:
-    """Return how a source is loaded where the server lacks a tablespace, which is said."""
+    """Return how a source is loaded on this server; a tablespace that it lacks is said."""
+    loading = replace(loading, older=found.same_versions)
     if not found.missing_tablespaces:
         return loading
     loading.narrate(

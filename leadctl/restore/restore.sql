@@ -33,6 +33,16 @@ SELECT datname FROM pg_database WHERE datname = ANY (%(names)s)
 -- versions: 15-
 SELECT unnest(%(names)s::text[]) EXCEPT SELECT name FROM pg_available_extensions ORDER BY 1
 
+-- name: other_versions
+-- what: Of which of these extensions does this server make another version by default?  And does
+--   it have that one, too?
+-- versions: 15-
+SELECT e.name, a.default_version || ' (backup: ' || e.version || ')',
+    EXISTS (SELECT FROM pg_available_extension_versions v WHERE (v.name, v.version) = (e.name, e.version))
+FROM unnest(%(names)s::text[], %(versions)s::text[]) e (name, version)
+JOIN pg_available_extensions a ON a.name = e.name AND a.default_version <> e.version
+WHERE e.name <> 'plpgsql' ORDER BY 1
+
 -- name: missing_roles
 -- what: Which of these roles does this server not have?
 -- versions: 15-

@@ -9,7 +9,7 @@ from leadctl.postgres import binaries
 from leadctl.postgres.binaries import server_with
 from tests.backups import encrypted_backups
 from tests.conftest import Cli
-from tests.servers import RunningServer
+from tests.servers import MAJOR, RunningServer
 
 MADE = """
 CREATE EXTENSION pgcrypto; CREATE EXTENSION "uuid-ossp";
@@ -69,3 +69,57 @@ def test_which_servers_bring_extensions() -> None:
     assert server_with(["plpgsql"], 1, lambda: None) is not None
     assert server_with(["nobody_has_it"], 1, lambda: None) is None
     assert server_with(["plpgsql"], 99, lambda: None) is None
+
+
+VERSIONS = {
+    "1.0": "CREATE FUNCTION @extschema@.f(int) RETURNS int IMMUTABLE RETURN $1 + 1;"
+    " CREATE FUNCTION @extschema@.old(int) RETURNS int IMMUTABLE RETURN $1;",
+    "2.0": "CREATE FUNCTION @extschema@.f(int) RETURNS int IMMUTABLE RETURN $1 + 100;",
+}
+MADE_BY_OLDER = """
+CREATE SCHEMA ext; COMMENT ON SCHEMA ext IS 'ours'; CREATE EXTENSION counted SCHEMA ext VERSION '1.0';
+CREATE TABLE t (id int PRIMARY KEY, f int GENERATED ALWAYS AS (ext.f(id)) STORED);
+INSERT INTO t SELECT generate_series(1, 3);
+"""
+INSTALLED = "SELECT extversion FROM pg_extension WHERE extname = 'counted'"
+
+
+@pytest.mark.thorough
+@pytest.mark.skipif(MAJOR < 18, reason="extension_control_path")
+def test_an_extension_in_another_version(cli: Cli, tmp_path: Path) -> None:
+    """pg_dump does not say which version it was: functions of another compute other values."""
+    with RunningServer(MAJOR) as server:
+        folder = Path(server.info.socket) / "extension"
+        folder.mkdir()
+        (folder / "counted.control").write_text("default_version = '2.0'\nrelocatable = false\n")
+        for version, script in VERSIONS.items():
+            (folder / f"counted--{version}.sql").write_text(script)
+        with server.info.connect() as connection:
+            path = f"ALTER SYSTEM SET extension_control_path = '{folder.parent}:$system'"
+            connection.execute(path)
+            connection.execute("SELECT pg_reload_conf()")
+            connection.execute("CREATE DATABASE shop")
+        with server.info.connect("shop") as connection:
+            connection.execute(MADE_BY_OLDER)
+        env = encrypted_backups(tmp_path) | {"DATABASE_URL": server.info.url("shop")}
+        assert cli("backup", env=env).code == 0
+
+        for copy, more in (("all", []), ("part", ["--skip", "COMMENT - SCHEMA ext"])):
+            assert cli("restore", "latest", "--into", copy, *more, env=env).code in {0, 7}
+            with server.info.connect(copy) as connection:
+                assert connection.execute(INSTALLED).fetchone() == ("1.0",)
+                assert connection.execute("SELECT f FROM t").fetchall() == [(2,), (3,), (4,)]
+
+        (folder / "counted--1.0.sql").unlink()
+        planned = cli("restore", "--into", "other", "--dry-run", "-o", "json", env=env).json
+        assert planned["other_versions"] == ["counted 2.0 (backup: 1.0)"]
+        done = cli("restore", "latest", "--into", "other", env=env)
+        assert (done.code, "counted 2.0" in done.out) == (0, True), done.out
+        with server.info.connect("shop") as connection:
+            connection.execute("CREATE TABLE u (id int DEFAULT ext.old(1))")
+        assert cli("backup", env=env).code == 0
+        verified = cli("backup", "verify", "latest", "--restore", "-o", "json", env=env)
+        assert (verified.code, verified.json["ok"]) == (1, True), verified.out
+        assert "counted 2.0 (backup: 1.0)" in verified.json["not_rehearsed"]
+        listed = cli("backup", "list", "-o", "json", env=env).json["backups"]
+        assert listed[0]["verified"]["ok"]

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from leadctl.render.blocks import Block, Cell, Grid, Line, Pairs, Value, numbers
+from leadctl.render.blocks import Block, Cell, Grid, Line, Pairs, Style, Value, numbers
 from leadctl.text import counted, listed, size
 
 if TYPE_CHECKING:
@@ -33,23 +33,24 @@ def plan(result: "RestorePlan") -> list[Block]:
         ("Database", result.database),
         ("Action", what),
     ]
-    if result.protected:
-        pairs.append(("Protected", Cell(result.protected, "warn")))
-    if result.missing_extensions:
-        pairs.append(("Missing extensions", Cell(", ".join(result.missing_extensions), "bad")))
-    if result.missing_roles:
-        pairs.append(("Missing roles", Cell(", ".join(result.missing_roles), "warn")))
-    for each in result.missing_locales:
-        pairs.append(("Cannot be made", Cell(each, "bad")))
-    if result.without_rows_of:
-        pairs.append(("Without rows of", Cell(", ".join(result.without_rows_of), "warn")))
-    if result.missing_tablespaces:
-        told = f"{', '.join(result.missing_tablespaces)}: all goes to the default one"
-        pairs.append(("Missing tablespaces", Cell(told, "warn")))
-    if result.missing_privilege:
-        pairs.append(("This role", Cell(result.missing_privilege, "bad")))
-    pairs += [("In the way", Cell(each.obstacle, "bad")) for each in result.obstacles]
+    default = ": all goes to the default one" if result.missing_tablespaces else ""
+    pairs += [
+        *_pair("Protected", result.protected, "warn"),
+        *_pair("Missing extensions", ", ".join(result.missing_extensions), "bad"),
+        *_pair("Not the default version", ", ".join(result.same_versions), "dim"),
+        *_pair("Other version", ", ".join(result.other_versions), "warn"),
+        *_pair("Missing roles", ", ".join(result.missing_roles), "warn"),
+        *(("Cannot be made", Cell(each, "bad")) for each in result.missing_locales),
+        *_pair("Without rows of", ", ".join(result.without_rows_of), "warn"),
+        *_pair("Missing tablespaces", f"{', '.join(result.missing_tablespaces)}{default}", "warn"),
+        *_pair("This role", result.missing_privilege, "bad"),
+        *(("In the way", Cell(each.obstacle, "bad")) for each in result.obstacles),
+    ]
     return [Pairs(pairs)]
+
+
+def _pair(title: str, value: str | None, style: Style) -> list[tuple[str, Value]]:
+    return [(title, Cell(value, style))] if value else []
 
 
 def tenant(result: "RestoredTenant") -> Iterator[Block]:
