@@ -5,7 +5,7 @@ copy them over, to be compared by whoever knows which of them are wanted.
 """
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC
@@ -16,7 +16,7 @@ from psycopg import sql
 
 from leadctl.backup.manifest import SCHEMA, DumpedTable
 from leadctl.backup.reader import BackupReader
-from leadctl.catalog.relations import read_named
+from leadctl.catalog.relations import Relation, read_named
 from leadctl.errors import RelationExists, RestoreFailed, SchemaExists, TableNotInBackup
 from leadctl.journal.kept_names import make_schema_for_rows
 from leadctl.postgres import exact
@@ -27,7 +27,13 @@ from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
 from leadctl.restore.copy_statements import copy_statements, recorded_columns, referenced_first
 from leadctl.restore.dropped import RecreatedTables, restore_dropped
-from leadctl.restore.dump_archive import check_counts, owner_of_rows, pg_restore_output, rows_of
+from leadctl.restore.dump_archive import (
+    TableRows,
+    check_counts,
+    owner_of_rows,
+    pg_restore_output,
+    rows_of,
+)
 from leadctl.restore.foreign_keys import Orphans
 from leadctl.restore.properties import IDENTIFIER, text_of
 from leadctl.restore.restorable import LeftOutEntry
@@ -96,13 +102,7 @@ def restore_by_name(
             as_sql = {name: _as_sql(name) for name in names}
             named = read_named(connection, as_sql.values())
             found = {name: named[asked] for name, asked in as_sql.items() if asked in named}
-        for name, relation in found.items():
-            if not relation.is_table:
-                raise RelationExists(
-                    f"{name} is a {relation.label} now, not a table.",
-                    hint=f"Rename it, then run it again: ALTER {relation.label.upper()} "
-                    f"{relation.qualified} RENAME TO something_else",
-                )
+        _require_tables(found)
         live = [as_sql[name] for name in names if name in found]
         gone = [_spellings(name, target.schema) for name in names if name not in found]
         back = RecreatedTables((), (), (), (), ())
@@ -132,6 +132,16 @@ def restore_by_name(
     )
 
 
+def _require_tables(found: Mapping[str, Relation]) -> None:
+    for name, relation in found.items():
+        if not relation.is_table:
+            raise RelationExists(
+                f"{name} is a {relation.label} now, not a table.",
+                hint=f"Rename it, then run it again: ALTER {relation.label.upper()} "
+                f"{relation.qualified} RENAME TO something_else",
+            )
+
+
 def _restore_beside(
     target: Target,
     reader: BackupReader,
@@ -152,32 +162,20 @@ def _restore_beside(
         facts = _facts(connection, reader, target.schema, names)
         tables = {table.name: _placed(connection, table, schema) for table in facts}
         _require_free(connection, schema, tables.values())
-        columns: dict[str, tuple[str, ...]] = {}
-        into: dict[str, tuple[str, ...]] = {}
+        copied: dict[str, TableRows] = {}
         if not dry_run:
             narrate("Reading the rows from the backup.")
-            with connection.transaction():
-                make_schema_for_rows(connection, schema)
-                for table, definition in _definitions(reader, tables.values()):
-                    _create(connection, table, definition)
-                read: dict[str, int] = {}
-                for rows in rows_of(reader, list(tables)):
-                    scratch = _identifier(tables[rows.table])
-                    owner = owner_of_rows(connection, rows.table)
-                    read[rows.table] = rows.copy_into(connection, scratch, owner)
-                    columns[rows.table] = rows.columns
-                    into[rows.table] = rows.into
-                check_counts(reader, read, tables)
-        recorded = recorded_columns(connection, app, target.schema) if columns else frozenset()
+            copied = _copy_rows(connection, reader, schema, tables)
+        recorded = recorded_columns(connection, app, target.schema) if copied else frozenset()
         lines = [
             line
             for name in referenced_first(connection, list(tables))
-            if name in columns
+            if name in copied
             for line in copy_statements(
                 connection,
-                sql.Identifier(*into[name]).as_string(connection),
+                sql.Identifier(*copied[name].into).as_string(connection),
                 tables[name].scratch or name,
-                columns[name],
+                copied[name].columns,
                 recorded,
                 narrate,
             )
@@ -190,6 +188,28 @@ def _restore_beside(
         tables=tuple(tables.values()),
         lines=(*lines, f"DROP SCHEMA {schema} CASCADE;") if lines else (),
     )
+
+
+def _copy_rows(
+    connection: Connection,
+    reader: BackupReader,
+    schema: str,
+    tables: Mapping[str, CopiedTable],
+) -> dict[str, TableRows]:
+    """Make the scratch schema and its tables, with the rows of the backup."""
+    copied: dict[str, TableRows] = {}
+    read: dict[str, int] = {}
+    with connection.transaction():
+        make_schema_for_rows(connection, schema)
+        for table, definition in _definitions(reader, tables.values()):
+            _create(connection, table, definition)
+        for rows in rows_of(reader, list(tables)):
+            scratch = _identifier(tables[rows.table])
+            owner = owner_of_rows(connection, rows.table)
+            read[rows.table] = rows.copy_into(connection, scratch, owner)
+            copied[rows.table] = rows
+        check_counts(reader, read, tables)
+    return copied
 
 
 def _require_free(connection: Connection, schema: str, tables: Collection[CopiedTable]) -> None:

@@ -57,6 +57,7 @@ _DROPS = {
 }
 _NOT_OF_A_SCHEMA = frozenset({"DEFAULT ACL", "EVENT TRIGGER", "SCHEMA"})
 _RECORDS = ("leadctl", "migration")
+_PARTS = "Making keys, indexes, views and triggers."
 
 
 def restore_in_place(
@@ -83,12 +84,7 @@ def restore_in_place(
     ):
         granted = permit(connection, target, VERB, consent)
         reader.check()
-        if reader.manifest.schema != target.schema:
-            raise RestoreFailed(
-                f"The backup {reader.backup.id} is of the schema {reader.manifest.schema}, and "
-                f"this is {target.schema}.",
-                hint=f"Add --schema {reader.manifest.schema}.",
-            )
+        _require_schema(reader, target.schema)
         as_pg_restore(connection, waits.lock_timeout)
         archive = ArchiveSql(reader, SCHEMA, connection, owners=owners)
         own = [entry for entry in archive.entries if _is_in(entry, wanted)]
@@ -102,8 +98,7 @@ def restore_in_place(
             refuse_what_is_there(connection, selection)
             made = Making(connection, reader, selection, owners=owners)
             keys = ForeignKeys(connection, archive, made.foreign_keys(), selection.names.values())
-            parts = "Making keys, indexes, views and triggers."
-            rows = made.make_all(target.schema, keys, waits.lock_wait, narrate, parts=parts)
+            rows = made.make_all(target.schema, keys, waits.lock_wait, narrate, parts=_PARTS)
             refuse_partly(made.result(rows, keys))
             copy_records(connection, reader, wanted)
         if newer:
@@ -121,6 +116,15 @@ def restore_in_place(
         orphans=result.orphans,
         left_out=result.left_out,
     )
+
+
+def _require_schema(reader: BackupReader, schema: str) -> None:
+    if reader.manifest.schema != schema:
+        raise RestoreFailed(
+            f"The backup {reader.backup.id} is of the schema {reader.manifest.schema}, and "
+            f"this is {schema}.",
+            hint=f"Add --schema {reader.manifest.schema}.",
+        )
 
 
 def _not_known(dropped: "Sequence[OwnObject]", known: Collection[tuple[str, ...]]) -> list[str]:

@@ -252,13 +252,7 @@ def restore(
     """
     began = time.monotonic()
     name = target.database
-    owners = loading.owners
-    with (
-        source.held(),
-        ThreadPoolExecutor(1) as ahead,
-        maintenance(target) as connection,
-        restore_lock(connection, name),
-    ):
+    with source.held(), maintenance(target) as connection, restore_lock(connection, name):
         origin = source.origin()
         # One name per target, so that the next restore removes what a killed one left.
         scratch = f"leadctl_restore_{zlib.crc32(name.encode()):08x}"
@@ -266,49 +260,83 @@ def restore(
             cluster.settle(connection, scratch)
             parts = origin.distribution or ()
             loading = replace(loading, jobs=1, distribute=partial(distribute, parts=parts))
-        properties_ahead = ahead.submit(source.properties, owners=owners)
-        found = _plan(target, origin, connection)
-        show(found)
-        preflight(source, found, owners=owners, partly=loading.partly)
-        loading = without_missing(loading, found)
-        existing = target if _is_there(connection, name) else None
-        if existing is not None:
-            if new:
-                raise DatabaseExists(
-                    f"The database {name} exists already.", hint="Choose another name for --into."
-                )
-            consent = _permit_replacing(existing, consent)
-        properties = properties_ahead.result()
-        if properties is None:
-            properties = properties_of(target, owners=owners) if existing else DatabaseProperties()
-        made = (scratch, properties, loading.narrate, found.bytes)
-        loaded = replace(target.on(scratch), schema=origin.schema or target.schema)
+        with ThreadPoolExecutor(1) as ahead:
+            read = ahead.submit(source.properties, owners=loading.owners)
+            found = _plan(target, origin, connection)
+            show(found)
+            preflight(source, found, owners=loading.owners, partly=loading.partly)
+            loading = without_missing(loading, found)
+            exists = _is_there(connection, name)
+            if exists:
+                consent = _permit_replacing(target, consent, new=new)
+            properties = read.result()
+            if properties is None and exists:
+                properties = properties_of(target, owners=loading.owners)
+        replacement = _Replacement(connection, target, scratch, exists, cluster, consent, lock_wait)
+        compared, previous = replacement.make(
+            source, loading, found, properties or DatabaseProperties(), origin.schema
+        )
+        result = _result(origin, name, previous, loading, compared)
+        if drop_old and previous is not None:
+            whole = result.complete and not origin.left_out
+            kept = _drop(target, connection, previous, result.rows, loading.narrate, whole=whole)
+            result = replace(result, previous=kept)
+    result = replace(result, duration_ms=round((time.monotonic() - began) * 1000))
+    _journal(target, app, result, loading.narrate)
+    return result
+
+
+@dataclass(frozen=True)
+class _Replacement:
+    """The database that a source is loaded into, and whose place it takes."""
+
+    connection: Connection
+    target: Target
+    scratch: str
+    exists: bool
+    """Whether the target does, so that it is replaced."""
+    cluster: Cluster | None
+    consent: Consent
+    lock_wait: float
+
+    def make(
+        self,
+        source: Restorable,
+        loading: Loading,
+        found: RestorePlan,
+        properties: DatabaseProperties,
+        schema: str | None,
+    ) -> tuple[LoadComparison, str | None]:
+        """Load it, compare it and swap it in; return the name under which the old one is kept."""
+        made = (self.scratch, properties, loading.narrate, found.bytes)
+        loaded = replace(self.target.on(self.scratch), schema=schema or self.target.schema)
         with (
             source.loader(loading) as load,
-            scratch_database(target, connection, *made),
-            cluster.databases(*made) if cluster else nullcontext() as configure,
+            scratch_database(self.target, self.connection, *made),
+            self.cluster.databases(*made) if self.cluster else nullcontext() as configure,
         ):
             # No migrations meanwhile of what is going to be replaced.
-            locked = schema_lock(target, "restore", lock_wait, loading.narrate)
-            with locked if existing else nullcontext():
+            locked = schema_lock(self.target, "restore", self.lock_wait, loading.narrate)
+            with locked if self.exists else nullcontext():
                 compared = _load(load, loaded, found.server, source, loading)
-                if existing is not None:
-                    _permit_replacing(existing, consent)  # loading may have taken hours
-                    carry_over(existing, loaded)
-                configure_database(connection, scratch, properties, loading.narrate)
+                if self.exists:
+                    _permit_replacing(self.target, self.consent)  # loading may have taken hours
+                    carry_over(self.target, loaded)
+                configure_database(self.connection, *made[:3])
                 if configure:
                     configure()
-            _say_kept(connection, name, loading.narrate)
-            elsewhere = cluster.renaming if cluster else None
-            previous = swap(
-                connection, scratch, name, replace=existing is not None, elsewhere=elsewhere
+            name = self.target.database
+            _say_kept(self.connection, name, loading.narrate)
+            elsewhere = self.cluster.renaming if self.cluster else None
+            return compared, swap(
+                self.connection, self.scratch, name, replace=self.exists, elsewhere=elsewhere
             )
-        complete = not (loading.left_out or compared.incomplete)
-        if drop_old and previous is not None:
-            lacks = None if compared.rows else "has no row"
-            lacks = lacks if complete and not origin.left_out else "is not all of the database"
-            previous = _drop(target, connection, previous, lacks, loading.narrate)
-    result = RestoreResult(
+
+
+def _result(
+    origin: Origin, name: str, previous: str | None, loading: Loading, compared: LoadComparison
+) -> RestoreResult:
+    return RestoreResult(
         backup=origin.name,
         made_at=origin.made_at,
         database=name,
@@ -317,13 +345,11 @@ def restore(
         rows=compared.rows,
         tables=compared.tables,
         checks=compared.checks,
-        duration_ms=round((time.monotonic() - began) * 1000),
-        complete=complete,
+        duration_ms=0,
+        complete=not (loading.left_out or compared.incomplete),
         left_out=tuple(loading.left_out),
         incomplete=compared.incomplete,
     )
-    _journal(target, app, result, loading.narrate)
-    return result
 
 
 def _load(
@@ -344,10 +370,17 @@ def _say_kept(connection: Connection, name: str, narrate: Narrate) -> None:
 
 
 def _drop(
-    target: Target, connection: Connection, previous: str, lacks: str | None, narrate: Narrate
+    target: Target,
+    connection: Connection,
+    previous: str,
+    rows: int,
+    narrate: Narrate,
+    *,
+    whole: bool,
 ) -> str | None:
     """Drop the replaced database, unless the new one lacks something; return what is kept."""
-    if lacks:
+    if not (whole and rows):
+        lacks = "has no row" if whole else "is not all of the database"
         narrate(f"Kept {previous}: what was restored {lacks}.")
         return previous
     try:
@@ -405,8 +438,16 @@ def _existing(target: Target) -> tuple[str | None, bool]:
         return None, False
 
 
-def _permit_replacing(target: Target, consent: Consent) -> Consent:
-    """Ask the guard of an existing database, if it has tables; return the consent."""
+def _permit_replacing(target: Target, consent: Consent, *, new: bool = False) -> Consent:
+    """Ask the guard of an existing database, if it has tables; return the consent.
+
+    Raises DatabaseExists where a new one was asked for.
+    """
+    if new:
+        raise DatabaseExists(
+            f"The database {target.database} exists already.",
+            hint="Choose another name for --into.",
+        )
     with connect(target, "restore", like_pg_dump=True) as existing:
         if _QUERIES.value(existing, "own_tables"):
             return permit(existing, target, "restore", consent)
@@ -471,7 +512,13 @@ def check_plan(found: RestorePlan, *, owners: bool, partly: bool = False) -> Non
             f"{'; '.join(each.obstacle for each in found.obstacles)}. Nothing was changed.",
             hint=f"{found.obstacles[0].remedy[:1].upper()}{found.obstacles[0].remedy[1:]}.",
         )
-    if found.missing_extensions and not partly:
+    if not partly:
+        _check_needs(found, owners=owners)
+
+
+def _check_needs(found: RestorePlan, *, owners: bool) -> None:
+    """Raise for what is in the backup and cannot be made on this server."""
+    if found.missing_extensions:
         raise MissingExtension(
             f"The server does not have what the backup needs: extension "
             f"{', '.join(found.missing_extensions)}.",
@@ -479,20 +526,20 @@ def check_plan(found: RestorePlan, *, owners: bool, partly: bool = False) -> Non
             "--keep-going, or of a backup "
             f'--skip "EXTENSION - {found.missing_extensions[0]}"',
         )
-    if found.missing_locales and not partly:
+    if found.missing_locales:
         raise MissingLocale(
             f"This server cannot make what is in {found.backup}: "
             f"{'; '.join(found.missing_locales)}.",
             hint="Restore on a server like the one that was backed up, with --url; --keep-going "
             "leaves out what needs it.",
         )
-    if not owners and found.named_roles and not partly:
+    if not owners and found.named_roles:
         raise MissingRole(
             f"The server does not have the roles that policies or user mappings of "
             f"{found.backup} name: {', '.join(found.named_roles)}.",
             hint="Make them by CREATE ROLE: --no-owner does not leave them out; --keep-going does.",
         )
-    if owners and found.missing_roles and not partly:
+    if owners and found.missing_roles:
         raise MissingRole(
             f"The server does not have the roles that own what is in the backup: "
             f"{', '.join(found.missing_roles)}.",

@@ -4,6 +4,7 @@ A run that was killed is continued by the same command: the journal says that it
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import psycopg
 from psycopg import sql
@@ -80,6 +81,7 @@ def create_tenant(
         check_key(app, keyring)
     read_history(app.versions).goals  # noqa: B018 - raises where it could not be applied
     tenant = tenant_target(target, name, database=database)
+    migrate = partial(up, consent=consent, timeouts=timeouts, narrate=narrate, progress=progress)
     if database and owner is not None:
         with maintenance(tenant) as other:  # before the database is made
             _require_role(other, owner)
@@ -91,14 +93,7 @@ def create_tenant(
         _require_free(connection, tenant, narrate, database=database)
         with journaled(tenant, CREATE, app.name) as entry:
             ensure_schema(connection, tenant, narrate)
-            migrated = up(
-                tenant,
-                app,
-                consent=consent,
-                timeouts=timeouts,
-                narrate=narrate,
-                progress=progress,
-            )
+            migrated = migrate(tenant, app)
             inserted = seed(tenant, app, keyring, narrate).inserted if fixtures else 0
             grants = _set_privileges(tenant, owner, like, database=database)
             entry.note(applied=len(migrated.applied), inserted=inserted, like=like)
@@ -109,12 +104,17 @@ def create_tenant(
             revision=migrated.current,
             applied=len(migrated.applied),
             rows=inserted,
-            owner=QUERIES.value(connection, "database")
-            if database
-            else QUERIES.value(connection, "schema_owner", name=name),
+            owner=_owner(connection, None if database else name),
             like=like,
             grants=grants,
         )
+
+
+def _owner(connection: Connection, schema: str | None) -> str:
+    """Return the owner of a schema, or of the database."""
+    if schema is None:
+        return str(QUERIES.value(connection, "database"))
+    return str(QUERIES.value(connection, "schema_owner", name=schema))
 
 
 def _require_role(connection: Connection, owner: str) -> None:

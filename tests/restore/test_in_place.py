@@ -114,12 +114,12 @@ def test_a_replaced_database_that_cannot_be_dropped_is_kept(place: InPlace, serv
         with server.connect(old) as session:  # a superuser's, which the owner cannot end
             session.execute(f"ALTER DATABASE {old} OWNER TO {ROLE}")
             with maintenance(target) as connection:
-                assert _drop(target, connection, old, None, said.append) == old
+                assert _drop(target, connection, old, 1, said.append, whole=True) == old
         assert said == [
             f"Kept {old}, which cannot be dropped: permission denied to terminate process"
         ]
         with maintenance(target) as connection:
-            assert _drop(target, connection, old, None, said.append) is None
+            assert _drop(target, connection, old, 1, said.append, whole=True) is None
         assert said[1:] == [f"Dropped {old}, the old database."]
     finally:
         server.drop(old)
