@@ -108,15 +108,9 @@ def init_own(
         entries["alembic"] = _relative(app.alembic, root)
     if app.alembic_section != SECTION:
         entries["alembic_section"] = app.alembic_section
-    if app.environment:
-        files.keep(folder, "its Alembic environment, used in place")
-    elif folder.exists():
-        files.keep(folder, "revisions, used in place")
-    else:
-        files.new(folder / ".gitkeep", "", "the folder of revisions")
-    tables = list(metadata.tables.values())
+    _keep_migrations(files, app)
     said += _refused(app)
-    guessed = tuple(old_rows(tables))
+    guessed = tuple(old_rows(list(metadata.tables.values())))
     entries |= seed_files_of(root)
     files.new_configuration(leadctl_toml(name, entries, guessed))
     encrypted = any(True for _ in encrypted_columns(metadata))
@@ -134,6 +128,15 @@ def init_own(
         notes=(*said, *notes(root)),
         next=_next_commands(folder, has_url=bool(settings.url)),
     )
+
+
+def _keep_migrations(files: Files, app: App) -> None:
+    if app.environment:
+        files.keep(app.migrations, "its Alembic environment, used in place")
+    elif app.migrations.exists():
+        files.keep(app.migrations, "revisions, used in place")
+    else:
+        files.new(app.migrations / ".gitkeep", "", "the folder of revisions")
 
 
 def _next_commands(folder: Path, *, has_url: bool) -> tuple[str, ...]:

@@ -118,50 +118,61 @@ def init_from_database(
     existing = replace(existing, metadata=MetaData())
     del source
     gc.collect()
+    baseline, models = _proven(target, existing, text, narrate)
     app = App(name, settings.project, settings.project / _MIGRATIONS)
-    with ThreadPoolExecutor(1) as thread:  # the models of many tables load while the server works
-        loading = thread.submit(_load, text)
-        baseline = proven_baseline(target, existing, narrate)
-        models = loading.result()
     different, unmanaged = models_differ(target, existing, models, app)
-    unrepresented = [Unrepresented(each.object, each.change) for each in different]
-    module = f"{name}_models"
     revisions = {"Baseline": baseline}
     if drop_history and existing.history_tables:
         revisions["Drop the history of another tool"] = _drops(existing)
-    files = Files(settings.project)
-    files.new(settings.project / f"{module}.py", text, "the models")
-    _add_revisions(files, settings.project / _MIGRATIONS, name, revisions)
-    named = f"{module}:Base"
-    entries: dict[str, object] = {"models": named, "migrations": _MIGRATIONS}
-    if unmanaged:
-        entries["unmanaged"] = unmanaged
-    entries |= seed_files_of(files.root)
-    files.new_configuration(leadctl_toml(name, entries, guessed))
+    files = _files_of(settings, name, text, revisions, unmanaged, guessed)
     files.add_variables(name, has_url=bool(settings.url), needs_key=bool(encrypt))
     written = files.write()
-    offered = existing.take_over
+    offer = [_OFFER.format(existing.take_over.app.name)] if existing.take_over else []
     return DatabaseInit(
         app=name,
         database=target.database,
         schema=target.schema,
         revision=_record(settings, target, name, existing, narrate, models),
-        models=named,
+        models=f"{name}_models:Base",
         tables=tables,
         files=written,
-        unrepresented=tuple(unrepresented),
+        unrepresented=tuple(Unrepresented(each.object, each.change) for each in different),
         encrypted=encrypted,
         retention=guessed,
         histories=existing.histories,
         prisma=existing.prisma,
-        notes=(
-            *_notes(settings, existing),
-            *([_OFFER.format(offered.app.name)] if offered else []),
-        ),
+        notes=tuple(_notes(settings, existing) + offer),
         next=("leadctl migrate --plan", "leadctl migrate")
         if len(revisions) > 1
         else ("leadctl migrate status",),
     )
+
+
+def _files_of(
+    settings: Settings,
+    name: str,
+    models: str,
+    revisions: Mapping[str, Sequence[Step]],
+    unmanaged: Sequence[str],
+    retention: Sequence[RetentionGuess],
+) -> Files:
+    files = Files(settings.project)
+    files.new(settings.project / f"{name}_models.py", models, "the models")
+    _add_revisions(files, settings.project / _MIGRATIONS, name, revisions)
+    entries: dict[str, object] = {"models": f"{name}_models:Base", "migrations": _MIGRATIONS}
+    entries |= {"unmanaged": unmanaged} if unmanaged else {}
+    entries |= seed_files_of(files.root)
+    files.new_configuration(leadctl_toml(name, entries, retention))
+    return files
+
+
+def _proven(
+    target: Target, existing: ExistingSchema, text: str, narrate: Narrate
+) -> tuple[list[Step], MetaData]:
+    """Return the baseline and the models: those of many tables load while the server works."""
+    with ThreadPoolExecutor(1) as thread:
+        loading = thread.submit(_load, text)
+        return proven_baseline(target, existing, narrate), loading.result()
 
 
 def take_over(

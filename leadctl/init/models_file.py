@@ -39,6 +39,7 @@ from leadctl.init.definitions import deferred, elements, exclusion
 from leadctl.migrate.backfill import escape
 from leadctl.migrate.ddl.steps import plain
 
+_APART = frozenset({"partition_of", "foreign", "inherits"})
 _FILLED = frozenset({"default", "generated", "identity"})
 _INDENT = "    "
 _NAMED = re.compile(r"\w+=")
@@ -63,31 +64,21 @@ class ModelsFile:
     """Writes the models of one app."""
 
     def __init__(
-        self,
-        app: str,
-        metadata: MetaData,
-        catalog: Catalog,
-        *,
-        encrypt: Collection[str],
+        self, app: str, metadata: MetaData, catalog: Catalog, *, encrypt: Collection[str]
     ) -> None:
         """`encrypt` are columns, as `table.column`, that become EncryptedText."""
         self._app = app
         self._catalog = catalog
         self._encrypt = encrypt
+        facts = catalog.objects
         self._columns = {
-            tuple(plain(part) for part in split_name(key.removeprefix("column "))): each
-            for key, each in catalog.objects.items()
+            _plain_parts(key.removeprefix("column ")): each
+            for key, each in facts.items()
             if key.startswith("column ")
         }
-        self._partitions = {
-            plain(name): catalog.objects[f"table {name}"]["partition_key"]
-            for name in catalog.names("table")
-            if catalog.objects[f"table {name}"].get("partition_key")
-        }
+        self._tables = {plain(name): facts[f"table {name}"] for name in catalog.names("table")}
         self._definitions = {
-            tuple(plain(part) for part in split_name(name)): str(
-                catalog.objects[f"constraint {name}"]["definition"]
-            )
+            _plain_parts(name): str(facts[f"constraint {name}"]["definition"])
             for name in catalog.names("constraint")
         }
         self._exclusions: dict[str, list[tuple[str, str]]] = {}
@@ -95,23 +86,15 @@ class ModelsFile:
             if definition.startswith("EXCLUDE "):
                 self._exclusions.setdefault(owner, []).append((name, definition))
         self._indexes = {
-            plain(name): str(catalog.objects[f"index {name}"]["definition"])
+            plain(name): str(facts[f"index {name}"]["definition"])
             for name in catalog.names("index")
-        }
-        self._tables = {
-            plain(name): catalog.objects[f"table {name}"] for name in catalog.names("table")
         }
         times = Counter(name for _, name in self._definitions)
         self._shared = {name for name in times if times[name] > 1}
-        apart = {
-            plain(name)
-            for name in catalog.names("table")
-            if {"partition_of", "foreign", "inherits"} & catalog.objects[f"table {name}"].keys()
-        }
         self.tables = [
             table
             for table in sorted(metadata.tables.values(), key=lambda each: each.name)
-            if table.schema is None and table.name not in apart
+            if table.schema is None and not _APART & self._tables.get(table.name, {}).keys()
         ]
         self._here = {table.name for table in self.tables}
         for table in self.tables:
@@ -294,8 +277,8 @@ class ModelsFile:
             options["prefixes"] = ["UNLOGGED"]
         if facts.get("options") and _TABLES_HAVE_WITH:
             options["postgresql_with"] = dict(each.split("=", 1) for each in facts["options"])
-        if table.name in self._partitions:
-            options["postgresql_partition_by"] = self._partitions[table.name]
+        if facts.get("partition_key"):
+            options["postgresql_partition_by"] = facts["partition_key"]
         if as_dict and options:
             yield (
                 "{"
@@ -310,6 +293,10 @@ class ModelsFile:
 
     def _is_encrypted(self, column: Column[Any]) -> bool:
         return f"{column.table.name}.{column.name}" in self._encrypt
+
+
+def _plain_parts(name: str) -> tuple[str, ...]:
+    return tuple(plain(part) for part in split_name(name))
 
 
 def _needed_sequences(tables: Sequence[Table], catalog: Catalog) -> list[str]:
