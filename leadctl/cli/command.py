@@ -5,7 +5,7 @@ import inspect
 import logging
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
 from typing import Annotated, Any
@@ -21,6 +21,7 @@ from leadctl.cli.options import (
     Text,
     Verbose,
     exclusive,
+    not_with,
     one_of,
     only_with,
     option,
@@ -57,12 +58,14 @@ def command(
     outputs: Sequence[str] = ("table", "json"),
     of_app: bool | None = None,
     fleet: FleetUse | None = None,
+    excluded: Mapping[str, Sequence[str]] | None = None,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the common options, and hand it a `Run` made of them as first argument.
 
     `options` are more settings that the command takes as flags, such as `LOCK_WAIT`.  What is
     `of_app` wants to know which app is meant: what writes, unless it says otherwise.  What has a
-    use for a `fleet` takes --fleet: then it is run for each of its targets.
+    use for a `fleet` takes --fleet: then it is run for each of its targets.  What is `excluded` by
+    a parameter that is given is refused, the first such one deciding.
     """
     formats = f"Format of the result: {', '.join(outputs)}."
     output = Annotated[Text, option("--output -o", "FORMAT", formats, names=one_of(outputs))]
@@ -74,6 +77,7 @@ def command(
             if ctx.invoked_subcommand is not None:
                 return
             _refuse_urls(ctx)
+            _refuse_excluded(excluded or {}, values)
             given = {name: values.pop(name) for name in flags}
             _refuse_contradiction(ctx, given)
             many = taken_from(values) if fleet else None
@@ -104,6 +108,13 @@ def command(
         return wrapper
 
     return decorate
+
+
+def _refuse_excluded(excluded: Mapping[str, Sequence[str]], values: Mapping[str, Any]) -> None:
+    kind = next((name for name in excluded if values[name]), None)
+    if kind is not None:
+        others = {name: values[name] for name in excluded[kind]}
+        not_with(f"--{kind.replace('_', '-')}", **others)
 
 
 def _verb(ctx: Any) -> str:

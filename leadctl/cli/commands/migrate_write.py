@@ -92,17 +92,12 @@ def new(
     """
     from leadctl.render.views.migrate import new as view
 
-    exclusive(rename=renames, empty=empty, sql=sql, revert=revert, merge=merge)
-    exclusive(plain=plain, empty=empty, sql=sql, revert=revert, merge=merge)
-    exclusive(fill=fills, empty=empty, sql=sql, revert=revert, merge=merge)
+    for of_models in ({"rename": renames}, {"plain": plain}, {"fill": fills}):
+        exclusive(**of_models, empty=empty, sql=sql, revert=revert, merge=merge)
     placement = {
-        "head": head,
-        "splice": splice,
-        "branch_label": branch_label,
-        "depends_on": tuple(depends_on or ()),
-        "rev_id": rev_id,
-        "version_path": version_path,
-    }
+        "head": head, "splice": splice, "branch_label": branch_label, "rev_id": rev_id,
+        "depends_on": tuple(depends_on or ()), "version_path": version_path,
+    }  # fmt: skip
     if merge or revert is not None:
         not_with("--merge" if merge else "--revert", **placement)
     only_with("--head", splice=splice and head is None)

@@ -1,9 +1,9 @@
 """`leadctl restore`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -26,7 +26,6 @@ from leadctl.cli.options import (
     exclusive,
     flag,
     moment,
-    not_with,
     option,
     table_names,
 )
@@ -39,6 +38,7 @@ Source = Annotated[
     str,
     argument("BACKUP", 'A backup id, the beginning of one, "latest", or a path.', names=backup_ids),
 ]
+Into = Annotated[Text, option("--into", "DATABASE", "Restore into this new database instead.")]
 Table = Annotated[
     Texts,
     option(
@@ -82,16 +82,22 @@ _EXCLUDED = {
 
 
 @app.leaf("restore", "Backups")
-@command(Effect.DESTROYS, BACKUP_FROM, BACKUP_IDENTITY, LOCK_WAIT, LOCK_TIMEOUT, of_app=False)
+@command(
+    Effect.DESTROYS,
+    BACKUP_FROM,
+    BACKUP_IDENTITY,
+    LOCK_WAIT,
+    LOCK_TIMEOUT,
+    of_app=False,
+    excluded=_EXCLUDED,
+)
 def restore(
     run: Run,
     *,
     backup: Source = "latest",
     at: At = None,
     before_run: BeforeRun = None,
-    into: Annotated[
-        Text, option("--into", "DATABASE", "Restore into this new database instead.")
-    ] = None,
+    into: Into = None,
     table: Table = None,
     data_only: DataOnly = False,
     in_place: InPlace = False,
@@ -129,62 +135,73 @@ def restore(
     """
     from leadctl.render.views import restore as views
 
-    options: dict[str, object] = {
-        "into": into, "table": table, "data_only": data_only, "in_place": in_place,
-        "schema_only": schema_only, "drop_old": drop_old, "keep_going": keep_going, "skip": skip,
-        "trust_script": trust_script, "at": at, "before_run": before_run, "no_owner": no_owner,
-        "dry_run": dry_run, "tenant": tenant,
-    }  # fmt: skip
-    for kind, excluded in _EXCLUDED.items():
-        if options[kind]:
-            not_with(f"--{kind.replace('_', '-')}", **{name: options[name] for name in excluded})
-            break
-    consent = run.consent(yes=yes, confirm=confirm)
-    owners = not no_owner
+    how = _How(backup, not no_owner, dry_run, run.consent(yes=yes, confirm=confirm))
     live = run.database()
-    if tenant is not None:
-        back = live.tenants.restore_tenant(
-            tenant, backup, owners=owners, dry_run=dry_run, confirm=consent
-        )
-        run.emit(back, views.tenant)
-        _exit(complete=back.ok)
-        return
-    guarded = not (dry_run or into or (table and not data_only))
-    guard = partial(live.foresee, "restore", consent) if guarded else None
+    asks = not (dry_run or into or tenant or (table and not data_only))
+    guard = partial(live.foresee, "restore", how.consent) if asks else None
     with _restored_from(live, backup, at, before_run, guard) as database:
-        if data_only:
-            rows = database.restore_rows(table or (), backup, dry_run=dry_run, confirm=consent)
-            run.emit(rows, views.merged)
-            _exit(complete=not rows.gone)
-        elif table:
-            _emit(run, database.restore_tables(table, backup, owners=owners, dry_run=dry_run))
-        elif in_place:
-            _emit(run, database.restore_in_place(backup, owners=owners, confirm=consent))
+        if tenant or data_only or table or in_place:
+            _restore_part(run, database, how, tenant, table or (), data_only=data_only)
         elif dry_run:
-            plan = database.restore_plan(backup, into=into)
-            run.emit(plan, views.plan)
             partly = keep_going or bool(skip)
-            database.restore_preflight(
-                plan, backup, owners=owners, trust_script=trust_script, partly=partly
-            )
+            _show_plan(run, database, how, into, trust_script=trust_script, partly=partly)
         else:
             result = database.restore(
                 backup,
                 into=into,
-                owners=owners,
+                owners=how.owners,
                 rows=not schema_only,
                 jobs=jobs,
                 drop_old=drop_old,
                 trust_script=trust_script,
                 keep_going=keep_going,
                 skip=skip or (),
-                confirm=consent,
+                confirm=how.consent,
                 show=run.show(views.plan),
             )
-            run.emit(result, views.restored)
-            if result.revision is not None:
-                _say_migrations(run, database.on(into) if into else database)
-            _exit(complete=result.complete)
+            _end(run, result, database.on(into) if into else database)
+
+
+class _How(NamedTuple):
+    """What each way to restore is told."""
+
+    backup: str
+    owners: bool
+    dry_run: bool
+    consent: Any
+
+
+def _restore_part(
+    run: Run,
+    database: "Database",
+    how: _How,
+    tenant: str | None,
+    tables: Sequence[str],
+    *,
+    data_only: bool,
+) -> None:
+    """Restore a tenant, rows or tables, or in place where none of them is asked for."""
+    from leadctl.render.views import restore as views
+
+    backup, owners, dry_run, consent = how
+    if tenant is not None:
+        back = database.tenants.restore_tenant(
+            tenant, backup, owners=owners, dry_run=dry_run, confirm=consent
+        )
+        run.emit(back, views.tenant)
+        _exit(complete=back.ok)
+    elif data_only:
+        rows = database.restore_rows(tables, backup, dry_run=dry_run, confirm=consent)
+        run.emit(rows, views.merged)
+        _exit(complete=not rows.gone)
+    else:
+        result = (
+            database.restore_tables(tables, backup, owners=owners, dry_run=dry_run)
+            if tables
+            else database.restore_in_place(backup, owners=owners, confirm=consent)
+        )
+        run.emit(result, views.by_name)
+        _exit(complete=result.ok)
 
 
 def _restored_from(
@@ -209,11 +226,26 @@ def _restored_from(
     return database.as_of(when, before_run=before_run)
 
 
-def _emit(run: Run, result: Any) -> None:
-    from leadctl.render.views.restore import by_name
+def _show_plan(
+    run: Run, database: "Database", how: _How, into: str | None, *, trust_script: bool, partly: bool
+) -> None:
+    from leadctl.render.views.restore import plan as view
 
-    run.emit(result, by_name)
-    _exit(complete=result.ok)
+    plan = database.restore_plan(how.backup, into=into)
+    run.emit(plan, view)
+    database.restore_preflight(
+        plan, how.backup, owners=how.owners, trust_script=trust_script, partly=partly
+    )
+
+
+def _end(run: Run, result: Any, database: "Database") -> None:
+    """Print a result and how the schema stands to the revisions; end with its exit code."""
+    from leadctl.render.views.restore import restored
+
+    run.emit(result, restored)
+    if result.revision is not None:
+        _say_migrations(run, database)
+    _exit(complete=result.complete)
 
 
 def _exit(*, complete: bool) -> None:
