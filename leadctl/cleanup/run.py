@@ -84,22 +84,26 @@ def cleanup(
                 progress=progress,
                 lenient=lenient,
             )
-            rule_runs = [RuleRun(run, each) for each in statements]
-            with bounds.enforcing(connection):
-                results = [each.execute() for each in rule_runs]
-            errors = [each.error for each in rule_runs]
-            began = time.monotonic()
-            try:
-                _vacuum(run, sum((each.lost for each in rule_runs), Counter[int]()))
-            except psycopg.Error as error:
-                errors.append(translate(error))
-            vacuum_seconds = round(time.monotonic() - began, 3)
-            if vacuum_seconds:
-                entry.note(vacuum_seconds=vacuum_seconds)
-            result = _result(run, results, vacuum_seconds, next(filter(None, errors), None))
+            result = _run_rules(run, [RuleRun(run, each) for each in statements])
             if not result.ok:
                 entry.outcome = "partly" if result.rows else "failed"
         return result
+
+
+def _run_rules(run: RunContext, rule_runs: Sequence[RuleRun]) -> CleanupResult:
+    """Run the rules one by one, then vacuum what they deleted from."""
+    with run.bounds.enforcing(run.connection):
+        results = [each.execute() for each in rule_runs]
+    errors = [each.error for each in rule_runs]
+    began = time.monotonic()
+    try:
+        _vacuum(run, sum((each.lost for each in rule_runs), Counter[int]()))
+    except psycopg.Error as error:
+        errors.append(translate(error))
+    vacuum_seconds = round(time.monotonic() - began, 3)
+    if vacuum_seconds:
+        run.entry.note(vacuum_seconds=vacuum_seconds)
+    return _result(run, results, vacuum_seconds, next(filter(None, errors), None))
 
 
 def _result(

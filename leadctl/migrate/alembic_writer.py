@@ -78,17 +78,7 @@ def write_revision(
     config = environment.alembic_config("driver://")
     is_run = content.written or environment.config.flag("revision_environment")
     is_merge = len(follows) > 1
-    given = {
-        "message": content.message,
-        "autogenerate": content.written,
-        "sql": False,
-        "head": list(follows) if is_merge else next(iter(follows), "base"),
-        "splice": placement.splice,
-        "branch_label": placement.branch_label,
-        "version_path": placement.version_path,
-        "rev_id": placement.rev_id or rev_id,
-        "depends_on": list(placement.depends_on) or None,
-    }
+    given = _arguments(content, rev_id, follows, placement)
     bodies = [_Body(content.upgrade), _Body(content.downgrade)]
     written: list[tuple[str, Path]] = []
     before = _files(folders)
@@ -119,6 +109,23 @@ def write_revision(
                 hint="See: leadctl migrate new --help",
             ) from None
     return written
+
+
+def _arguments(
+    content: Content, rev_id: str, follows: Sequence[str], placement: RevisionPlacement
+) -> dict[str, Any]:
+    """Return what `alembic revision` is given."""
+    return {
+        "message": content.message,
+        "autogenerate": content.written,
+        "sql": False,
+        "head": list(follows) if len(follows) > 1 else next(iter(follows), "base"),
+        "splice": placement.splice,
+        "branch_label": placement.branch_label,
+        "version_path": placement.version_path,
+        "rev_id": placement.rev_id or rev_id,
+        "depends_on": list(placement.depends_on) or None,
+    }
 
 
 def _files(folders: Iterable[Path]) -> set[Path]:

@@ -173,12 +173,9 @@ class Observer:
         changed: dict[int, set[str]] = {}
         for oid, act in told.changed:
             changed.setdefault(oid, set()).add(act)
-        keys = (
-            QUERIES.rows(self._connection, "validated", names=sorted(told.keys))
-            if told.keys
-            else []
-        )
-        checked = {oid for row in keys for oid in row}
+        keys = sorted(told.keys)
+        rows = QUERIES.rows(self._connection, "validated", names=keys) if keys else []
+        checked = {oid for row in rows for oid in row}
         found: dict[int, RelationEffect] = {}
         for oid, old in before.items():
             if oid not in held and oid not in changed and after.get(oid) is old:

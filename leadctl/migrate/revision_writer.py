@@ -151,19 +151,12 @@ def compose(
     after = after.written()  # nothing else differs
     with scratch(target, "new", schemas_of(before, after)) as made:
         made.create(before)
-        starts = [renamed := made.read()]
-        if renames:
-            made.execute(step.sql for step in renames)
-            renamed = made.read()
+        starts = [original := made.read()]
+        renamed = _after(made, renames, original)
         first = _first_renames(renamed.written(), after)
-        if first.steps:
-            made.execute(step.sql for step in first.steps)
-            renamed = made.read()
+        renamed = _after(made, first.steps, renamed)
         implied, _ = implied_renames(renamed.written(), after)
-        if implied:
-            made.execute(step.sql for step in implied)
-            renamed = made.read()
-        start = _as_set_on(before, renamed)
+        start = _as_set_on(before, _after(made, implied, renamed))
         steps = changes(start, after, online=safe, copies=first.copies)
         back = [each.back for each in first.copies]
         stage = Stage.VALUES if steps and steps[0].stage is Stage.VALUES else Stage.MAIN
@@ -212,6 +205,14 @@ def _down(
     now = _as_set_on(end, made.read())
     made.execute(step.back.sql for step in reversed(aside.steps) if step.back)
     return [*aside.steps, *changes(now, start, copies=(*copies, *aside.copies))]
+
+
+def _after(made: Scratch, steps: Sequence[Step], before: Catalog) -> Catalog:
+    """Return the schema after steps were executed."""
+    if not steps:
+        return before
+    made.execute(step.sql for step in steps)
+    return made.read()
 
 
 def _as_set_on(schema: Catalog, made: Catalog) -> Catalog:
