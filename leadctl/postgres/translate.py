@@ -266,6 +266,17 @@ def told(error: Any, *, detail: bool = False, known: Collection[str] = ()) -> st
     return " ".join(said)
 
 
+@contextmanager
+def needs_privileges(cannot: str, hint: str) -> Iterator[None]:
+    """Say what cannot be done, and why, where the role lacks a privilege for the block."""
+    import psycopg
+
+    try:
+        yield
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise errors.InsufficientPrivilege(f"{cannot}: {told(error)}.", hint=hint) from None
+
+
 def _one_line(text: str) -> str:
     """Return a driver's message without its prefixes, line breaks, values and secrets."""
     text = re.sub(r"^(?:connection (?:failed|is bad): )+", "", text.strip())

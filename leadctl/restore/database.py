@@ -16,7 +16,6 @@ from psycopg import sql
 from leadctl.catalog.relations import read_named
 from leadctl.errors import (
     DatabaseInUse,
-    InsufficientPrivilege,
     LeadctlError,
     LockHeld,
     UnknownDatabase,
@@ -27,7 +26,7 @@ from leadctl.postgres.connect import Connection, connect, set_session
 from leadctl.postgres.provision import connect_to_maintenance
 from leadctl.postgres.queries import identifier, queries_of
 from leadctl.postgres.target import Target
-from leadctl.postgres.translate import told
+from leadctl.postgres.translate import needs_privileges
 from leadctl.progress import Narrate
 from leadctl.restore.properties import DatabaseProperties, create_database
 
@@ -251,7 +250,11 @@ def swap(
         previous = kept_database(database) if replace else None
         try:
             others = elsewhere(new, database, previous) if elsewhere else nullcontext()
-            with others as prepare, connection.transaction():
+            privileges = needs_privileges(
+                f"The role {connection.info.user} may not replace the database {database}",
+                "Connect as its owner, who may create databases, and end its sessions first.",
+            )
+            with privileges, others as prepare, connection.transaction():
                 rename(connection, new, database, previous)
                 if prepare:
                     prepare()
@@ -260,12 +263,6 @@ def swap(
             if previous is None and isinstance(error, psycopg.errors.DuplicateDatabase):
                 raise
             time.sleep(_PAUSE_SECONDS)
-        except psycopg.errors.InsufficientPrivilege as error:
-            raise InsufficientPrivilege(
-                f"The role {connection.info.user} may not replace the database {database}: "
-                f"{told(error)}.",
-                hint="Connect as its owner, who may create databases, and end its sessions first.",
-            ) from None
     raise DatabaseInUse(
         f"The database {database} has sessions that do not end.",
         hint="End them, or stop what keeps connecting, and restore again. Nothing was replaced.",

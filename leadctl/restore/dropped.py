@@ -17,7 +17,6 @@ from leadctl.backup.contents import ArchiveEntry
 from leadctl.backup.manifest import ARCHIVE, SCHEMA
 from leadctl.backup.reader import BackupReader
 from leadctl.errors import (
-    InsufficientPrivilege,
     MissingRole,
     RelationExists,
     RestoreFailed,
@@ -29,7 +28,7 @@ from leadctl.journal.runs import journaled
 from leadctl.postgres.connect import Connection, Timeouts, connect, set_session
 from leadctl.postgres.queries import identifier, parts_of, queries_of, written_by_server
 from leadctl.postgres.target import Target
-from leadctl.postgres.translate import told
+from leadctl.postgres.translate import needs_privileges, told
 from leadctl.progress import Narrate
 from leadctl.restore.cascade_losses import CascadeLosses
 from leadctl.restore.dump_archive import check_counts, owner_of_rows, rows_of
@@ -46,6 +45,7 @@ from leadctl.restore.foreign_keys import ForeignKeys, Orphans
 from leadctl.restore.restorable import LeftOutEntry
 
 _QUERIES = queries_of(__file__, "restore.sql")
+NOT_THE_OWNER = "Connect as the database's owner, or add --no-owner. Nothing was changed."
 _IS_THERE = (
     psycopg.errors.DuplicateObject,
     psycopg.errors.DuplicateTable,
@@ -320,17 +320,14 @@ class Making:
             self._made.append(entry)
 
     def _make_part(self, entry: ArchiveEntry, script: Script) -> None:
+        cannot = f"{entry.label} cannot be made"
         try:
-            self._selection.archive.run(script)
+            with needs_privileges(cannot, NOT_THE_OWNER):
+                self._selection.archive.run(script)
         except _IS_THERE as error:
             raise RelationExists(
-                f"{entry.label} cannot be made: {told(error)}.",
+                f"{cannot}: {told(error)}.",
                 hint="Rename the object of that name, then run it again. Nothing was changed.",
-            ) from None
-        except psycopg.errors.InsufficientPrivilege as error:
-            raise InsufficientPrivilege(
-                f"{entry.label} cannot be made: {told(error)}.",
-                hint="Connect as the database's owner, or add --no-owner. Nothing was changed.",
             ) from None
         except psycopg.Error as error:
             message = told(error)

@@ -15,14 +15,14 @@ from leadctl.apps.registry import App
 from leadctl.backup.contents import ArchiveEntry
 from leadctl.backup.manifest import SCHEMA
 from leadctl.backup.reader import BackupReader
-from leadctl.errors import DependentObjects, InsufficientPrivilege, RestoreFailed
+from leadctl.errors import DependentObjects, RestoreFailed
 from leadctl.journal import state
 from leadctl.journal.guard import Consent, permit
 from leadctl.journal.lock import schema_lock
 from leadctl.postgres.connect import Connection, Timeouts, connect
 from leadctl.postgres.queries import parts_of, queries_of, written_by_server
 from leadctl.postgres.target import Target
-from leadctl.postgres.translate import told
+from leadctl.postgres.translate import needs_privileges
 from leadctl.progress import Narrate
 from leadctl.restore.copied_tables import CopiedTable, TableRestore
 from leadctl.restore.dropped import (
@@ -187,15 +187,12 @@ def drop_schema(connection: Connection, name: str, *, in_use: str, then: str, as
     `drop_own` raises.
     """
     try:
-        drop_own(connection, [name])
-        connection.execute(sql.SQL("DROP SCHEMA {}").format(sql.Identifier(name)))
+        with needs_privileges(f"The schema {name} is another role's", as_whom):
+            drop_own(connection, [name])
+            connection.execute(sql.SQL("DROP SCHEMA {}").format(sql.Identifier(name)))
     except psycopg.errors.DependentObjectsStillExist as error:
         detail = (error.diag.message_detail or "").replace("\n", "; ")
         raise DependentObjects(f"The schema {name} {in_use}: {detail}.", hint=then) from None
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise InsufficientPrivilege(
-            f"The schema {name} is another role's: {told(error)}.", hint=as_whom
-        ) from None
 
 
 def drop_own(connection: Connection, schemas: Sequence[str]) -> list[OwnObject]:

@@ -6,7 +6,6 @@ A run that was killed is continued by the same command: the journal says that it
 from dataclasses import dataclass
 from functools import partial
 
-import psycopg
 from psycopg import sql
 
 from leadctl.apps.registry import App
@@ -21,7 +20,7 @@ from leadctl.postgres.connect import Connection, Timeouts, connect
 from leadctl.postgres.provision import connect_or_create, ensure_schema, has_schema
 from leadctl.postgres.queries import written_by_server
 from leadctl.postgres.target import DEFAULT_SCHEMA, Target
-from leadctl.postgres.translate import told
+from leadctl.postgres.translate import needs_privileges
 from leadctl.progress import Narrate, Progress
 from leadctl.restore.database import maintenance
 from leadctl.restore.in_place import own_objects
@@ -162,22 +161,23 @@ def _set_privileges(tenant: Target, owner: str | None, like: str | None, *, data
         return 0
     name = tenant.database if database else tenant.schema
     role, schema = sql.Identifier(owner), sql.Identifier(tenant.schema)
-    with connect(tenant, "tenants") as connection, connection.transaction():
-        try:
-            for each in own_objects(connection, [tenant.schema]):
-                alter = sql.SQL("ALTER {} {} OWNER TO {}")
-                connection.execute(alter.format(written_by_server(each.kind), each.name, role))
-            if tenant.schema != DEFAULT_SCHEMA:
-                connection.execute(sql.SQL("ALTER SCHEMA {} OWNER TO {}").format(schema, role))
-            if database:
-                alter = sql.SQL("ALTER DATABASE {} OWNER TO {}")
-                connection.execute(alter.format(sql.Identifier(tenant.database), role))
-            return _set_grants(connection, tenant.schema, like) if like else 0
-        except psycopg.errors.InsufficientPrivilege as error:
-            raise InsufficientPrivilege(
-                f"{name} was created, but its privileges are not set: {told(error)}.",
-                hint="Connect as a role that may set them, and run the same command again.",
-            ) from None
+    with (
+        connect(tenant, "tenants") as connection,
+        connection.transaction(),
+        needs_privileges(
+            f"{name} was created, but its privileges are not set",
+            "Connect as a role that may set them, and run the same command again.",
+        ),
+    ):
+        for each in own_objects(connection, [tenant.schema]):
+            alter = sql.SQL("ALTER {} {} OWNER TO {}")
+            connection.execute(alter.format(written_by_server(each.kind), each.name, role))
+        if tenant.schema != DEFAULT_SCHEMA:
+            connection.execute(sql.SQL("ALTER SCHEMA {} OWNER TO {}").format(schema, role))
+        if database:
+            alter = sql.SQL("ALTER DATABASE {} OWNER TO {}")
+            connection.execute(alter.format(sql.Identifier(tenant.database), role))
+        return _set_grants(connection, tenant.schema, like) if like else 0
 
 
 def _set_grants(connection: Connection, schema: str, like: str) -> int:

@@ -8,14 +8,14 @@ from psycopg import sql
 
 from leadctl.apps.registry import App
 from leadctl.catalog.citus import clean_up
-from leadctl.errors import DatabaseInUse, InsufficientPrivilege
+from leadctl.errors import DatabaseInUse
 from leadctl.journal.guard import Consent, permit, protection
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
 from leadctl.postgres.connect import Connection, Timeouts, connect, set_timeouts
 from leadctl.postgres.queries import identifier
 from leadctl.postgres.target import Target
-from leadctl.postgres.translate import told
+from leadctl.postgres.translate import needs_privileges, told
 from leadctl.progress import Narrate
 from leadctl.restore.database import maintenance
 from leadctl.restore.in_place import drop_schema
@@ -101,15 +101,12 @@ def drop_database(
         permit(connection, tenant, verb, granted)  # it may be protected by now
     with maintenance(tenant) as other:
         try:
-            other.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(name)))
+            with needs_privileges(f"{name} was not dropped", _AS_OWNER):
+                other.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(name)))
         except psycopg.errors.ObjectInUse as error:
             raise DatabaseInUse(
                 f"{name} was not dropped: {told(error, detail=True)}",
                 hint="Stop what uses it, and try again.",
-            ) from None
-        except psycopg.errors.InsufficientPrivilege as error:
-            raise InsufficientPrivilege(
-                f"{name} was not dropped: {told(error)}.", hint=_AS_OWNER
             ) from None
     return DroppedTenant(name, name, len(tables), made)
 

@@ -20,7 +20,6 @@ from leadctl.apps.registry import App
 from leadctl.errors import (
     DatabaseExists,
     DatabaseInUse,
-    InsufficientPrivilege,
     LeadctlError,
     MoveFailed,
     UnknownDatabase,
@@ -35,7 +34,7 @@ from leadctl.journal.runs import journal_done, journaled
 from leadctl.postgres.connect import Connection, Timeouts, connect, set_session
 from leadctl.postgres.queries import version_of
 from leadctl.postgres.target import Target
-from leadctl.postgres.translate import told
+from leadctl.postgres.translate import needs_privileges, told
 from leadctl.progress import Narrate
 from leadctl.restore.backups import RestorableBackup
 from leadctl.restore.database import (
@@ -255,14 +254,13 @@ class _Mover:
 
     def _close(self) -> None:
         lock = schema_lock(self.here, MOVE, self.timeouts.lock_wait, self.narrate)
-        with lock, connect(self.here, "tenants") as old:
-            try:
-                _close(old, self.here, self.ours, self.there.describe())
-            except psycopg.errors.InsufficientPrivilege as error:
-                raise InsufficientPrivilege(
-                    f"{self.name} cannot be closed: {told(error)}.",
-                    hint="Connect as its owner, or as a superuser. Nothing was changed.",
-                ) from None
+        hint = "Connect as its owner, or as a superuser. Nothing was changed."
+        with (
+            lock,
+            connect(self.here, "tenants") as old,
+            needs_privileges(f"{self.name} cannot be closed", hint),
+        ):
+            _close(old, self.here, self.ours, self.there.describe())
         self.narrate(
             f"{self.name} is closed. {AGAIN}; leadctl tenants open {self.name} --database undoes "
             "it."

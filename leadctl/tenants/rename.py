@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 
 from leadctl.apps.registry import App
-from leadctl.errors import DatabaseExists, DatabaseInUse, InsufficientPrivilege, SchemaExists
+from leadctl.errors import DatabaseExists, DatabaseInUse, SchemaExists
 from leadctl.journal.guard import Consent, permit
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
@@ -20,7 +20,7 @@ from leadctl.postgres.connect import Connection, Timeouts, connect, set_timeouts
 from leadctl.postgres.provision import has_schema
 from leadctl.postgres.queries import written_by_server
 from leadctl.postgres.target import Target
-from leadctl.postgres.translate import told
+from leadctl.postgres.translate import needs_privileges, told
 from leadctl.progress import Narrate
 from leadctl.restore.database import maintenance, set_database_name
 from leadctl.tenants.citus import refuse_database
@@ -137,8 +137,10 @@ def rename_database(
 
 
 def _alter_database(connection: Connection, name: str, new: str) -> None:
+    as_owner = "Connect as its owner, who has CREATEDB. Nothing was changed."
     try:
-        set_database_name(connection, name, new)
+        with needs_privileges(f"{name} was not renamed", as_owner):
+            set_database_name(connection, name, new)
     except psycopg.errors.DuplicateDatabase:
         raise DatabaseExists(
             f"There is a database {new} already.", hint="Choose another name. Nothing was changed."
@@ -148,11 +150,6 @@ def _alter_database(connection: Connection, name: str, new: str) -> None:
             f"{name} was not renamed: {told(error, detail=True)}",
             hint="Stop what uses it, and try again.",
         ) from None
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise InsufficientPrivilege(
-            f"{name} was not renamed: {told(error)}.",
-            hint="Connect as its owner, who has CREATEDB. Nothing was changed.",
-        ) from None
 
 
 def _rename_schema(connection: Connection, name: str, new: str) -> list[str]:
@@ -161,24 +158,20 @@ def _rename_schema(connection: Connection, name: str, new: str) -> list[str]:
     Returns whose search paths were changed.  Raises InsufficientPrivilege and SchemaExists.
     """
     paths = _paths(connection, name, new)
+    rename = sql.SQL("ALTER SCHEMA {} RENAME TO {}")
     try:
-        for path in paths:  # first, while functions have the names that were read
-            connection.execute(path.statement)
-        connection.execute(
-            sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(
-                sql.Identifier(name), sql.Identifier(new)
-            )
-        )
+        with needs_privileges(
+            f"{name} cannot be renamed as the role {connection.info.user}",
+            "Connect as its owner, who may also set the search paths of roles that lead there. "
+            "Nothing was changed.",
+        ):
+            for path in paths:  # first, while functions have the names that were read
+                connection.execute(path.statement)
+            connection.execute(rename.format(sql.Identifier(name), sql.Identifier(new)))
     except psycopg.errors.DuplicateSchema:
         raise SchemaExists(
             f"In {connection.info.dbname} there is a schema {new} already.",
             hint="Choose another name. Nothing was changed.",
-        ) from None
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise InsufficientPrivilege(
-            f"{name} cannot be renamed as the role {connection.info.user}: {told(error)}.",
-            hint="Connect as its owner, who may also set the search paths of roles that lead "
-            "there. Nothing was changed.",
         ) from None
     move_records(connection, name, new)
     return [path.what for path in paths]

@@ -20,7 +20,7 @@ from leadctl.backup.contents import ArchiveEntry
 from leadctl.backup.manifest import RECORDS, SCHEMA
 from leadctl.backup.reader import BackupReader
 from leadctl.backup.snapshot import count_rows
-from leadctl.errors import DependentObjects, InsufficientPrivilege, RestoreFailed
+from leadctl.errors import DependentObjects, RestoreFailed
 from leadctl.journal import records, state
 from leadctl.journal.guard import Consent, permit, require_identity
 from leadctl.journal.kept_names import record_kept
@@ -28,9 +28,15 @@ from leadctl.journal.lock import schema_lock
 from leadctl.postgres.connect import Connection, Timeouts, connect
 from leadctl.postgres.provision import has_schema
 from leadctl.postgres.target import Target
-from leadctl.postgres.translate import told
+from leadctl.postgres.translate import needs_privileges, told
 from leadctl.progress import Narrate
-from leadctl.restore.dropped import Making, RecreatedTables, as_pg_restore, refuse_what_is_there
+from leadctl.restore.dropped import (
+    NOT_THE_OWNER,
+    Making,
+    RecreatedTables,
+    as_pg_restore,
+    refuse_what_is_there,
+)
 from leadctl.restore.entries import SATELLITES, ArchiveSql, EntrySelection
 from leadctl.restore.foreign_keys import ForeignKeys, Orphans
 from leadctl.restore.in_place import copy_records, refuse_less, refuse_partly
@@ -176,18 +182,15 @@ class TenantLoading:
         return made, keys, rows
 
     def _run(self, entries: Sequence[ArchiveEntry]) -> None:
+        cannot = f"The schema {self._name} cannot be made"
         try:
-            for script in self._archive.scripts(entries).values():
-                self._archive.run(script)
+            with needs_privileges(cannot, NOT_THE_OWNER):
+                for script in self._archive.scripts(entries).values():
+                    self._archive.run(script)
         except psycopg.errors.UndefinedObject as error:
             raise RestoreFailed(
-                f"The schema {self._name} cannot be made: {told(error)}.",
+                f"{cannot}: {told(error)}.",
                 hint="Make the role, or restore with --no-owner. Nothing was changed.",
-            ) from None
-        except psycopg.errors.InsufficientPrivilege as error:
-            raise InsufficientPrivilege(
-                f"The schema {self._name} cannot be made: {told(error)}.",
-                hint="Connect as the database's owner, or add --no-owner. Nothing was changed.",
             ) from None
 
     def _put_records(self) -> None:
@@ -227,13 +230,11 @@ def _make_way(connection: Connection, name: str) -> str:
         )
     kept = kept_name(connection, name, "before")
     rename = sql.SQL("ALTER SCHEMA {} RENAME TO {}")
-    try:
+    with needs_privileges(
+        f"The schema {name} is another role's",
+        "Connect as its owner, who may create schemas. Nothing was changed.",
+    ):
         connection.execute(rename.format(sql.Identifier(name), sql.Identifier(kept)))
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise InsufficientPrivilege(
-            f"The schema {name} is another role's: {told(error)}.",
-            hint="Connect as its owner, who may create schemas. Nothing was changed.",
-        ) from None
     move_records(connection, name, kept)
     record_kept(connection, kept, name)
     return kept
