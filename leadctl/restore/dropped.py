@@ -298,8 +298,7 @@ class Making:
 
     def _make(self, entry: ArchiveEntry) -> None:
         script = self._selection.scripts[entry]
-        says_of_another = entry.kind in {*SATELLITES, "RULE", "SEQUENCE OWNED BY", "INDEX"}
-        if not script or (says_of_another and entry.needs & self._not_made):
+        if not script or self._is_of_another(entry):
             return
         if self._selection.is_part(entry):
             self._make_part(entry, script)
@@ -318,6 +317,16 @@ class Making:
                 self._left_out.append(LeftOutEntry(entry.label, told(error)))
         else:
             self._made.append(entry)
+
+    def _is_of_another(self, entry: ArchiveEntry) -> bool:
+        """Whether an entry says something of one that was not made here.
+
+        What an index or a rule calls may have been there.
+        """
+        if entry.kind in {"INDEX", "RULE"}:
+            return bool(entry.needs & self._not_made & self._selection.relations)
+        says = entry.kind in SATELLITES or entry.kind == "SEQUENCE OWNED BY"
+        return says and bool(entry.needs & self._not_made)
 
     def _make_part(self, entry: ArchiveEntry, script: Script) -> None:
         cannot = f"{entry.label} cannot be made"

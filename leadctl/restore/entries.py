@@ -7,7 +7,7 @@ with rows, foreign keys and what is there already, its SQL is run here instead.
 import re
 import tempfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 
 from leadctl.backup.contents import ENCODING, ArchiveEntry
 from leadctl.backup.reader import BackupReader
@@ -185,6 +185,11 @@ class EntrySelection:
             list(dict.fromkeys([*self.entries, *self.cut, *self.of_cut]))
         )
         self.names = {table: name_in(self.scripts[table]) or () for table in self.tables}
+
+    @cached_property
+    def relations(self) -> set[str]:
+        """The ids of the tables and views among the entries."""
+        return {entry.id for entry in self.entries if entry.kind in _RELATIONS}
 
     def is_part(self, entry: ArchiveEntry) -> bool:
         """Whether an entry is a part of the tables, without which they are not whole."""

@@ -32,6 +32,7 @@ CREATE TABLE orders (
     UNIQUE (customer_id, n)
 );
 CREATE INDEX by_note ON orders (lower(note)) WHERE n > 1;
+CREATE UNIQUE INDEX by_sign ON orders (positive(n), id);
 CREATE TRIGGER touching BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION touch();
 ALTER TABLE orders ENABLE ALWAYS TRIGGER touching;
 CREATE RULE said AS ON DELETE TO orders DO ALSO NOTIFY gone;
@@ -52,6 +53,7 @@ ALTER TABLE customers ENABLE ROW LEVEL SECURITY;
 CREATE POLICY buyers ON customers USING (id IN (SELECT customer_id FROM orders));
 CREATE VIEW paid AS SELECT * FROM orders WHERE state = 'paid';
 COMMENT ON VIEW paid IS 'paid ones';
+CREATE RULE stays AS ON UPDATE TO paid WHERE positive(old.n) DO INSTEAD NOTHING;
 GRANT SELECT ON paid TO pg_monitor;
 CREATE VIEW paid_again AS SELECT id, note, count(*) FROM orders GROUP BY id;
 CREATE MATERIALIZED VIEW counted AS SELECT state, count(*) FROM paid GROUP BY state;
