@@ -1,7 +1,7 @@
 """Restoring what anyone's pg_dump made: an archive, a folder or a script; packed or not."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -224,7 +224,7 @@ class ArchiveDump(_Dump):
             _VERSION.match(contents.server_version),
             database=contents.database or None,
             extensions=named(entries, "EXTENSION"),
-            roles=owners_of(entries),
+            roles=tuple(sorted({*owners_of(entries), *_granted(entries)})),
             event_triggers=named(entries, "EVENT TRIGGER"),
             subscriptions=named(entries, "SUBSCRIPTION"),
             needs=needs_of(entries),
@@ -272,6 +272,16 @@ class ArchiveDump(_Dump):
         with restore.running(None, *schema_only, entries=entries) as program:
             restore.feed(program, self.unpack, loading.loaded, known)
         return nothing_more
+
+
+def _granted(entries: Iterable[ArchiveEntry]) -> set[str]:
+    """Return the roles that entries grant something to, or revoke it from."""
+    read = StatementReader()
+    for entry in entries:
+        if entry.kind in {"ACL", "DEFAULT ACL"} and not entry.is_of_database:
+            read.write(entry.definition.encode("utf-8", "surrogateescape"))
+    read.close()
+    return read.roles
 
 
 def _drop_public(target: Target) -> None:

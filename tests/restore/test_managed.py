@@ -197,6 +197,25 @@ def test_an_archive_of_others(place: Place, tmp_path: Path, made: str) -> None:
     round_trip(place)
 
 
+def test_a_role_that_an_archive_only_grants_to(place: Place, tmp_path: Path) -> None:
+    """The dry run says it, not the last statements of a load of hours."""
+    place.query(f"CREATE ROLE {ROLES[0]}; CREATE ROLE {ROLES[1]}; CREATE TABLE t (id int)")
+    place.query(f"GRANT SELECT (id) ON t TO {ROLES[0]}")
+    place.query(f"ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO {ROLES[1]}")
+    program = dump_programs(place.server.major, place.server.major).path("pg_dump")
+    where = ["-h", place.server.socket, "-p", str(place.server.port), "-U", "postgres"]
+    subprocess.run([program, *where, "-Fc", "-f", tmp_path / "dump", place.name], check=True)
+    for role in ROLES[:2]:
+        place.query(f"DROP OWNED BY {role}; DROP ROLE {role}")
+    planned = place.leadctl("restore", str(tmp_path / "dump"), "--dry-run", "-o", "json")
+    assert planned.json["missing_roles"] == sorted(ROLES[:2])
+    refused = place.leadctl("restore", str(tmp_path / "dump"), "--into", "counted_copy")
+    assert (refused.code, "--no-owner" in refused.err) == (1, True)
+    done = place.leadctl("restore", str(tmp_path / "dump"), "--into", "counted_copy", "--no-owner")
+    assert done.code == 0, done.err
+    place.server.drop("counted_copy")
+
+
 @pytest.mark.thorough
 def test_schemas_as_samples_have_them(place: Place) -> None:
     place.query(RENTALS)
