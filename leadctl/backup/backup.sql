@@ -8,6 +8,41 @@ SELECT pg_export_snapshot() AS name, now() AS taken_at,
           ELSE pg_current_wal_lsn() END)::text AS lsn,
     pg_is_in_recovery() AS standby
 
+-- name: rows_of_nodes
+-- what: Which tables of a tenant, or of all, does a Citus cluster distribute, on which other nodes
+--   are rows, and are there some on this one?
+-- versions: 15-
+-- needs: citus for pg_dist_partition, pg_dist_shard, pg_dist_placement, pg_dist_node
+WITH found AS MATERIALIZED (
+    SELECT c.oid, quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name,
+        c.oid IN (SELECT logicalrelid FROM pg_dist_partition) AS distributed
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
+      AND (n.nspname = %(tenant)s OR %(tenant)s::text IS NULL)
+      AND n.nspname !~ '^pg_' AND n.nspname <> ALL ('{information_schema,leadctl}')
+), placed AS MATERIALIZED (
+    SELECT DISTINCT p.groupid FROM found f JOIN pg_dist_shard s ON s.logicalrelid = f.oid
+    JOIN pg_dist_placement p USING (shardid)
+)
+SELECT array(SELECT name FROM found WHERE distributed ORDER BY name),
+    array(SELECT nodename || ':' || nodeport FROM pg_dist_node JOIN placed USING (groupid)
+          WHERE noderole = 'primary' AND groupid <> 0 ORDER BY nodeid),
+    EXISTS (SELECT FROM placed WHERE groupid = 0) OR EXISTS (SELECT FROM found WHERE NOT distributed)
+
+-- name: global_pid
+-- what: What number has the session of a name, or none, in the whole Citus cluster?
+-- versions: 15-
+-- needs: citus for citus_backend_gpid
+SELECT citus_backend_gpid() - pg_backend_pid() + pid FROM pg_stat_activity
+WHERE datname = current_database() AND application_name = %(name)s
+
+-- name: dumps_on_node
+-- what: Has the session that works here for another node's a snapshot, and has Citus prepared what
+--   has not ended?
+-- versions: 15-
+SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = %(session)s AND backend_xmin IS NOT NULL) AS dumps,
+    EXISTS (SELECT FROM pg_prepared_xacts WHERE database = current_database() AND starts_with(gid, 'citus_')) AS prepared
+
 -- name: database_bytes
 -- what: How large is the database?
 -- versions: 15-

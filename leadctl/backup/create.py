@@ -84,6 +84,8 @@ class CreatedBackup:
     duration_ms: int
     tenant: str | None
     """The schema that alone is in it; None where all of the database is."""
+    one_moment: bool | None
+    """Whether all nodes of a Citus cluster are in it as of one moment; None for rows of one."""
 
 
 def create(
@@ -105,7 +107,7 @@ def create(
             "WARNING: this backup is NOT ENCRYPTED: whoever reads the file reads the data. Set "
             "BACKUP_RECIPIENTS to an age public key."
         )
-    with exported(target, options.lock_wait) as snapshot:
+    with exported(target, options.lock_wait, options.tenant, narrate) as snapshot:
         programs = dump_programs(snapshot.server_major, snapshot.server_major)
         excluded = left_out(
             snapshot.connection, target.schema, options.exclude, options.exclude_data
@@ -135,6 +137,7 @@ def create(
         excluded_data=manifest.excluded_data,
         duration_ms=manifest.duration_ms,
         tenant=manifest.tenant,
+        one_moment=manifest.one_moment,
     )
 
 
@@ -248,6 +251,8 @@ def _dumped(dump: _Dumper, began: float) -> BackupManifest:
     tenant = dump.options.tenant
     free = dump.snapshot.require_connections()
     with dump.in_background(ARCHIVE) as archive:
+        if dump.snapshot.moment:
+            dump.snapshot.moment.await_dump(archive.done)
         if free < _AT_ONCE or dump.counter:
             archive.result()
         counted = dump.counter.rows() if dump.counter else None

@@ -186,6 +186,8 @@ class BackupManifest:
     """The schema that alone is in the backup; None where all of the database is."""
     distribution: tuple[Distributed, ...] | None = None
     """What a Citus cluster distributes; None where nothing is known of that."""
+    one_moment: bool | None = None
+    """Whether all its nodes were dumped as of one moment; None for rows of one node."""
 
     @property
     def versions(self) -> VersionTable:

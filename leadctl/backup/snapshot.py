@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from leadctl.backup.cluster import Moment, one_moment
 from leadctl.backup.manifest import DatabaseFacts, Distributed, DumpedTable, ExtensionFacts
 from leadctl.backup.storage import DatabaseId
 from leadctl.catalog.citus import distribution, has_citus
@@ -30,11 +31,12 @@ from leadctl.postgres.connect import Connection, connect, set_session
 from leadctl.postgres.exact import as_owner
 from leadctl.postgres.queries import identifier, parts_of, queries_of, version_of
 from leadctl.postgres.target import Target
+from leadctl.progress import Narrate
 from leadctl.redact import Secret
 
 _QUERIES = queries_of(__file__, "backup.sql")
 _SHOWN = 5
-_ONE_CONNECTION_A_NODE = "citus.max_adaptive_executor_pool_size=1"
+_CONNECTIONS_A_NODE = "citus.max_adaptive_executor_pool_size"
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,8 @@ class Snapshot:
     standby: bool
     clustered: bool = False
     """Whether rows are on other nodes of a Citus cluster, which have snapshots of their own."""
+    moment: Moment | None = None
+    """What lets these be of one moment; None where all rows are on one node."""
 
     @property
     def server_major(self) -> int:
@@ -90,8 +94,10 @@ class Snapshot:
             return target
         url = target.fresh().url
         given = url.hidden["options"].reveal() if "options" in url.hidden else ""
-        options = {"options": Secret(f"{given} -c {_ONE_CONNECTION_A_NODE}".lstrip())}
-        return replace(target, url=url._replace(hidden={**url.hidden, **options}), url_command=None)
+        options = {"options": Secret(f"{given} -c {_CONNECTIONS_A_NODE}=1".lstrip())}
+        named = {"application_name": self.moment.session} if self.moment else {}
+        url = url._replace(hidden={**url.hidden, **options}, params={**url.params, **named})
+        return replace(target, url=url, url_command=None)
 
     def facts(
         self,
@@ -123,6 +129,7 @@ class Snapshot:
             "system_identifier": _system_identifier(connection),
             "server_version": connection.info.parameter_status("server_version") or "",
             "snapshot_at": self.taken_at,
+            "one_moment": self.moment.reached if self.moment else None,
             "lsn": self.lsn,
             "tenant": tenant,
             "tables": count_tables(connection, excluded, tenant, counted),
@@ -261,25 +268,34 @@ def require_readable(
 
 
 @contextmanager
-def exported(target: Target, lock_wait: float) -> Iterator[Snapshot]:
-    """Export a snapshot for pg_dump, and keep it open within the block.
+def exported(
+    target: Target, lock_wait: float, tenant: str | None, narrate: Narrate
+) -> Iterator[Snapshot]:
+    """Export a snapshot for pg_dump of a tenant or of all, and keep it open within the block.
 
     `lock_wait`, in seconds, is how long to wait for a table that is locked.  Raises what
     connecting raises.
     """
     with connect(target, "backup", read_only=True, like_pg_dump=True) as connection:
         set_session(connection, {"lock_timeout": f"{round(lock_wait * 1000)}ms"})
-        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-        connection.read_only = True
-        with _names_are_text(connection), connection.transaction():
-            found = _QUERIES.one(connection, "snapshot", dict[str, Any])
-            assert found is not None
-            try:
-                yield Snapshot(connection, **found, clustered=has_citus(connection))
-            except BackupFailed:
-                # A pg_dump that finds no snapshot any more: it went with this connection.
-                connection.execute("SELECT 1")
-                raise
+        clustered = has_citus(connection)
+        if clustered:
+            set_session(connection, {_CONNECTIONS_A_NODE: "1"})
+        held = one_moment(target, tenant, lock_wait, narrate) if clustered else nullcontext()
+        with held as moment, _names_are_text(connection):
+            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            connection.read_only = True
+            with connection.transaction():
+                found = _QUERIES.one(connection, "snapshot", dict[str, Any])
+                assert found is not None
+                if moment:
+                    moment.see(connection)
+                try:
+                    yield Snapshot(connection, **found, clustered=clustered, moment=moment)
+                except BackupFailed:
+                    # A pg_dump that finds no snapshot any more: it went with this connection.
+                    connection.execute("SELECT 1")
+                    raise
 
 
 @contextmanager

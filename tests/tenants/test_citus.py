@@ -85,7 +85,7 @@ def test_a_node_is_a_clusters(tenants: Tenants) -> None:
     assert [check["status"] for check in health["checks"]] == ["skipped"]
 
 
-STAND_IN = """
+STAND_IN = r"""
     SET allow_system_table_mods = on;
     INSERT INTO pg_extension SELECT 99001, 'citus', 10, 'pg_catalog'::regnamespace, false, '13.2-1';
     CREATE TABLE pg_catalog.pg_dist_node (nodeid int, groupid int, nodename text, nodeport int,
@@ -96,11 +96,12 @@ STAND_IN = """
     CREATE SCHEMA evil;
     CREATE TABLE evil.pg_locks AS SELECT * FROM pg_locks WHERE false;
     CREATE TABLE evil.pg_class AS SELECT * FROM pg_class WHERE false;
-    CREATE VIEW pg_catalog.pg_dist_shard AS SELECT logicalrelid, 1::bigint AS shardid FROM pg_dist_partition;
+    CREATE VIEW pg_catalog.pg_dist_shard AS SELECT logicalrelid, groupid::bigint AS shardid FROM pg_dist_partition;
+    CREATE FUNCTION pg_catalog.citus_backend_gpid() RETURNS bigint LANGUAGE sql AS 'SELECT pg_backend_pid()';
     CREATE FUNCTION pg_catalog.shard_name(regclass, bigint) RETURNS text LANGUAGE sql AS $$
         SELECT quote_ident(nspname) || '.' || quote_ident(relname || '_' || $2)
         FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE c.oid = $1 $$;
-    CREATE VIEW pg_catalog.pg_dist_placement AS SELECT groupid FROM pg_dist_partition;
+    CREATE VIEW pg_catalog.pg_dist_placement AS SELECT groupid, groupid::bigint AS shardid FROM pg_dist_partition;
     CREATE VIEW pg_catalog.citus_shards AS SELECT logicalrelid AS table_name, nodename, nodeport,
         CASE WHEN answers THEN 8192::bigint END AS shard_size
         FROM pg_dist_partition JOIN pg_dist_node USING (groupid);
@@ -116,7 +117,8 @@ STAND_IN = """
         RETURNS TABLE (nodename text, nodeport int, success bool, result text) LANGUAGE plpgsql
         SET search_path = evil, pg_catalog SET "TimeZone" = 'Asia/Tokyo' AS $$
         BEGIN
-            EXECUTE $1 INTO result;
+            EXECUTE regexp_replace($1, 'citus_internal gpid=\d+', coalesce((SELECT application_name FROM
+                pg_stat_activity WHERE pid::text = substring($1 FROM 'gpid=(\d+)')), 'none')) INTO result;
             RETURN QUERY SELECT n.nodename, n.nodeport, answers, CASE WHEN answers THEN
                 replace(run_command_on_workers.result, encode('psql', 'hex'),
                         encode('citus_internal gpid=10000000042', 'hex')) END
@@ -225,6 +227,32 @@ def test_tables_of_another_node_are_those_of_its_shards(stand_in: Tenants) -> No
     assert {each["status"] for each in checks} == {"ok"}
 
 
+@pytest.mark.thorough
+def test_nodes_that_are_not_dumped_as_of_one_moment_are_told(stand_in: Tenants) -> None:
+    """Who writes for long is not waited for; a node that is silent is not known to be dumped."""
+    tenants = stand_in
+    tenants.env["LEADCTL_LOCK_WAIT"] = "1s"
+    with tenants.server.connect(tenants.name) as writer, writer.transaction():
+        writer.execute("INSERT INTO beta.customers (name) VALUES ('x')")
+        made = tenants.leadctl("backup", "-o", "json")
+    assert (made.code, made.json["one_moment"]) == (0, False), made.err
+    assert "wrote to them the whole time" in made.err
+    assert "a moment of its own" in tenants.leadctl("backup", "show", made.json["id"]).out
+    tenants.env["LEADCTL_LOCK_WAIT"] = "60s"
+    locked = "BEGIN; LOCK TABLE public.plans; SELECT pg_sleep(6); COMMIT"
+    other = threading.Thread(target=lambda: tenants.query(locked))
+    other.start()
+    wait_for(lambda: tenants.query(
+        "SELECT 1 FROM pg_locks WHERE relation = 'public.plans'::regclass AND granted"))  # fmt: skip
+    made = tenants.leadctl("backup", "-o", "json")
+    other.join()
+    assert (made.json["one_moment"], "not seen on two:5432" in made.err) == (False, True), made.err
+    tenants.query("UPDATE pg_dist_node SET answers = true")
+    made = tenants.leadctl("backup", "-o", "json")
+    assert (made.json["one_moment"], "as of one moment" in made.err) == (True, True), made.err
+    assert tenants.done("backup", "--tenant", "acme")["one_moment"] is None
+
+
 def test_what_cannot_be_done_on_a_cluster_is_refused_by_name(stand_in: Tenants) -> None:
     tenants = stand_in
     whole = (
@@ -259,11 +287,11 @@ class Cluster:
     """A database of a cluster, in which each test has tenants of its own."""
 
     def __init__(self, url: str, cli: Cli, folder: Path) -> None:
-        self.url, self._cli, self._env = url, cli, encrypted_backups(folder)
+        self.url, self._cli, self.env = url, cli, encrypted_backups(folder)
         self.name = f"tenant_{uuid4().hex[:8]}"
 
     def leadctl(self, *arguments: str) -> Outcome:
-        return self._cli(*arguments, url=self.url, env=self._env)
+        return self._cli(*arguments, url=self.url, env=self.env)
 
     def done(self, *arguments: str) -> Any:
         outcome = self.leadctl(*arguments, "-o", "json")
@@ -413,8 +441,9 @@ def test_who_waits_for_whom_on_a_node(cluster: Cluster) -> None:
     with psycopg.connect(cluster.url) as holder:
         holder.execute(change)
         waiter.start()
-        wait_for(lambda: cluster.query("SELECT 1 FROM citus_lock_waits"))
-        ((blocking,),) = cluster.query("SELECT blocking_gpid FROM citus_lock_waits")
+        waits = f"SELECT blocking_gpid FROM citus_lock_waits WHERE position('{cluster.name}' IN blocked_statement) > 0"
+        wait_for(lambda: cluster.query(waits))
+        ((blocking,),) = cluster.query(waits)
         rows = cluster.done("inspect", "blocking")["reports"][0]["rows"]
         assert blocking in {row["blocked_by"] for row in rows}
         cluster.query("SELECT pg_terminate_backend(%s)", blocking)
@@ -459,6 +488,55 @@ def test_a_clusters_backup_has_the_rows_that_it_counts(cluster: Cluster) -> None
     verified = cluster.done("backup", "verify", made[0]["id"], "--restore")
     assert {check["ok"] for check in verified["checks"]} == {True}
     cluster.done("restore", "--tenant", cluster.name, made[1]["id"], "--dry-run")
+
+
+def test_all_nodes_are_backed_up_as_of_one_moment(cluster: Cluster) -> None:
+    """Somebody writes a row to one node, then one to another, in transactions of their own."""
+    names = [f"{cluster.name}_a", f"{cluster.name}_b"]
+    for name in names:
+        cluster.query(f"CREATE SCHEMA {name}")
+        cluster.query(f"CREATE TABLE {name}.noted (id int)")
+    assert cluster.nodes_of(names[0]) != cluster.nodes_of(names[1])
+    cluster.query(f"CREATE TABLE {names[0]}.large AS SELECT g FROM generate_series(1, 100000) g")
+    over = threading.Event()
+
+    def write() -> None:
+        with psycopg.connect(cluster.url, autocommit=True) as connection:
+            while not over.is_set():
+                for name in names:
+                    connection.execute(f"INSERT INTO {name}.noted VALUES (1)".encode())
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        wait_for(lambda: cluster.query(f"SELECT 1 FROM {names[1]}.noted"))
+        made = cluster.done("backup")
+    finally:
+        over.set()
+        writer.join()
+    manifest = cluster.done("backup", "show", made["id"])["manifest"]
+    rows = {table["name"]: table["rows"] for table in manifest["tables"]}
+    first, second = (rows[f"{name}.noted"] for name in names)
+    assert (made["one_moment"], first - second in {0, 1}) == (True, True), (first, second)
+
+
+@pytest.mark.parametrize("on", ["coordinator", "node"])
+def test_who_writes_too_long_is_not_waited_for(cluster: Cluster, on: str) -> None:
+    """On a node, too, where the time that the coordinator allows for a lock is not known."""
+    cluster.done("tenants", "create", cluster.name)
+    cluster.query(f"CREATE TABLE {cluster.name}.noted (id int)")
+    cluster.query(f"CREATE SCHEMA {cluster.name}_b")
+    cluster.query(f"CREATE TABLE {cluster.name}_b.noted (id int)")
+    ((host, port),) = cluster.nodes_of(cluster.name)
+    url = psycopg.conninfo.make_conninfo(
+        cluster.url, **({"host": host, "port": port} if on == "node" else {})
+    )
+    with psycopg.connect(url) as writer:
+        writer.execute(f"INSERT INTO {cluster.name}.noted VALUES (1)".encode())
+        cluster.env["LEADCTL_LOCK_WAIT"] = "1s"
+        outcome = cluster.leadctl("backup", "-o", "json")
+    assert (outcome.code, outcome.json["one_moment"]) == (0, False)
+    assert "wrote to them the whole time" in outcome.err
 
 
 RICH = """

@@ -40,6 +40,14 @@ def copied(result: BackupCopy) -> Iterator[Block]:
     )
 
 
+def _moments(one_moment: bool | None) -> list[tuple[str, Value]]:
+    """Say of a cluster's backup whether all of it is as of that moment."""
+    if one_moment is None:
+        return []
+    told = Cell("all", "good") if one_moment else Cell("each as of a moment of its own", "warn")
+    return [("Nodes of then", told)]
+
+
 def _left_out(tables: Sequence[str], data: Sequence[str]) -> str:
     """Name the tables that a backup does not have, or not the rows of."""
     return ", ".join([*tables, *(f"rows of {name}" for name in data)])
@@ -79,6 +87,7 @@ def show(result: BackupDetails) -> list[Block]:
         ("Backup", manifest.id),
         ("Folder", str(result.path)),
         ("Made", manifest.snapshot_at),
+        *_moments(manifest.one_moment),
         ("Database", f"{manifest.database}, {size(manifest.database_bytes)}"),
         ("App, revision", f"{manifest.app or 'none'}, {manifest.revision or 'none'}"),
         ("Environment", manifest.environment or "unnamed"),
