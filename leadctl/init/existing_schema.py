@@ -317,10 +317,8 @@ def models_differ(
     database's domains and composite types, and do not make these.
     """
     with model_scratch(target, "init") as made:
-        lent = made.lend(read.catalog, metadata)
-        made.create_tables(metadata, app.name, Catalog({}))
-        found = made.read().objects
-    models = Catalog({key: each for key, each in found.items() if key not in lent})
+        made.create_tables(metadata, app.name, read.catalog, lambda _: True)
+        models = made.read_models()
     wanted = desired_schema(target, app, models, read.catalog)
     unmanaged = [each.object for each in compare(read.catalog, wanted)]
     return compare(read.catalog, models), unmanaged

@@ -59,23 +59,19 @@ def models_schema(
 
     Privileges are the server's: models do not say who may do what.
     """
-    from leadctl.migrate.scratch_models import LENT_KEY, model_scratch  # loads SQLAlchemy
+    from leadctl.migrate.model_parts import LENT_KEY  # loads SQLAlchemy
+    from leadctl.migrate.scratch_models import model_scratch
 
     with model_scratch(target, "read models", app.schemas) as made:
         lender = lender or made.read_target()
-        lent = made.lend(lender, load_metadata(app))
         rejected = made.create_models(app, lender)
         for reason in sorted(set(rejected.values())):
             named = [key for key in rejected if rejected[key] == reason]
             which, counts = ", ".join(named), "those of the target are used instead; "
             said = counts if set(named) <= lender.objects.keys() else ""
             narrate(f"{which}: {said}the models' own cannot be made: {reason}.")
-        found = made.read().without("grant").without("namespace")
-        own = {
-            key: each
-            for key, each in found.objects.items()
-            if key not in lent and f".{LENT_KEY}" not in key
-        }
+        found = made.read_models().without("grant").without("namespace")
+        own = {key: each for key, each in found.objects.items() if f".{LENT_KEY}" not in key}
         return Catalog(
             {**own, **{key: lender.objects[key] for key in rejected if key in lender.objects}}
         )

@@ -1,26 +1,28 @@
 """A scratch schema in which models and histories are tried, too: by SQLAlchemy and Alembic."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from inspect import signature
 from typing import Any, TypeVar
 
 import psycopg
 from psycopg import sql
+from sqlalchemy import ARRAY, Dialect, MetaData, Table, event
 from sqlalchemy import Connection as SqlConnection
-from sqlalchemy import ForeignKey, ForeignKeyConstraint, MetaData, UniqueConstraint, event
+from sqlalchemy.dialects.postgresql import DOMAIN, ENUM
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.schema import AddConstraint, CreateIndex
-from sqlalchemy.types import SchemaType
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from leadctl.apps.metadata import keys_in_circles_apart, load_metadata
 from leadctl.apps.registry import App
-from leadctl.catalog.definitions import Catalog, split_name
+from leadctl.catalog.definitions import Attributes, Catalog, owner
 from leadctl.errors import LeadctlError, OperationFailed, RevisionFailed, UndeclaredSchema
 from leadctl.migrate.alembic_runner import AlembicRunner
 from leadctl.migrate.ddl.autodetector import changes
-from leadctl.migrate.ddl.steps import identifier, plain
+from leadctl.migrate.ddl.dependencies import all_used, uses_of
+from leadctl.migrate.ddl.steps import Step, identifier
 from leadctl.migrate.fence import NamesTarget
+from leadctl.migrate.model_parts import create_in_parts
 from leadctl.migrate.revisions import History
 from leadctl.migrate.scratch import Scratch, in_transaction
 from leadctl.migrate.trial import empty_database
@@ -28,18 +30,13 @@ from leadctl.migrate.trial_database import NotTried, create_extensions
 from leadctl.postgres import exact
 from leadctl.postgres.connect import connect
 from leadctl.postgres.engine import driver_connection, run_engine
-from leadctl.postgres.queries import parts_of
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import translate
-from leadctl.sql.lexer import tokens, words_of
 
 _LENT = ("collation ", "type ", "domain ", "function ")
 """What tables use and models seldom say."""
-LENT_KEY = "leadctl_lent_key_"
-"""How a unique key's name begins that a foreign key of the models lacks."""
-_NOT_UNIQUE = "42830"
-_SAYS_MORE = {"ASC", "COLLATE", "DESC", "INCLUDE", "NULLS", "UNIQUE", "WHERE", "WITH"}
-"""Words of an index's definition that are no operator class."""
+_NEEDED = ("enum ", "table ", "view ")
+"""What is lent where that, or a table, is made of it."""
 
 
 _EXTENSIONS = (
@@ -48,6 +45,8 @@ _EXTENSIONS = (
 )
 _LOOKED_FOR = ("has_table", "has_type", "has_sequence", "get_table_names", "get_view_names")
 """What a revision asks before it makes something: whether the schema has it."""
+_SEVERAL = "has_multi_table"
+"""What `create_all` asks of all tables at once; SQLAlchemy 2.0 asks `has_table` of each."""
 
 
 Result = TypeVar("Result")
@@ -69,67 +68,52 @@ class ModelScratch(Scratch):
         for name in _LOOKED_FOR:
             found = getattr(connection.dialect, name)
             setattr(connection.dialect, name, _within(self._name, found))
+        if found := getattr(connection.dialect, _SEVERAL, None):
+            setattr(connection.dialect, _SEVERAL, _each_within(self._name, found))
+        self._here = connection.execution_options(
+            schema_translate_map={self._stands_for: self._name}
+        )
+        self._lent: Mapping[str, Attributes] = {}
+        self._waiting: list[Step] = []
 
     @property
     def connection(self) -> SqlConnection:
         """What it is seen by: to reflect it."""
         return self._connection
 
-    def lend(self, catalog: Catalog, metadata: MetaData) -> set[str]:
-        """Create what tables may use and models do not make: types, collations, functions.
+    def read_models(self) -> Catalog:
+        """Read what the models made, without what was lent."""
+        return Catalog(
+            {
+                key: each
+                for key, each in self.read().objects.items()
+                if not {key, f"table {owner(key, each)}"} & self._lent.keys()
+            }
+        )
 
-        What cannot be made without a table is left out: the server says so where it is needed.
-        Enums, of which types may be made, get other names: models make their own.  Returned are the
-        keys of all in a catalog.
-        """
-        own = {
-            str(kind.name)
-            for table in metadata.tables.values()
-            for column in table.columns
-            for kind in (column.type, getattr(column.type, "item_type", None))
-            if isinstance(kind, SchemaType)
-        }
-        lent = {
-            key: each
-            for key, each in catalog.objects.items()
-            if key.startswith(_LENT) and plain(key.partition(" ")[2]) not in own
-        }
-        enums = {key: each for key, each in catalog.objects.items() if key.startswith("enum ")}
-        named = {plain(key.partition(" ")[2]) for key in enums}
-        made = {  # a function of enums would be another's
-            key: each for key, each in lent.items() if not named & words_of(key.partition("(")[2])
-        }
-        self._driver.execute("SET LOCAL check_function_bodies = off")
-        for step in changes(Catalog({}), Catalog(made | enums)):
-            with suppress(psycopg.Error), self._driver.transaction():
-                self._driver.execute(in_transaction(step.sql).encode())
-        renamed = set()
-        for number, key in enumerate(enums):
-            name = key.partition(" ")[2]
-            *path, _ = split_name(name)
-            other_name = f"leadctl_lent_{number}"
-            rename = sql.SQL("ALTER TYPE {} RENAME TO {}").format(
-                sql.Identifier(*parts_of(name)), sql.Identifier(other_name)
-            )
-            with suppress(psycopg.Error), self._driver.transaction():
-                self._driver.execute(rename)
-                renamed.add(f"enum {'.'.join([*path, other_name])}")
-        return {*lent, *renamed}
-
-    def create_models(self, app: App, found: Catalog) -> dict[str, str]:
+    def create_models(self, app: App, lender: Catalog) -> dict[str, str]:
         """Create what an app's models describe, and return what is left out as in `create_tables`.
 
-        Raises as that does.
+        What the app leaves unmanaged may be.  Raises as that does.
         """
-        return self.create_tables(load_metadata(app), app.name, found)
+        unmanaged = frozenset(app.unmanaged)
+        return self.create_tables(load_metadata(app), app.name, lender, unmanaged.__contains__)
 
-    def create_tables(self, metadata: MetaData, owner: str, found: Catalog) -> dict[str, str]:
-        """Create what some models describe; `owner` is the name of their app.
+    def create_tables(
+        self,
+        metadata: MetaData,
+        app: str,
+        lender: Catalog,
+        may_lack: Callable[[str], bool] = frozenset[str]().__contains__,
+    ) -> dict[str, str]:
+        """Create what some models of an app describe.
 
-        An index that the server rejects, and that `found` has with an operator class that the
-        models do not say, is left out: Alembic never compares those.  A foreign key to columns that
-        are not unique is there, with a unique key called LENT_KEY.  Returned is the server's reason
-        by the index's key, or what describes the foreign key.
+        What they use and do not make comes from the `lender`.  An index that the server rejects,
+        and that the lender has with an operator class that the models do not say, is left out:
+        Alembic never compares those.  A foreign key to columns that are not unique is there, with a
+        unique key called LENT_KEY.  What else is rejected is left out where the models `may_lack`
+        it.  Returned is the server's reason by the key of what is left out, or what describes the
+        foreign key.
 
         Raises UndeclaredSchema for a schema that they name and the app does not, and
         OperationFailed for what cannot be created.
@@ -137,28 +121,61 @@ class ModelScratch(Scratch):
         named = {table.schema for table in metadata.tables.values() if table.schema}
         for schema in sorted(named - {self._stands_for, *self._also}):
             raise UndeclaredSchema(
-                f"The models of {owner} use the schema {schema}, which the app does not declare.",
-                hint=f'Add schemas = ["{schema}"] to [apps.{owner}] in leadctl.toml, and give no '
+                f"The models of {app} use the schema {schema}, which the app does not declare.",
+                hint=f'Add schemas = ["{schema}"] to [apps.{app}] in leadctl.toml, and give no '
                 "other --schema than theirs.",
             )
         for schema in self._also:
             self._driver.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
-        here = self._connection.execution_options(
-            schema_translate_map={self._stands_for: self._name}
-        )
+        for schema in self._also:
+            self._driver.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
         try:
             with keys_in_circles_apart(metadata):
+                self._lend(metadata, lender)
                 try:
-                    with here.begin_nested():
-                        metadata.create_all(here, checkfirst=False)
+                    with self._here.begin_nested():
+                        metadata.create_all(self._here)
                 except DBAPIError:
-                    return _create_apart(here, metadata, found)
+                    return create_in_parts(self._here, metadata, lender, self._lend_more, may_lack)
         except SQLAlchemyError as error:
             translated = translate(error)
             raise translated or OperationFailed(
-                f"The models of {owner} cannot be created: {error}"
+                f"The models of {app} cannot be created: {error}"
             ) from error
         return {}
+
+    def _lend(self, metadata: MetaData, lender: Catalog) -> None:
+        """Create what tables may use and models do not make: types, collations, functions.
+
+        The models' own enums, which those may be made of, come first.  What needs a table waits
+        for it.
+        """
+        own = {self._name_of(table) for table in metadata.tables.values()}
+        for kind in _named_types(metadata, self._connection.dialect):
+            own.add(self._name_of(kind))
+            with suppress(DBAPIError), self._connection.begin_nested():
+                kind.create(self._here, checkfirst=True)
+        self._driver.execute("SET LOCAL check_function_bodies = off")
+        self._lent = _lent(lender, own)
+        self._waiting = changes(Catalog({}), Catalog(self._lent))
+        self._lend_more()
+
+    def _lend_more(self) -> bool:
+        """Create what is still to be lent and can be by now; return whether there was any."""
+        waiting, self._waiting = self._waiting, []
+        for step in waiting:
+            try:
+                with self._driver.transaction():
+                    self._driver.execute(in_transaction(step.sql).encode())
+            except psycopg.Error:
+                self._waiting.append(step)
+        return len(self._waiting) < len(waiting)
+
+    def _name_of(self, named: Table | ENUM | DOMAIN) -> str:
+        """Return what a catalog calls a table or type of models."""
+        schema = named.schema
+        own = identifier(str(named.name))
+        return own if schema in {None, self._stands_for} else f"{identifier(schema)}.{own}"
 
     def run(
         self, app: App, history: History, revision: str | Sequence[str], *, down: bool = False
@@ -257,104 +274,59 @@ def _within(schema: str, asked: Callable[..., Any]) -> Callable[..., Any]:
     return answer
 
 
-def _create_apart(connection: SqlConnection, metadata: MetaData, found: Catalog) -> dict[str, str]:
-    """Create tables, then each foreign key and index, so that what the server rejects has a name.
+def _each_within(schema: str, asked: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the same for what is asked of several tables, and answered by schema and name."""
+    takes, asked_there = signature(asked), _within(schema, asked)
 
-    Returned is why, by what is left out: an index that `found` has more fully.  A foreign key to
-    columns that are not unique is made with what it lacks, and returned, too.
+    def answer(*given: Any, **options: Any) -> Any:
+        named = takes.bind(*given, **options).arguments.get("schema")
+        return [((named, name), there) for (_, name), there in asked_there(*given, **options)]
+
+    return answer
+
+
+def _named_types(metadata: MetaData, dialect: Dialect) -> Iterator[ENUM | DOMAIN]:
+    """Yield the enums and domains that models make by themselves, as the dialect has them."""
+    for table in metadata.tables.values():
+        for column in table.columns:
+            kind = _of_dialect(column.type, dialect)
+            if isinstance(kind, ARRAY):
+                kind = _of_dialect(kind.item_type, dialect)
+            if isinstance(kind, ENUM | DOMAIN) and kind.create_type:
+                yield kind
+
+
+def _of_dialect(kind: TypeEngine[Any], dialect: Dialect) -> TypeEngine[Any]:
+    """Return the dialect's own type that a type is."""
+    kind = kind.dialect_impl(dialect)
+    while isinstance(kind, TypeDecorator):
+        kind = kind.impl_instance
+    return kind
+
+
+def _lent(catalog: Catalog, own: Collection[str]) -> dict[str, Attributes]:
+    """Return what models may use of a catalog and do not make, `own` being the names they take.
+
+    That is what is said to be lent, and the enums, tables and views that it and the tables need,
+    of which a column may be.
     """
-    tables = sorted(metadata.tables.values(), key=lambda each: each.key)
-    indexes = {table: set(table.indexes) for table in tables}
-    constraints = {table: set(table.constraints) for table in tables}
-    references = {table: set(table.foreign_keys) for table in tables}
-    keys = [key for table in tables for key in _by_columns(table.foreign_key_constraints)]
-    try:
-        for table in tables:
-            table.constraints -= table.foreign_key_constraints
-            table.indexes.clear()
-            table.foreign_keys.clear()
-        metadata.create_all(connection, checkfirst=False)
-    finally:
-        for table in tables:
-            table.indexes.update(indexes[table])
-            table.constraints.update(constraints[table])
-            table.foreign_keys.update(references[table])
-    rejected = {}
-    for number, key in enumerate(keys):
-        if reason := _create_key(connection, key, f"{LENT_KEY}{number}"):
-            rejected[_described(key)] = reason
-    for index in sorted(set().union(*indexes.values()), key=lambda each: str(each.name)):
-        named = f"index {identifier(str(index.name))}"
-        try:
-            with connection.begin_nested():
-                index.create(connection)
-        except DBAPIError as error:
-            definition = str(found.objects.get(named, {}).get("definition", ""))
-            if not _adds_names_only(definition, str(CreateIndex(index).compile(connection))):
-                raise _rejected(named, error) from error
-            rejected[named] = _reason(error)
-    return rejected
+    uses = uses_of(catalog)
+    lent = {key for key in catalog.objects if key.startswith(_LENT) and not _is_of(key, own)}
+    tables = {
+        key for key, each in catalog.objects.items() if _is_of(f"table {owner(key, each)}", own)
+    }
+    needed = all_used(lent | tables, uses)
+    more = {key for key in needed if key.startswith(_NEEDED) and not _is_of(key, own)}
+    within = {key.partition(" ")[2] for key in more if key.startswith("table ")}
+    return {
+        key: each
+        for key, each in catalog.objects.items()
+        if key in lent | more or (key.startswith("column ") and owner(key, each) in within)
+    }
 
 
-def _create_key(connection: SqlConnection, key: ForeignKeyConstraint, lent: str) -> str:
-    """Create a foreign key; return why the server rejects it without a unique key of that name."""
-    add = AddConstraint(key, isolate_from_table=False)
-    try:
-        with connection.begin_nested():
-            connection.execute(add)
-        return ""
-    except DBAPIError as error:
-        if getattr(error.orig, "sqlstate", None) != _NOT_UNIQUE:
-            raise _rejected(_described(key), error) from error
-        referred = key.referred_table.to_metadata(MetaData())
-        columns = [referred.columns[each.column.key] for each in key.elements]
-        unique = UniqueConstraint(*columns, name=lent)
-        referred.append_constraint(unique)
-        try:
-            with connection.begin_nested():
-                connection.execute(AddConstraint(unique, isolate_from_table=False))
-                connection.execute(add)
-        except DBAPIError:
-            raise _rejected(_described(key), error) from error
-        return _reason(error)
-
-
-def _by_columns(keys: Iterable[ForeignKeyConstraint]) -> list[ForeignKeyConstraint]:
-    return sorted(keys, key=lambda each: (each.column_keys, str(each.name)))
-
-
-def _described(key: ForeignKeyConstraint) -> str:
-    columns, referred = (", ".join(each) for each in zip(*map(_ends, key.elements), strict=True))
-    named = f"foreign key {key.name}" if key.name else "foreign key"
-    return f"{named} of {key.table.name} ({columns}) to {key.referred_table.name} ({referred})"
-
-
-def _ends(element: ForeignKey) -> tuple[str, str]:
-    return element.parent.name, element.column.name
-
-
-def _reason(error: DBAPIError) -> str:
-    translated = translate(error)
-    return translated.message if translated else str(error.orig)
-
-
-def _rejected(what: str, error: DBAPIError) -> OperationFailed:
-    return OperationFailed(
-        f"The {what} of the models cannot be made: {_reason(error)}",
-        hint="Nothing was changed; it was tried in a scratch schema.",
-    )
-
-
-def _adds_names_only(definition: str, said: str) -> bool:
-    """Whether an index is what is said of it, and has names of operator classes besides."""
-    rest = iter(tokens(said))
-    wanted = next(rest, None)
-    for token in tokens(definition):
-        if wanted is not None and token.text == wanted.text:
-            wanted = next(rest, None)
-        elif token.text != "." and (token.name is None or token.word in _SAYS_MORE):
-            return False
-    return wanted is None
+def _is_of(key: str, names: Collection[str]) -> bool:
+    return key.partition(" ")[2] in names
 
 
 def _without_concurrently(

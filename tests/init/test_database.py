@@ -180,6 +180,39 @@ UNUSUAL = {
         "CREATE TABLE t (id int PRIMARY KEY, m mood, f felt, p pair, ps pair[])",
         ["enum unused"],
     ),
+    "rows of other tables": (
+        "CREATE TABLE z (street text, city text); CREATE TABLE child () INHERITS (z);"
+        "CREATE TABLE t (id int PRIMARY KEY, a z, other z[], c child); CREATE DOMAIN good AS z;"
+        "CREATE VIEW v AS SELECT id, a FROM t; CREATE TYPE n AS (v v, m int);"
+        "CREATE TABLE u (id int PRIMARY KEY, v v, ns n[], g good);"
+        "CREATE TYPE of AS (name text, age int); CREATE TABLE w OF of",
+        ["table child"],
+    ),
+    "what takes a table's rows": (
+        "CREATE TABLE z (id int PRIMARY KEY, n int);"
+        "CREATE FUNCTION good(z) RETURNS boolean LANGUAGE sql IMMUTABLE RETURN $1.id > 0;"
+        "CREATE FUNCTION span(z) RETURNS int4range LANGUAGE sql IMMUTABLE"
+        " RETURN int4range($1.id, $1.n); CREATE INDEX ON z (span(z));"
+        "CREATE FUNCTION made() RETURNS z LANGUAGE sql RETURN row(1, 2)::z;"
+        "ALTER TABLE z ADD CHECK (good(z));"
+        "CREATE TABLE b (id int, x z[]) PARTITION BY RANGE (span(x[1]));"
+        "CREATE DOMAIN checked AS int CHECK (good(row(VALUE, 1)::z));"
+        "CREATE TABLE t (id int PRIMARY KEY, a z DEFAULT made(), d checked DEFAULT 1, CHECK (good(a)),"
+        " s int4range GENERATED ALWAYS AS (span(a)) STORED, EXCLUDE USING gist (span(a) WITH &&));"
+        "CREATE STATISTICS ON (span(a)), (good(a)) FROM t",
+        [],
+    ),
+    "defaults of types with enums": (
+        "CREATE TYPE mood AS ENUM ('sad', 'ok'); CREATE TYPE pair AS (a int, m mood);"
+        "CREATE DOMAIN d AS mood CHECK (VALUE <> 'ok'); CREATE TYPE pairs AS (p pair, ps pair[]);"
+        "CREATE FUNCTION same(mood) RETURNS mood LANGUAGE sql IMMUTABLE RETURN $1;"
+        "CREATE TYPE r AS RANGE (SUBTYPE = mood); CREATE TYPE rp AS RANGE (SUBTYPE = pair);"
+        "CREATE TABLE t (id int PRIMARY KEY, p pair DEFAULT row(1, 'sad')::pair, d d DEFAULT 'sad',"
+        " m mood DEFAULT same('ok'), ps pairs DEFAULT row(row(1, 'ok')::pair, NULL)::pairs,"
+        " g mood GENERATED ALWAYS AS ((p).m) STORED, r r DEFAULT '[sad,ok)', rp rp,"
+        " CHECK (same((p).m) <> 'ok')); CREATE INDEX ON t (same(m), ((p).m))",
+        [],
+    ),
     "parts by hash": (
         "CREATE TABLE t (id int, account int, PRIMARY KEY (account, id))"
         " PARTITION BY HASH (account);"

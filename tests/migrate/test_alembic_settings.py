@@ -636,7 +636,19 @@ def test_a_foreign_key_that_no_server_makes_is_named(
     assert (done.code, "foreign key of animals (n) to animals (name)" in done.err) == (1, True)
 
 
+@pytest.mark.parametrize(
+    "made",
+    [
+        "there = sa.inspect(op.get_bind())\n"
+        '    if not (there.has_table("animals") or "animals" in there.get_table_names()):\n'
+        '        op.create_table("animals", sa.Column("id", sa.Integer, primary_key=True))',
+        'animals = sa.Table("animals", sa.MetaData(), sa.Column("id", sa.Integer, primary_key=True))'
+        "\n    animals.metadata.create_all(op.get_bind())",
+    ],
+    ids=["one", "several"],
+)
 def test_what_a_revision_looks_for_is_looked_for_in_the_scratch_schema(
+    made: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     server: Server,
@@ -646,9 +658,7 @@ def test_what_a_revision_looks_for_is_looked_for_in_the_scratch_schema(
     """The live schema is on its path, since it has an extension; what it has is not made twice."""
     looks = (
         'kinds = sa.Enum("a", name="kinds")\n    kinds.create(op.get_bind())\n'
-        "    there = sa.inspect(op.get_bind())\n"
-        '    if not (there.has_table("animals") or "animals" in there.get_table_names()):\n'
-        '        op.create_table("animals", sa.Column("id", sa.Integer, primary_key=True))\n'
+        f"    {made}\n"
         '    op.add_column("animals", sa.Column("name", kinds))'
     )
     animals = 'sa.Column("name", sa.Enum("a", name="kinds"))'
