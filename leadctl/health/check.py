@@ -4,8 +4,11 @@ A check is a function that is marked with `check` in one of the modules that run
 is the function's, its description the docstring's first line.
 """
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
@@ -17,7 +20,7 @@ from psycopg.rows import dict_row
 from leadctl.catalog.citus import distributes
 from leadctl.catalog.definitions import Catalog, read_catalog
 from leadctl.catalog.relations import Relation, read_tables
-from leadctl.errors import MissingExtension
+from leadctl.errors import ConnectionFailed, MissingExtension
 from leadctl.health.shared import Row, SchemaReadings, SharedReadings
 from leadctl.inspect.run import (
     NOT_COUNTED,
@@ -120,6 +123,8 @@ class Facts:
     """The archive for point in time, where one is set or there."""
     shared: SharedReadings = field(default_factory=SharedReadings)
     """What is known of the database, and of its schemas."""
+    aside: "list[Future[Catalog]]" = field(default_factory=list)
+    """What defines the schema, where it is read on a connection of its own."""
     _rows: dict[str, list[Row]] = field(default_factory=dict)
     _earlier: dict[str, list[Row]] = field(default_factory=dict)
     _asked_everywhere: set[str] = field(default_factory=set)
@@ -137,12 +142,24 @@ class Facts:
         return self.shared.once(f"block {name}", lambda: QUERIES.rows(self.connection, name))
 
     @property
+    def has_definitions(self) -> bool:
+        """Whether what defines the schema was read together with other schemas."""
+        return self._read.definitions is not None
+
+    @property
     def definitions(self) -> Catalog:
         """What defines the app's schemas, as the server has it."""
         if self._read.definitions is not None:
             return self._read.definitions
+        for future in self.aside:
+            with suppress(ConnectionFailed):
+                return future.result()
+        return self.read_definitions(self.connection)
+
+    def read_definitions(self, connection: Connection) -> Catalog:
+        """Read what defines the app's schemas on a connection."""
         ignore = [self.app.version_table]
-        return read_catalog(self.connection, self.target.schema, ignore, self.app.schemas)
+        return read_catalog(connection, self.target.schema, ignore, self.app.schemas)
 
     def rows(self, report: str) -> list[Row]:
         """Return the rows of one of inspect's reports.
@@ -325,6 +342,20 @@ class Facts:
         """
         never = self.current is None and self.tables > 0
         return not self.app.name or (never and not self.app_was_named)
+
+
+def aside(read: Callable[[], _T]) -> "Future[_T]":
+    """Read something in a thread, which no end of the process waits for."""
+    future: Future[_T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(read())
+        except BaseException as error:  # noqa: BLE001 - it is raised where the result is asked for
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future
 
 
 def tables_of(fixture: Mapping[str, Any]) -> Iterator[str]:

@@ -1,12 +1,14 @@
 """Choosing the checks and running them, within a bounded time whatever the server does."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg
 
+from leadctl.catalog.definitions import Catalog
 from leadctl.errors import (
     ConnectionFailed,
     InvalidSetting,
@@ -23,6 +25,7 @@ from leadctl.health.check import (
     HealthCheck,
     Skip,
     Thresholds,
+    aside,
 )
 from leadctl.health.shared import SharedReadings
 from leadctl.journal import state
@@ -223,17 +226,10 @@ def health(
 
 def _reach(target: Target, timing: Timing) -> Connection:
     deadline = time.monotonic() + timing.wait
-    patient = replace(target, connect_timeout=min(target.connect_timeout, timing.timeout))
     told = False
     while True:
         try:
-            connection = connect(
-                patient,
-                "health-check",
-                rows=True,
-                read_only=True,
-                statement_timeout=timing.statement,
-            )
+            connection = _connected(target, timing, timing.timeout, rows=True)
         except ConnectionFailed as error:
             if time.monotonic() >= deadline:
                 raise
@@ -245,6 +241,16 @@ def _reach(target: Target, timing: Timing) -> Connection:
             return connection
 
 
+def _connected(target: Target, timing: Timing, patience: float, *, rows: bool) -> Connection:
+    return connect(
+        replace(target, connect_timeout=min(target.connect_timeout, patience)),
+        "health-check",
+        rows=rows,
+        read_only=True,
+        statement_timeout=timing.statement,
+    )
+
+
 def _unreachable(error: ConnectionFailed, checks: Sequence[HealthCheck]) -> list[CheckResult]:
     first = CheckResult("server", CheckStatus.CRITICAL, message=error.message, hint=error.hint)
     rest = [check.name for check in checks if check.name != "server"]
@@ -253,24 +259,50 @@ def _unreachable(error: ConnectionFailed, checks: Sequence[HealthCheck]) -> list
 
 def _run(facts: Facts, checks: Sequence[HealthCheck], timing: Timing) -> list[CheckResult]:
     with cut_after(facts.connection, timing.timeout):
-        return list(_results(facts, checks, timing))
+        return _results(facts, checks, timing)
 
 
-def _results(facts: Facts, checks: Sequence[HealthCheck], timing: Timing) -> Iterator[CheckResult]:
+def _results(facts: Facts, checks: Sequence[HealthCheck], timing: Timing) -> list[CheckResult]:
     deadline = time.monotonic() + timing.timeout
     wanted = [report for check in checks for report in check.reports]
     facts.prefetch(wanted, definitions=database.drift in checks)
-    limit = timing.statement
-    for check in checks:
+    limit, found = timing.statement, dict[str, CheckResult]()
+    for check in sorted(checks, key=database.drift.__eq__):  # last: it waits for what is read aside
         left = deadline - time.monotonic()
         if left <= 0:
-            yield _skipped(check.name, f"the {timing.timeout:g} s for all checks were over")
+            found[check.name] = _skipped(
+                check.name, f"the {timing.timeout:g} s for all checks were over"
+            )
         elif facts.connection.broken or facts.connection.closed:
-            yield _skipped(check.name, "the connection was lost")
+            found[check.name] = _skipped(check.name, "the connection was lost")
         else:
             shrunk = left * _SHARE < limit * _NEARLY
             limit = max(_LEAST_SECONDS, left * _SHARE) if shrunk else limit
-            yield _ask(check, facts, limit, set_limit=shrunk)
+            found[check.name] = _ask(check, facts, limit, set_limit=shrunk)
+        has_room = found[check.name].status is CheckStatus.OK
+        if check.name == database.connections.name and has_room and database.drift in checks:
+            _read_aside(facts, timing, deadline)
+    return [found[check.name] for check in checks]
+
+
+def _read_aside(facts: Facts, timing: Timing, deadline: float) -> None:
+    """Read what defines the schema on a second connection, where it is going to be compared.
+
+    It takes the server as long as all other checks.  There are connections left, they were counted
+    without this one, and what goes on was read before it.
+    """
+
+    def read() -> Catalog:
+        left = max(_LEAST_SECONDS, deadline - time.monotonic())
+        with (
+            _connected(facts.target, timing, left, rows=False) as connection,
+            cut_after(connection, left),
+        ):
+            return facts.read_definitions(connection)
+
+    with suppress(Skip, psycopg.Error, LeadctlError):
+        if not facts.has_definitions and facts.fingerprint is not None:
+            facts.aside.append(aside(read))
 
 
 def _ask(check: HealthCheck, facts: Facts, limit: float, *, set_limit: bool) -> CheckResult:

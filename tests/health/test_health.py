@@ -426,10 +426,41 @@ def test_where_nothing_is_known_it_says_why(leadconnector: Prepared, cli: Cli) -
     assert (outcome.code, "archive_mode is off" in outcome.out) == (3, True)
 
 
+OPENS = "SELECT pg_catalog.pg_backend_pid()"
+"""What each session is asked first."""
+
+
+def statements(cli: Cli, url: str, *arguments: str) -> list[str]:
+    outcome = cli("health-check", "-vv", *arguments, url=url)
+    return [line.partition("ms  ")[2] for line in outcome.err.splitlines() if " ms  " in line]
+
+
 def test_nothing_is_asked_twice(leadconnector: Prepared, cli: Cli) -> None:
     """Each question is a round trip, and a probe asks every minute."""
-    outcome = cli("health-check", "-vv", url=leadconnector.url)
-    asked = [line.partition("ms  ")[2] for line in outcome.err.splitlines() if " ms  " in line]
+    asked = statements(cli, leadconnector.url)
     assert len(asked) > 20
-    again = {each for each in asked if asked.count(each) > 1} - {"SELECT 1"}  # the latency
-    assert not again
+    sessions = {"SELECT 1", *asked[:2]}  # the latency, and what is set in both
+    assert not {each for each in asked if asked.count(each) > 1} - sessions
+
+
+def test_definitions_are_read_on_a_second_connection_where_there_is_room(
+    leadconnector: Prepared, cli: Cli
+) -> None:
+    """It is counted by nobody, and nothing depends on it."""
+    url = leadconnector.url
+    assert statements(cli, url).count(OPENS) == 2
+    assert statements(cli, url, "--skip", "drift").count(OPENS) == 1
+    assert statements(cli, url, "--skip", "connections").count(OPENS) == 1
+    role = f"one_{leadconnector.name}"
+    leadconnector.query(f"CREATE ROLE {role} LOGIN PASSWORD 'pass-word' CONNECTION LIMIT 1")
+    leadconnector.query(f"GRANT pg_read_all_data TO {role}")
+    limited = re.sub("//postgres:[^@]+@", f"//{role}:pass-word@", url)
+    try:
+        done = cli("health-check", "-o", "json", url=limited)
+        (found,) = [each for each in done.json["checks"] if each["name"] == "drift"]
+        assert (found["status"], found["unit"]) == ("ok", "differences")
+        leadconnector.query("ALTER TABLE users ADD surplus int")
+        assert "users.surplus" in cli("health-check", url=limited).out
+        assert "users.surplus" in cli("health-check", url=url).out
+    finally:
+        leadconnector.query(f"DROP ROLE {role}")
