@@ -359,15 +359,31 @@ class TableChanges:
                 Phase.DROP_KEY,
                 ends=ends,
                 loses=""
-                if {"generated"} <= old.keys() & new.keys()
+                if {"generated"} <= old.keys() & new.keys() or "virtual" in old
                 else f"the values of {own} of {table}",
                 why=f"The expression of a generated column cannot be changed: {table} is "
                 f"rewritten.",
             )
+            if "generated" not in new:
+                yield from self._stored(table, own, old, new)
+                return
             statement = f"ALTER TABLE {table} ADD COLUMN {column(own, new)}"
             yield Step(statement, Phase.KEY, makes=(key, default))
         else:
             yield from self._changed_column(table, own, old, new)
+
+    def _stored(self, table: str, own: str, old: Attributes, new: Attributes) -> Iterator[Step]:
+        """Yield what adds a virtual column that becomes plain: with the values that it had."""
+        key, default, values = (f"{each} {table}.{own}" for each in ("column", "default", "values"))
+        was = {each: value for each, value in old.items() if each != "virtual"}
+        statements = (
+            f"ALTER TABLE {table} ADD COLUMN {column(own, was)}",
+            f"ALTER TABLE {table} ALTER COLUMN {own} DROP EXPRESSION",
+        )
+        yield Step(";\n".join(statements), Phase.DEFINE, (key, values), ends=(key, default))
+        plainly = {each: value for each, value in was.items() if each != "generated"}
+        for step in self._changed_column(table, own, plainly, new):
+            yield replace(step, needs=(*step.needs, values))
 
     def _changed_column(
         self, table: str, own: str, old: Attributes, new: Attributes

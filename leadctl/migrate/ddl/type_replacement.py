@@ -10,7 +10,14 @@ from dataclasses import replace
 
 from leadctl.catalog.definitions import Attributes, Catalog, definition, split_name
 from leadctl.errors import OperationFailed
-from leadctl.migrate.ddl.objects import added_values, alter, attribute, create, word
+from leadctl.migrate.ddl.objects import (
+    added_values,
+    alter,
+    attribute,
+    create,
+    unvalidated_checks,
+    word,
+)
 from leadctl.migrate.ddl.steps import Phase, Step, mentions, plain, suffixed
 from leadctl.migrate.ddl.tables import cast_loses, using_clause
 
@@ -93,6 +100,8 @@ def replace_type(key: str, keys: list[str], before: Catalog, after: Catalog) -> 
     for each in filter(None, (key, of_many and f"type {of_many}")):
         for table, columns in _columns_of(each, before, after).items():
             yield replace(_move(table, columns, key, before, after, keys), needs=needs)
+    late = unvalidated_checks(name, new) if kind == "domain" else ()
+    yield from (Step(each, Phase.CONSTRAINT) for each in late)
     goes = f"DROP {what} {_former(name)}"
     yield Step(goes, Phase.DROP_DEFINITION, ends=(key,), needs=(former,))
     if has_mover:  # what comes last by name goes first
@@ -250,7 +259,11 @@ def _is_another(key: str, before: Catalog, after: Catalog) -> bool:
     if kind == "enum":
         return added_values(name, old["values"], new["values"]) is None
     if kind == "domain":
-        return any(old.get(each) != new.get(each) for each in ("type", "collation"))
+        if any(old.get(each) != new.get(each) for each in ("type", "collation")):
+            return True
+        # What holds it, an array or a row, lets it get no further rule.
+        held = _is_in_arrays(name, before) or bool(_made_of(name, before))
+        return held and _is_stricter(old, new) and _is_in_use(name, before)
     if kind == "collation":
         return {**old, **new, "comment": ""} != {**new, **old, "comment": ""} and any(
             each.get("collation") == name or plain(name) in _parts(each)
@@ -263,6 +276,15 @@ def _is_another(key: str, before: Catalog, after: Catalog) -> bool:
     was, will = (dict(map(attribute, each.get("attributes", ()))) for each in (old, new))
     retyped = any(kind != will.get(own, kind) for own, kind in was.items())
     return retyped or alter(kind, name, old, new) is None
+
+
+def _is_stricter(old: Attributes, new: Attributes) -> bool:
+    """Whether a domain gets a rule that values are held against."""
+    had, has = (each.get("checks", {}) for each in (old, new))
+    added = [text for own, text in has.items() if had.get(own) != text]
+    return any(not text.endswith("NOT VALID") for text in added) or (
+        old["nullable"] and not new["nullable"]
+    )
 
 
 def _is_in_use(kind: str, catalog: Catalog) -> bool:

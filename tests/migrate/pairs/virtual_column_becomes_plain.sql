@@ -1,0 +1,10 @@
+-- SINCE 18
+-- FROM
+CREATE TABLE t (a int, b int, g int GENERATED ALWAYS AS (a * 2) VIRTUAL NOT NULL CHECK (g > 0),
+    h int GENERATED ALWAYS AS (a + coalesce(b, 0)) VIRTUAL);
+CREATE VIEW v AS SELECT g FROM t;
+-- ROWS
+INSERT INTO t VALUES (1, 2), (3, 4);
+-- TO
+CREATE TABLE t (a bigint, g bigint DEFAULT 7 NOT NULL CHECK (g > 0 AND g <> 7), h int CHECK (h IS NOT NULL));
+CREATE VIEW v AS SELECT g FROM t;
