@@ -280,9 +280,11 @@ class BackupFolder:
         """
         found = self.find(name, of)
         if of is not None and not found.is_of(of):
+            named = found.manifest.database
+            other = f"database, {named}" if named != of.database else "one that had its name"
             raise UnknownBackup(
                 f"There is no backup of {of.database} in {self.path}: the latest, {found.id}, is "
-                f"of another database, {found.manifest.database}.",
+                f"of another {other}.",
                 hint=f"To take that one, name it: leadctl restore {found.id}",
             )
         return found

@@ -52,6 +52,8 @@ _IS_THERE = (
     psycopg.errors.DuplicateFunction,
     psycopg.errors.DuplicateSchema,
 )
+_OF_ROWS = ("22", "23", "P0")
+"""Classes of SQLSTATEs: of what is wrong with a row, and of functions that its table calls."""
 _BEFORE_ROWS = frozenset({"TABLE", "SEQUENCE", "SEQUENCE OWNED BY", "DEFAULT", "TABLE ATTACH"})
 _LAST = frozenset({"TRIGGER", "POLICY", "ROW SECURITY", "PUBLICATION TABLE"})
 
@@ -235,7 +237,16 @@ class Making:
         for rows in rows_of(self._reader, list(expected)):
             into = sql.Identifier(*rows.into) if rows.into in own else identifier(rows.table)
             owner = owner_of_rows(self._connection, into.as_string(self._connection))
-            read[rows.table] = rows.copy_into(self._connection, into, owner)
+            try:
+                read[rows.table] = rows.copy_into(self._connection, into, owner)
+            except psycopg.Error as error:
+                if not (error.sqlstate or "").startswith(_OF_ROWS):
+                    raise
+                raise RestoreFailed(
+                    f"The rows of {rows.table} are rejected: {told(error)}.",
+                    hint="Nothing was changed. Restore the backup into another database with "
+                    "--into.",
+                ) from None
         check_counts(self._reader, read, expected)
         set_session(self._connection, {"search_path": ""})
         made = {entry.parts for entry in self._made if entry.kind == "SEQUENCE"}

@@ -299,6 +299,15 @@ def test_what_is_made_again_by_hand_stays(place: Dropped) -> None:
     assert [each["entry"] for each in result["left_out"]] == ["MATERIALIZED VIEW public counted"]
 
 
+def test_rows_that_are_rejected_by_now(place: Dropped) -> None:
+    backed_up(place, "CREATE DOMAIN d AS int; CREATE TABLE t (a d); INSERT INTO t VALUES (1), (7)")
+    place.query("DROP TABLE t; ALTER DOMAIN d ADD CONSTRAINT small CHECK (value < 5)")
+    outcome = place.leadctl("restore", "--table", "t")
+    assert (outcome.code, "The rows of public.t are rejected" in outcome.err) == (1, True)
+    assert ("small" in outcome.err, "--into" in outcome.err) == (True, True), outcome.err
+    assert place.query("SELECT to_regclass('t')") == [(None,)]
+
+
 def test_a_dry_run_changes_nothing(place: Dropped) -> None:
     backed_up(place, SHOP)
     place.query("DROP TABLE orders CASCADE")
