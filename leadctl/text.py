@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from textwrap import fill
+from typing import Protocol
 
 _CONTROL = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
@@ -25,6 +26,18 @@ def plain(text: str) -> str:
 def inert(text: str) -> str:
     """Return a cell of CSV in which a spreadsheet sees a text or a number, and no formula."""
     return text if _NUMBER.fullmatch(text) else _FORMULA.sub(r"\1'", text)
+
+
+class _Placed(Protocol):
+    @property
+    def database(self) -> str: ...
+    @property
+    def schema(self) -> str: ...
+
+
+def place(of: _Placed) -> str:
+    """Return the database and schema of a result or a target, as a sentence names them."""
+    return f"{of.database}, schema {of.schema}"
 
 
 def quoted(text: str) -> str:

@@ -36,6 +36,7 @@ from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
 from leadctl.redact import scrub
+from leadctl.text import place
 
 MODELS, DATABASE, RECORD, BASE = "models", "database", "record", "base"
 """What may be compared, besides revisions and other databases."""
@@ -185,7 +186,7 @@ def compare_with_record(
     current = read_current(connection, target, app)
     if not current:
         raise OperationFailed(
-            f"Nothing of {app.name} was applied to {target.database}, schema {target.schema}.",
+            f"Nothing of {app.name} was applied to {place(target)}.",
             hint="Apply its revisions with: leadctl migrate",
         )
     found = database_schema(connection, target, app, written=written)

@@ -22,6 +22,7 @@ from leadctl.postgres.connect import Connection, Timeouts, connect
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate, Progress
 from leadctl.sql.effects import created_by, effects
+from leadctl.text import place
 
 
 @dataclass(frozen=True)
@@ -185,7 +186,7 @@ def _chosen(
     current = read_complete(connection, target, app, history)
     if not current:
         raise OperationFailed(
-            f"Nothing of {app.name} is applied to {target.database}, schema {target.schema}.",
+            f"Nothing of {app.name} is applied to {place(target)}.",
             hint="See: leadctl migrate status",
         )
     applied = history.ancestors(current)

@@ -23,6 +23,7 @@ from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import missing_extension
 from leadctl.redact import scrub
+from leadctl.text import place
 
 _OF_ALEMBIC = "SELECT pg_catalog."
 """How Alembic's own question for its table begins, which is recorded with the first revision."""
@@ -224,7 +225,7 @@ def _refuse_missing(
         for each in history.gaps.get(name, ())
     ]
     raise RevisionMissing(
-        f"{target.database}, schema {target.schema}, {_standing(current, missing)}, which "
+        f"{place(target)}, {_standing(current, missing)}, which "
         f"{'is' if len(missing) == 1 else 'are'} not in {history.folder}"
         f"{'; ' if followed else ''}{' and '.join(followed)}.",
         hint=_ways_of(moved) if moved else _ways_without(history, missing),
@@ -270,8 +271,7 @@ def _refusal(
     names = ", ".join(f"{each.id} ({each.path.name})" for each in edited)
     differs = _difference(connection, target, app, history, edited[0])
     return RevisionEdited(
-        f"What was applied to {target.database}, schema {target.schema}, is not what the folder "
-        f"has as {names}. {differs}",
+        f"What was applied to {place(target)}, is not what the folder has as {names}. {differs}",
         hint=_ways_of(moved)
         if moved
         else "Restore the file as it was applied, and write a new revision for the change. If the "

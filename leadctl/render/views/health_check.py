@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from leadctl.health.check import CheckStatus, FixResult
 from leadctl.health.run import CheckEntry, CheckList, Health
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Style, Value
-from leadctl.text import size
+from leadctl.text import place, size
 
 _STYLES: dict[str, Style] = {
     "ok": "good",
@@ -25,7 +25,7 @@ def health(result: Health, *, everything: bool = False) -> Iterator[Block]:
     `everything` shows each check; so does a result in which nothing is known.
     """
     of_app = f"{result.app} on " if result.app else ""
-    database = f"{of_app}{result.database}, schema {result.schema}"
+    database = f"{of_app}{place(result)}"
     yield from (Line(_fixed(each), _FIXED[each.outcome]) for each in result.fixes)
     yield Line(f"{database}: {result.status}", _STYLES[result.status])
     folded = () if everything or result.status == "unknown" else _FOLDED

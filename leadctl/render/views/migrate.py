@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from leadctl.migrate.revision import AppliedNow, RevisionState, chain_message, in_chains
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Style, numbers
-from leadctl.text import ago, restore_command
+from leadctl.text import ago, place, restore_command
 
 if TYPE_CHECKING:
     from leadctl.catalog.definitions import Difference
@@ -34,7 +34,7 @@ _SHOWN = 20
 
 def migrate(result: "MigrateResult") -> Iterator[Block]:
     """What was applied, and where the database is now."""
-    database = f"{result.database}, schema {result.schema}"
+    database = place(result)
     if not result.applied and not result.pending:
         yield Line(f"Nothing to do: {database} is at {result.current or 'the beginning'}.")
         return
@@ -69,7 +69,7 @@ def status(result: "MigrationStatus") -> list[Block]:
         for chain in chains[hidden:]
     ]
     earlier = f"; {hidden} earlier ones are applied" if hidden else ""
-    database = f"{result.app} on {result.database}, schema {result.schema}"
+    database = f"{result.app} on {place(result)}"
     return [
         Line(f"{database}: at {result.current or 'the beginning'}{earlier}"),
         Grid(
@@ -129,7 +129,7 @@ def history(result: "MigrationHistory") -> list[Block]:
     if not result.revisions:
         return [
             Line(
-                f"leadctl recorded nothing in {result.database}, schema {result.schema}, yet. "
+                f"leadctl recorded nothing in {place(result)}, yet. "
                 "What is applied: leadctl migrate status"
             )
         ]
@@ -162,7 +162,7 @@ _VERDICT_STYLES: dict[str, Style] = {"reversible": "good", "lossy": "warn", "irr
 
 def plan(result: "DownPlan") -> Iterator[Block]:
     """What is going to be undone, and what data goes with it."""
-    database = f"{result.database}, schema {result.schema}"
+    database = place(result)
     if not result.revisions:
         yield Line(f"Nothing to undo on {database}.")
         return
@@ -182,7 +182,7 @@ def plan(result: "DownPlan") -> Iterator[Block]:
 
 def down(result: "DownResult") -> list[Block]:
     """What was undone, and where the database is now."""
-    database = f"{result.database}, schema {result.schema}"
+    database = place(result)
     if not result.undone:
         return [Line(f"Nothing to undo: {database} is at {result.current or 'the beginning'}.")]
     return [
@@ -246,7 +246,7 @@ def dev(result: "Dev") -> Iterator[Block]:
 
 def push(result: "Push") -> list[Block]:
     """The statements that were executed."""
-    database = f"{result.database}, schema {result.schema}"
+    database = place(result)
     if not result.statements:
         return [Line(f"Nothing to push: {database} is what the models say.")]
     rows = [(number, " ".join(sql.split())) for number, sql in enumerate(result.statements, 1)]
@@ -259,7 +259,7 @@ def push(result: "Push") -> list[Block]:
 
 def adopt(result: "Adopted") -> list[Block]:
     """The revisions that say what was changed by hand."""
-    database = f"{result.database}, schema {result.schema}"
+    database = place(result)
     if not result.revisions:
         return [Line(f"Nothing to adopt: nothing of {database} was changed by hand.")]
     return [
@@ -298,7 +298,7 @@ def check(result: "SchemaCheck") -> Iterator[Block]:
         yield Line("The database was changed by hand. leadctl migrate drift", "warn")
         yield _grid(result.drift, {"missing": "dropped", "extra": "made"})
     if result.ok:
-        database = f"{result.database}, schema {result.schema}"
+        database = place(result)
         yield Line(f"Models, migrations and {database} agree.", "good")
     yield _not_compared(result.not_compared)
 
@@ -311,7 +311,7 @@ def drift(result: "Drift") -> list[Block]:
     """What was changed by hand, and since when it may have been."""
     from leadctl.catalog.definitions import dropped_tables
 
-    database = f"{result.database}, schema {result.schema}"
+    database = place(result)
     if result.ok:
         said = Line(f"{database} is as {result.revision} left it.", "good")
         return [said, _not_compared(result.not_compared)]

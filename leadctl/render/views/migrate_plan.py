@@ -15,14 +15,14 @@ from leadctl.migrate.plan import (
 )
 from leadctl.migrate.resolve import Resolution, Resolved
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, numbers
-from leadctl.text import counted, estimated, size
+from leadctl.text import counted, estimated, place, size
 
 _STATEMENT_LENGTH = 60
 
 
 def plan(result: MigrationPlan) -> Iterator[Block]:
     """Each revision: its statements, what each does to which table, and what was found."""
-    database = f"{result.database}, schema {result.schema}"
+    database = place(result)
     if not result.revisions:
         yield Line(f"Nothing to do: {database} is at {result.current or 'the beginning'}.")
         return
@@ -146,7 +146,7 @@ def lint(result: LintResult) -> Iterator[Block]:
 
 def resolve(result: Resolved) -> list[Block]:
     """What was corrected."""
-    now = f"{result.database}, schema {result.schema}, is at {result.current or 'the beginning'}."
+    now = f"{place(result)}, is at {result.current or 'the beginning'}."
     if not result.revisions:
         return [Line(f"Nothing to correct. {now}")]
     said = {

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 from leadctl.render.blocks import Block, Grid, Line, numbers
 from leadctl.reset import ResetPlan, ResetResult
-from leadctl.text import counted
+from leadctl.text import counted, place
 
 
 def plan(result: ResetPlan) -> Iterator[Block]:
     """What goes, with the rows that are in it."""
-    database = f"{result.database}, schema {result.schema}"
+    database = place(result)
     if not result.tables and not result.others:
         yield Line(f"{result.app} has nothing in {database} yet.")
         return
@@ -22,7 +22,7 @@ def plan(result: ResetPlan) -> Iterator[Block]:
 
 def reset(result: ResetResult) -> list[Block]:
     """What was dropped, applied and inserted."""
-    database = f"{result.database}, schema {result.schema}"
+    database = place(result)
     inserted = sum(table.inserted for table in result.seeded)
     return [
         Line(

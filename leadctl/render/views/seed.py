@@ -6,7 +6,7 @@ from leadctl.render.blocks import Block, Grid, Line, Value, numbers
 from leadctl.seed.bulk.load import BulkResult
 from leadctl.seed.export import Exported
 from leadctl.seed.seed import SeedResult
-from leadctl.text import counted
+from leadctl.text import counted, place
 
 
 def seed(result: SeedResult) -> Iterator[Block]:
@@ -14,7 +14,7 @@ def seed(result: SeedResult) -> Iterator[Block]:
     if result.nothing:
         yield Line(f"Nothing to seed: {result.nothing}.")
     elif not result.tables and not result.files:
-        yield Line(f"Seeded {result.app} on {result.database}, schema {result.schema}.")
+        yield Line(f"Seeded {result.app} on {place(result)}.")
     if result.tables:
         updates = ["Updated"] if result.files else []
         rows: list[list[Value]] = [

@@ -21,7 +21,7 @@ from leadctl.studio.labels import shortened
 from leadctl.studio.record import Record, RelatedRows
 from leadctl.studio.rows import ColumnHead, RowPage, RowSelection
 from leadctl.studio.session import TableEntry, TableList
-from leadctl.text import counted, estimated, listed
+from leadctl.text import counted, estimated, listed, place
 
 _RELATED = 6
 """So many tables that a table refers to, or is referred to by, are named in the list."""
@@ -30,7 +30,7 @@ _RELATED = 6
 def tables(result: TableList) -> Iterator[Block]:
     """Each table with its rows and relations."""
     if not result.tables:
-        yield Line(f"{result.database}, schema {result.schema} has no tables.")
+        yield Line(f"{place(result)} has no tables.")
         return
     commented = any(table.comment for table in result.tables)
     yield Grid(
