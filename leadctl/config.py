@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from leadctl.crypto.cipher import Keyring
+from leadctl.crypto import Keyring
 from leadctl.errors import LeadctlError
 from leadctl.postgres.target import NamedTarget, named_target
 from leadctl.redact import HIDDEN, Secret, scrub

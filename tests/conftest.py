@@ -18,10 +18,10 @@ import typer.testing
 from psycopg import sql
 from typer.testing import CliRunner
 
-from leadctl import redact
+from leadctl import crypto, redact
 from leadctl.apps.registry import find_app
 from leadctl.cli.commands import app as cli_app
-from leadctl.crypto import Key, Keyring, cipher
+from leadctl.crypto import Key, Keyring
 from leadctl.journal.guard import Consent
 from leadctl.migrate.up import up
 from leadctl.postgres.connect import Timeouts
@@ -118,7 +118,7 @@ def server(request: pytest.FixtureRequest) -> Server:
 def clean_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Start every test in an empty folder, without keys and secrets remembered from another."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cipher, "_of_process", [])
+    monkeypatch.setattr(crypto, "_of_process", [])
     monkeypatch.setattr(redact, "_known", set())
 
 

@@ -107,7 +107,7 @@ def test_what_the_server_says_is_read_in_one_place() -> None:
         if isinstance(node, ast.Attribute) and node.attr == "message_primary"
     }
     assert readers == {
-        "migrate/notices.py",
+        "migrate/executor.py",
         "migrate/observation.py",
         "migrate/required_columns.py",
         "postgres/translate.py",

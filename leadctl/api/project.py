@@ -86,7 +86,7 @@ class Project:
     @cached_property
     def keyring(self) -> "Keyring":
         """The keys of encrypted columns.  Raises InvalidKey and KeyCommandFailed."""
-        from leadctl.crypto.cipher import keyring_of
+        from leadctl.crypto import keyring_of
 
         return keyring_of(self.settings)
 
@@ -171,7 +171,7 @@ class Project:
         """Return each setting with its source, secrets hidden, as `leadctl config`."""
         from leadctl.apps.registry import all_apps
         from leadctl.config import effective_config
-        from leadctl.crypto.cipher import keyring_of
+        from leadctl.crypto import keyring_of
 
         keyring = keyring_of(self.settings, run_command=False)  # looking runs nothing
         apps = all_apps(self.settings)

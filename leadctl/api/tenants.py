@@ -236,7 +236,7 @@ class Tenants:
     def _reader(self, name: str, backup: str) -> "BackupReader":
         """Return a backup of the tenant's own, or of the whole database that it is in."""
         from leadctl.backup.reader import BackupReader
-        from leadctl.tenants.backups import find_backup
+        from leadctl.tenants.restore import find_backup
 
         folders = self.project.of_tenant(name).backup_folder, self.project.backup_folder
         found = find_backup(self.target, name, backup, *folders)

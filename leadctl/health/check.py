@@ -110,7 +110,7 @@ class Facts:
     app_was_named: bool
     """Whether somebody named the app, rather than its being the default."""
     keyring: "Callable[[], Keyring]"
-    """Reads the keyring; raises what `crypto.cipher.keyring_of` raises."""
+    """Reads the keyring; raises what `crypto.keyring_of` raises."""
     rules: Callable[[], Iterable[str]]
     """Reads the names of the app's retention rules; raises what `cleanup.rules.rules_of` does."""
     interval: float = 0.0

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from psycopg import sql
 
 from leadctl.cleanup.results import read_past_runs
-from leadctl.crypto import Keyring, decrypt
-from leadctl.crypto.cipher import VERSION
+from leadctl.crypto import VERSION, Keyring, decrypt
 from leadctl.errors import LeadctlError
 from leadctl.health.check import (
     CheckStatus,

@@ -22,7 +22,7 @@ _RECEIVER = "Start the receiver (leadctl schedule cron pitr); see: leadctl pitr 
 def pitr_archive(facts: Facts) -> Evidence:
     """The archive for point in time gets all WAL; the server keeps little for it."""
     archive = _archive(facts)
-    from leadctl.pitr.slot import problem_of, require_archived, slot_state
+    from leadctl.pitr.setup import problem_of, require_archived, slot_state
 
     try:
         require_archived(facts.connection, archive)
@@ -46,7 +46,7 @@ def pitr_archive(facts: Facts) -> Evidence:
 def pitr_rehearsal(facts: Facts) -> Evidence:
     """The archive for point in time has a base backup, and a rehearsal of it went well."""
     archive = _archive(facts)
-    from leadctl.pitr.slot import new_tablespaces
+    from leadctl.pitr.setup import new_tablespaces
 
     hint, make = "Run: leadctl pitr rehearse", "Make one: leadctl pitr backup"
     backups = archive.base_backups(seconds=_BARMAN_SECONDS)

@@ -22,7 +22,7 @@ from leadctl.catalog.definitions import (
     split_name,
     with_uses,
 )
-from leadctl.crypto.cipher import FORM, NODE_FORM
+from leadctl.crypto import FORM, NODE_FORM
 from leadctl.errors import AlreadyDeclared, OperationFailed
 from leadctl.init.discovery import (
     PRISMA,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sqlalchemy import DateTime, MetaData, String, Table
 
-from leadctl.crypto.cipher import KEY_BYTES
+from leadctl.crypto import KEY_BYTES
 from leadctl.errors import AlreadyDeclared
 from leadctl.models.values import encrypted_columns
 

@@ -15,8 +15,7 @@ from psycopg import sql
 
 from leadctl.catalog.facets import Column
 from leadctl.catalog.relations import Relation
-from leadctl.crypto import Key, Keyring, decrypt
-from leadctl.crypto.cipher import NODE_FORM, VERSION, encrypt_and_verify
+from leadctl.crypto import NODE_FORM, VERSION, Key, Keyring, decrypt, encrypt_and_verify
 from leadctl.errors import LeadctlError, NotEncrypted
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, set_session
@@ -91,7 +90,7 @@ def _foreign_forms() -> list[re.Pattern[str]]:
     return [re.compile(form, re.DOTALL) for form in _FOREIGN.values()]
 
 
-# Together they say what cipher.FORM does, over whose counts PostgreSQL takes many times as long:
+# Together they say what crypto.FORM does, over whose counts PostgreSQL takes many times as long:
 # where the dots are, that there are no more, which letters there are, and those of a fingerprint.
 _PLACES = f"{VERSION}.{'_' * 16}.{'_' * 16}.{'_' * 22}%"
 _MORE_DOTS = "%.%.%.%.%"

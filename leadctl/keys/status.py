@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from leadctl.apps.metadata import load_metadata
 from leadctl.apps.registry import App
 from leadctl.catalog.relations import read_tables
-from leadctl.crypto import Keyring
-from leadctl.crypto.cipher import KEY_BYTES, Key
+from leadctl.crypto import KEY_BYTES, Key, Keyring
 from leadctl.errors import NoPrimaryKey
 from leadctl.keys.encrypted_values import ColumnKeys, EncryptedTable, count_values, encrypted_table
 from leadctl.postgres.connect import Connection, connect

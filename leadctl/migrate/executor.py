@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
+import psycopg
 from sqlalchemy import Connection as SqlConnection
 from sqlalchemy import inspect
 from sqlalchemy.exc import DBAPIError, PendingRollbackError
@@ -31,7 +32,6 @@ from leadctl.migrate.concurrently import IndexBuilds
 from leadctl.migrate.include_hooks import tables_left_out
 from leadctl.migrate.integrity import refuse_other_apps
 from leadctl.migrate.lint import MIXED
-from leadctl.migrate.notices import Notices
 from leadctl.migrate.recorder import Recorder
 from leadctl.migrate.revision import AppliedNow, Revision
 from leadctl.migrate.revisions import History, read_history
@@ -41,8 +41,9 @@ from leadctl.postgres.provision import ensure_schema
 from leadctl.postgres.target import Target, resolve
 from leadctl.postgres.translate import translate
 from leadctl.progress import Narrate, Progress
+from leadctl.redact import scrub, without_values
 from leadctl.settings import load_settings
-from leadctl.text import plain
+from leadctl.text import counted, plain
 
 _APP_OPTION = "leadctl_app"
 """The option of alembic.ini that names the app; without it, the settings do."""
@@ -61,6 +62,10 @@ _STAYS = "What it did before, outside a transaction or in one that it ended, sta
 _NO_SCHEMA = (
     "Create the schema that version_table_schema names; Alembic only makes the table in it."
 )
+_SHOWN_NOTICES = {"INFO", "NOTICE", "WARNING"}
+_MOST_NOTICES = 20
+"""Texts of one revision that are shown: a loop over rows may raise a thousand different ones."""
+_LENGTH_OF_NOTICE = 300
 
 
 def apply(
@@ -132,7 +137,7 @@ class _Applying:
         self._down = down
         self._attempts = 0
         self._said_passed_over = False
-        self.notices = Notices(narrate)
+        self.notices = _Notices(narrate)
         self._made: Memo = {}
 
     @property
@@ -344,6 +349,38 @@ def run_alembic(context: Any) -> None:
             )
             with context.begin_transaction():
                 context.run_migrations()
+
+
+class _Notices:
+    """Narrates what the server says of its own accord, without what it quotes of rows."""
+
+    def __init__(self, narrate: Narrate) -> None:
+        self._narrate = narrate
+        self._revision: str | None = None
+        self._counts: dict[str, int] = {}
+
+    def begin(self, revision: str) -> None:
+        """Listen: a revision begins."""
+        self._revision, self._counts = revision, {}
+
+    def hear(self, message: psycopg.errors.Diagnostic) -> None:
+        """Narrate a message where it is the first of its text."""
+        severity = message.severity_nonlocalized or ""
+        if self._revision is None or severity not in _SHOWN_NOTICES:
+            return
+        text = " ".join(scrub(without_values(message.message_primary or "")).split())
+        text = f"{severity}: {plain(text[:_LENGTH_OF_NOTICE])}"
+        self._counts[text] = self._counts.get(text, 0) + 1
+        if self._counts[text] == 1 and len(self._counts) <= _MOST_NOTICES:
+            self._narrate(f"{self._revision}: {text}")
+
+    def end(self) -> None:
+        """Say how many there were that were not shown; listen no more."""
+        shown = min(len(self._counts), _MOST_NOTICES)
+        left = sum(self._counts.values()) - shown
+        if self._revision and left:
+            self._narrate(f"{self._revision}: and {counted(left, 'message')} like these.")
+        self._revision = None
 
 
 def _goes_down(context: Any) -> bool:

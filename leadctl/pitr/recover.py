@@ -24,8 +24,13 @@ from leadctl.errors import (
     UnknownRun,
 )
 from leadctl.journal import state
-from leadctl.pitr.setup import programs_for
-from leadctl.pitr.slot import QUERIES, problem_of, require_archived, slot_state
+from leadctl.pitr.setup import (
+    QUERIES,
+    problem_of,
+    programs_for,
+    require_archived,
+    slot_state,
+)
 from leadctl.pitr.wal_archive import BaseBackup, Commit, WalArchive, require_rsync
 from leadctl.postgres.barman import SERVER
 from leadctl.postgres.binaries import Binaries

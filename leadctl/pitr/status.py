@@ -10,12 +10,12 @@ from leadctl.backup.create import BackupOptions
 from leadctl.backup.manifest import BackupManifest
 from leadctl.errors import BarmanFailed, ConnectionFailed, LeadctlError, PitrFolderTaken
 from leadctl.pitr.recover import mark, plan, recovered, whole_backup
-from leadctl.pitr.setup import programs_for
-from leadctl.pitr.slot import (
+from leadctl.pitr.setup import (
     QUERIES,
     SlotState,
     new_tablespaces,
     problem_of,
+    programs_for,
     require_archived,
     slot_state,
 )

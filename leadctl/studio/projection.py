@@ -16,8 +16,7 @@ import psycopg
 
 from leadctl.apps.metadata import load_metadata
 from leadctl.apps.registry import App
-from leadctl.crypto import Keyring, decrypt
-from leadctl.crypto.cipher import FORM, VERSION
+from leadctl.crypto import FORM, VERSION, Keyring, decrypt
 from leadctl.errors import DecryptionFailed, LeadctlError, ModelsNotImportable, NotEncrypted
 from leadctl.journal import records
 from leadctl.postgres.connect import Connection

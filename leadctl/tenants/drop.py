@@ -20,8 +20,13 @@ from leadctl.progress import Narrate
 from leadctl.restore.database import maintenance
 from leadctl.restore.in_place import drop_schema
 from leadctl.tenants.citus import refuse_database
-from leadctl.tenants.records import forget_records
-from leadctl.tenants.schemas import QUERIES, check_name, find_tenant, tenant_target
+from leadctl.tenants.schemas import (
+    QUERIES,
+    check_name,
+    find_tenant,
+    forget_records,
+    tenant_target,
+)
 
 DROP = "tenants drop"
 """What the guard and the journal call it."""

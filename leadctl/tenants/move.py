@@ -48,9 +48,14 @@ from leadctl.restore.foreign_keys import ForeignKeys
 from leadctl.restore.in_place import drop_own
 from leadctl.tenants import closing
 from leadctl.tenants.closing import ARRIVED, CLOSED, HANDED_OVER, Move, read_move
-from leadctl.tenants.records import forget_records
 from leadctl.tenants.restore import TenantLoading
-from leadctl.tenants.schemas import MOVES, check_name, find_tenant, kept_name
+from leadctl.tenants.schemas import (
+    MOVES,
+    check_name,
+    find_tenant,
+    forget_records,
+    kept_name,
+)
 
 MOVE = "tenants move"
 """What the guard and the journal call it."""

@@ -24,8 +24,12 @@ from leadctl.postgres.translate import needs_privileges, told
 from leadctl.progress import Narrate
 from leadctl.restore.database import maintenance, set_database_name
 from leadctl.tenants.citus import refuse_database
-from leadctl.tenants.records import move_records
-from leadctl.tenants.schemas import QUERIES, check_name, find_tenant
+from leadctl.tenants.schemas import (
+    QUERIES,
+    check_name,
+    find_tenant,
+    move_records,
+)
 
 RENAME = "tenants rename"
 """What the guard and the journal call it."""

@@ -6,7 +6,8 @@ the new schema takes its place, and the old one is kept.  Whatever happens befor
 """
 
 import json
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from io import BytesIO
@@ -14,13 +15,15 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
+from psycopg.types.json import Jsonb
 
 from leadctl.apps.registry import App
 from leadctl.backup.contents import ArchiveEntry
 from leadctl.backup.manifest import RECORDS, SCHEMA
 from leadctl.backup.reader import BackupReader
-from leadctl.backup.snapshot import count_rows
-from leadctl.errors import DependentObjects, RestoreFailed
+from leadctl.backup.snapshot import count_rows, id_of
+from leadctl.backup.storage import LATEST, BackupFolder, StoredBackup
+from leadctl.errors import BackupDamaged, DependentObjects, RestoreFailed, UnknownBackup
 from leadctl.journal import records, state
 from leadctl.journal.guard import Consent, permit, require_identity
 from leadctl.journal.kept_names import record_kept
@@ -41,8 +44,13 @@ from leadctl.restore.entries import SATELLITES, ArchiveSql, EntrySelection
 from leadctl.restore.foreign_keys import ForeignKeys, Orphans
 from leadctl.restore.in_place import copy_records, refuse_less, refuse_partly
 from leadctl.restore.restorable import LeftOutEntry
-from leadctl.tenants.records import forget_records, move_records, put_records
-from leadctl.tenants.schemas import QUERIES, kept_name
+from leadctl.seed.seed import record_files_in
+from leadctl.tenants.schemas import (
+    QUERIES,
+    forget_records,
+    kept_name,
+    move_records,
+)
 from leadctl.text import counted
 
 RESTORE = "restore of the tenant"
@@ -202,7 +210,7 @@ class TenantLoading:
         lines = BytesIO()
         self._reader.unpack(RECORDS, lines)
         records: list[dict[str, Any]] = [json.loads(line) for line in lines.getvalue().splitlines()]
-        put_records(self._connection, self._name, records)
+        _put_records(self._connection, self._name, records)
 
     def _compare(self, rows: dict[str, int]) -> None:
         """Count what is in the schema now.  Raises RestoreFailed where that is not the backup."""
@@ -214,6 +222,43 @@ class TenantLoading:
                     f"{expected:,}. Nothing was changed.",
                     hint=f"Try: leadctl backup verify {self._reader.backup.id}",
                 )
+
+
+def find_backup(
+    target: Target, name: str, backup: str, own: BackupFolder, of_database: BackupFolder
+) -> StoredBackup:
+    """Return a backup of a tenant by its id, the beginning of it, `latest`, or its path.
+
+    The latest is the newest that has the tenant of this database: one of the same name elsewhere
+    is another customer's.  Raises UnknownBackup.
+    """
+    if backup != LATEST:
+        try:
+            return own.find(backup)
+        except UnknownBackup:
+            return of_database.find(backup)
+    found = sorted([*own.backups(), *of_database.backups()], key=lambda each: each.id, reverse=True)
+    database, other = id_of(target), None
+    for each in (each for each in found if not each.from_future):
+        try:
+            manifest = each.manifest
+        except BackupDamaged:
+            continue  # the next one is older, and whole
+        if manifest.tenant == name or any(table.parts[0] == name for table in manifest.tables):
+            if each.is_of(database):
+                return each
+            other = other or each
+    if other is not None:
+        raise UnknownBackup(
+            f"There is no backup of {target.database} with the tenant {name}: {other.id} is of "
+            f"{other.manifest.database}.",
+            hint=f"To take that one, name it: leadctl restore --tenant {shlex.quote(name)} "
+            f"{other.id}",
+        )
+    raise UnknownBackup(
+        f"There is no backup with the tenant {name} in {own.path} or {of_database.path}.",
+        hint=f"Make one: leadctl backup --tenant {shlex.quote(name)}",
+    )
 
 
 def _make_way(connection: Connection, name: str) -> str:
@@ -262,3 +307,13 @@ def _result(
         orphans=made.orphans,
         left_out=made.left_out,
     )
+
+
+def _put_records(connection: Connection, name: str, records: Iterable[Mapping[str, Any]]) -> None:
+    """Put records of a backup in, as those of a schema.  Raises BackupDamaged for what is none."""
+    record_files_in(connection)
+    for record in records:
+        kind = record.get("of")
+        if kind not in {"migrations", "seed_files"}:
+            raise BackupDamaged(f"The backup has a record of {kind!r}, which is not a record.")
+        QUERIES.run(connection, f"put_{kind}", record=Jsonb({**record, "schema": name}))

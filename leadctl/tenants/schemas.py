@@ -234,3 +234,19 @@ def _revisions(
                         raise
                     silent.add(name)
     return {name: list(each.revisions) for name, each in found.items()}, silent
+
+
+def forget_records(connection: Connection, name: str) -> None:
+    """Forget what is recorded of a schema, in the caller's transaction."""
+    for table in QUERIES.column(connection, "kept_records"):
+        QUERIES.run(connection, f"forget_{table}", name=name)
+
+
+def move_records(connection: Connection, name: str, new: str) -> None:
+    """Let what is recorded of a schema be recorded of it under its new name.
+
+    What a schema of that name left, which was dropped by hand, is forgotten.
+    """
+    forget_records(connection, new)
+    for table in QUERIES.column(connection, "kept_records"):
+        QUERIES.run(connection, f"move_{table}", name=name, new=new)

@@ -23,9 +23,9 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
+from leadctl import crypto
 from leadctl.apps import registry
 from leadctl.cli.commands import app
-from leadctl.crypto import cipher
 from leadctl.migrate import alembic_runner
 from tests import processes
 from tests.conftest import Prepared, fresh_command
@@ -246,7 +246,7 @@ def called(
         patch.setattr(subprocess, "Popen", Watched)
         patch.setattr(os, "execve", execve)
         patch.setattr(sys, "path", list(sys.path))
-        patch.setattr(cipher, "_of_process", [])
+        patch.setattr(crypto, "_of_process", [])
         for name, value in vector.variables.items():
             patch.setenv(name, value)
         before = signal.signal(signal.SIGALRM, hang)

@@ -38,7 +38,7 @@ ROOMS = {
         "settings.url",
     },
     "health-check": {
-        "backup.storage", "catalog.", "cleanup.results", "cleanup.rules", "crypto.", "health.",
+        "backup.storage", "catalog.", "cleanup.results", "cleanup.rules", "crypto", "health.",
         "inspect.run", "keys.encrypted_values", "products.", "postgres.replica", "restore.kept", "journal.kept_names", "journal.runs", "migrate.status",
         "cli.commands.health_check", "render.views.health_check",
     },

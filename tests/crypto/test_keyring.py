@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from leadctl.crypto.cipher import keyring_of, parse_keys
+from leadctl.crypto import keyring_of, parse_keys
 from leadctl.errors import InvalidKey, KeyCommandFailed
 from leadctl.settings import load_settings
 

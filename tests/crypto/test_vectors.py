@@ -2,8 +2,7 @@
 
 import pytest
 
-from leadctl.crypto import Key, Keyring, decrypt
-from leadctl.crypto.cipher import seal, unseal
+from leadctl.crypto import Key, Keyring, decrypt, seal, unseal
 from leadctl.errors import DecryptionFailed, UnknownKey
 
 # Test cases 13 to 18 (256-bit keys) of "The Galois/Counter Mode of Operation", the submission to

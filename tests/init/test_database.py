@@ -14,8 +14,7 @@ from sqlalchemy.orm import Session, configure_mappers
 from leadctl.apps.metadata import load_metadata
 from leadctl.apps.registry import find_app, load_module
 from leadctl.catalog.definitions import Difference, compare, read_catalog
-from leadctl.crypto import using
-from leadctl.crypto.cipher import keyring_of
+from leadctl.crypto import keyring_of, using
 from leadctl.postgres.binaries import server_binaries
 from leadctl.postgres.connect import connect
 from leadctl.postgres.engine import run_engine

@@ -1,6 +1,11 @@
-"""The models of cleack: users, what they pay with, and the draws that they hold."""
+"""The models of cleack: users, what they pay with, and the draws that they hold.
+
+The price list is at the end.
+"""
 
 import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -345,3 +350,19 @@ class SystemMetric(CuidId, CreatedAt, Base):
         Index("ix_system_metrics_metric_type_created_at", "metric_type", "created_at"),
         Index("ix_system_metrics_created_at", "created_at"),
     )
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a subscription is sold on; it keeps them when the list changes."""
+
+    price_cents: int
+    """US cents: for a year with the annual plan, for a month with the others."""
+    credits_per_month: int
+
+
+PRICE_LIST: Mapping[PlanType, Terms] = {
+    PlanType.MONTHLY: Terms(price_cents=14_99, credits_per_month=10),
+    PlanType.ANNUAL: Terms(price_cents=99_00, credits_per_month=50),
+}
+"""What a plan costs and brings today; the enterprise plan is agreed with each customer."""

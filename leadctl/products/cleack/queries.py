@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from leadctl.errors import OperationFailed
 from leadctl.products.cleack.certificate import certificate_hash
 from leadctl.products.cleack.models import (
+    PRICE_LIST,
     BlacklistEntry,
     BlacklistPlatform,
     Credit,
@@ -29,10 +30,10 @@ from leadctl.products.cleack.models import (
     Platform,
     Subscription,
     SystemMetric,
+    Terms,
     TransactionType,
     User,
 )
-from leadctl.products.cleack.plans import PRICE_LIST, Terms
 
 _STEPS = {
     DrawAction.STARTED: ({DrawStatus.PENDING}, DrawStatus.PROCESSING),

@@ -5,8 +5,10 @@ from datetime import UTC, datetime, timedelta
 from leadctl.apps.fixtures import Fixture
 from leadctl.models import hashed
 from leadctl.products.cleack.certificate import certificate_hash
-from leadctl.products.cleack.models import PlanType
-from leadctl.products.cleack.plans import PRICE_LIST
+from leadctl.products.cleack.models import (
+    PRICE_LIST,
+    PlanType,
+)
 
 DRAW_ID = "test_draw_id"
 CONFIG = {

@@ -28,10 +28,10 @@ from leadctl.products.cleack.models import (
     PlanType,
     Platform,
     SystemMetric,
+    Terms,
     TransactionType,
     User,
 )
-from leadctl.products.cleack.plans import Terms
 from tests.conftest import KEY, Prepare
 
 pytestmark = pytest.mark.thorough
