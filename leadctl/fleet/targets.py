@@ -64,8 +64,27 @@ class FleetTarget:
 
     def matches(self, patterns: Iterable[str]) -> bool:
         """Whether a pattern is of its name, whole or without its environment, or of that."""
-        names = {self.name, self.name.rpartition("/")[2], *([self.env] if self.env else [])}
+        names = {self.name}
+        if self.env:
+            names |= {self.env, self.name.removeprefix(f"{self.env}/")}
         return any(fnmatchcase(name, pattern) for pattern in patterns for name in names)
+
+    def may_have(self, patterns: Iterable[str], envs: Iterable[str]) -> bool:
+        """Whether a pattern can be of a target in it, an environment that cannot be asked.
+
+        A pattern of one of `envs` is not of targets.
+        """
+        if self.error is None or self.env is None or self.name != self.env:
+            return False
+        for pattern in patterns:
+            env, slash, _ = pattern.partition("/")
+            if (
+                fnmatchcase(self.env, env)
+                if slash
+                else not any(fnmatchcase(e, pattern) for e in envs)
+            ):
+                return True
+        return False
 
 
 def require_there(target: Target, found_as: CatalogKind) -> None:
@@ -117,10 +136,12 @@ def find_targets(
 ) -> tuple[FleetTarget, ...]:
     """Return the targets of a fleet, those in `only`, in the order of environments and names.
 
-    An environment that cannot be asked is one target with an error.  Raises EmptyFleet where there
-    is none, InvalidSetting for a query that fails, and UsageError where `only` matches none.
+    An environment that cannot be asked is one target with an error, also if `only` may be of one
+    in it.  Raises EmptyFleet where there is none, InvalidSetting for a query that fails, and
+    UsageError where `only` matches none.
     """
     found: list[FleetTarget] = []
+    named = config.schemas or config.databases or config.query
     for env in config.envs or (None,):
         try:
             found += _of_environment(config, resolve(env), env)
@@ -135,7 +156,11 @@ def find_targets(
             f"{'only excluded names' if found else 'nothing'}.",
             hint=f"Check [fleet.{config.name}] of leadctl.toml, and that it is the right database.",
         )
-    chosen = tuple(each for each in kept if not only or each.matches(only))
+    chosen = tuple(
+        each
+        for each in kept
+        if not only or each.matches(only) or (named and each.may_have(only, config.envs))
+    )
     if not chosen:
         raise UsageError(
             f"No target of the fleet {config.name} matches {' or '.join(only)}.",

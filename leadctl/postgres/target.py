@@ -108,6 +108,8 @@ class Target:
             why = f"a name has at most {LONGEST_NAME} bytes"
         elif is_reserved(self.schema):
             why = "it is the server's or leadctl's"
+        elif self.schema == "$user":
+            why = "in a search path that is the schema named as the role"
         else:
             return
         raise InvalidSchema(

@@ -123,10 +123,23 @@ def test_a_query_runs_nothing_of_the_apps_by_its_name_and_a_view_as_its_owner(
             connection.execute(f"DROP OWNED BY {owner}; DROP ROLE {owner}")
 
 
+def test_a_schema_is_named_by_all_of_its_name(
+    fleet: Fleet, cli: Cli, server: Server, database: str
+) -> None:
+    with server.connect(database) as connection:
+        connection.execute('CREATE SCHEMA t; CREATE SCHEMA "a/t"; CREATE SCHEMA "a/b"')
+    fleet('schemas = "*t"')
+    url = server.url(database)
+    assert names(cli, url) == ["a/t", "t"]
+    assert names(cli, url, "--only", "t") == ["t"]
+    fleet('schemas = "*t"\nexclude = ["t"]')
+    assert names(cli, url) == ["a/t"]
+
+
 def test_a_row_that_names_what_no_app_may_have_is_refused_alone(
     fleet: Fleet, cli: Cli, server: Server, database: str
 ) -> None:
-    ours = ["leadctl", "pg_catalog", "information_schema", "t" * 70]
+    ours = ["leadctl", "pg_catalog", "information_schema", "$user", "t" * 70]
     with server.connect(database) as connection:
         connection.execute("CREATE TABLE tenants (name text); CREATE SCHEMA good")
         for name in [*ours, "good"]:
@@ -252,6 +265,15 @@ def test_environments_and_their_schemas(
         assert outcome.code == 7  # 1 of three, 4 of one
         assert names(cli, None, "--only", "us/*") == ["us/t_1"]
         assert names(cli, None, "--only", "us") == ["us/t_1"]
+        # What is named may be in the one that is down: it is not known to be done there.
+        for pattern in ("t_1", "*_1", "*/t_1", "nobody"):
+            only = ("--only", pattern, "-o", "json")
+            outcome = cli("migrate", "status", "--fleet", "tenants", *only)
+            told = [(each["target"], each["state"]) for each in outcome.json["targets"]]
+            known = [] if pattern == "nobody" else [("eu/t_1", "no"), ("us/t_1", "no")]
+            assert told == [*known, ("ca", "failed")], pattern
+        outcome = cli("migrate", "status", "--fleet", "tenants", "--only", "ca/t_1")
+        assert (outcome.code, "nowhere" in outcome.err + outcome.out) == (4, True)
         fleet('envs = ["eu", "us"]', *envs)
         assert names(cli, None) == ["eu", "us"]
         fleet(
