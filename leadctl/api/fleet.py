@@ -370,7 +370,8 @@ class Fleet(Project):
         if not found:
             return None
         first = found[0][1].message.partition(": ")[2].removesuffix(" Nothing was changed.")
-        return f"{counted(len(found), 'database')} of them is guarded ({first.rstrip('.')})"
+        verb = "is" if len(found) == 1 else "are"
+        return f"{counted(len(found), 'database')} of them {verb} guarded ({first.rstrip('.')})"
 
     # --- the verbs --------------------------------------------------------------------------
 

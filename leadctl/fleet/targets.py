@@ -1,6 +1,6 @@
 """Which targets a fleet has: found in its databases when a run begins."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -149,6 +149,7 @@ def find_targets(
             if env is None or isinstance(error, InvalidSetting):
                 raise
             found.append(FleetTarget(env, env, None, error))
+    _require_once(config, found)
     kept = [each for each in found if not each.matches(config.exclude)]
     if not kept:
         raise EmptyFleet(
@@ -167,6 +168,23 @@ def find_targets(
             hint=f"The fleet has {len(kept):,} targets; the first is {kept[0].name}.",
         )
     return chosen
+
+
+def _require_once(config: FleetConfig, found: Sequence[FleetTarget]) -> None:
+    """Refuse two environments that name the same place: each would be done twice."""
+    seen: dict[Hashable, FleetTarget] = {}
+    for each in found:
+        if each.target is None:
+            continue
+        params = each.target.url.params
+        server = tuple(params.get(name) for name in ("service", "host", "hostaddr", "port"))
+        first = seen.setdefault((server, each.database, each.target.schema), each)
+        if first is not each:
+            raise InvalidSetting(
+                f"{first.name} and {each.name} of the fleet {config.name} are the same: "
+                f"{each.database} on the same server.",
+                hint=f"Correct [env.{each.env}], or leave it out of [fleet.{config.name}].",
+            )
 
 
 def _said(config: FleetConfig) -> str:

@@ -274,6 +274,11 @@ def test_environments_and_their_schemas(
             assert told == [*known, ("ca", "failed")], pattern
         outcome = cli("migrate", "status", "--fleet", "tenants", "--only", "ca/t_1")
         assert (outcome.code, "nowhere" in outcome.err + outcome.out) == (4, True)
+        same = f'[env.same]\nurl = "{urls["eu"]}?application_name=x"'
+        for found in ('schemas = "t_*"', 'databases = "*"', ""):
+            fleet(f'envs = ["eu", "same"]\n{found}', *envs, same)
+            refused = cli("reset", "--fleet", "tenants", "--yes")
+            assert (refused.code, "are the same" in refused.err) == (3, True), refused.err
         fleet('envs = ["eu", "us"]', *envs)
         assert names(cli, None) == ["eu", "us"]
         fleet(
