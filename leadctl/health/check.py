@@ -58,6 +58,10 @@ _COUNTERS: Mapping[str, tuple[str, ...]] = {
 """Reports with numbers that only grow: the column that tells their rows apart, then the numbers."""
 
 
+_ROOM_SECONDS = 1.0
+"""How long a second connection is waited for when nothing else is left to do."""
+
+
 class CheckStatus(Enum):
     """How a check went; skipped is never ok: it says that nothing is known, and why."""
 
@@ -100,6 +104,32 @@ class Skip(Exception):
     """Raised by a check that cannot know the answer; its text says why."""
 
 
+class Aside:
+    """What is read on a connection of its own, in a thread that no end of the process waits for."""
+
+    def __init__(self, read: Callable[[Callable[[], None]], Catalog]) -> None:
+        self._found: Future[Catalog] = Future()
+        self._reached = threading.Event()
+        threading.Thread(target=self._run, args=[read], daemon=True).start()
+
+    def _run(self, read: Callable[[Callable[[], None]], Catalog]) -> None:
+        try:
+            self._found.set_result(read(self._reached.set))
+        except BaseException as error:  # noqa: BLE001 - it is raised where the result is asked for
+            self._found.set_exception(error)
+        self._reached.set()
+
+    def result(self) -> Catalog:
+        """Return what was read; what reading it raised is raised.
+
+        Raises TimeoutError where the server is not reached by now: a pooler lets a connection wait
+        while all of its own are in use.
+        """
+        if not self._reached.wait(_ROOM_SECONDS):
+            raise TimeoutError
+        return self._found.result()
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Facts:
     """The facts of one run of the checks, each read once, when a check first asks for it."""
@@ -123,7 +153,7 @@ class Facts:
     """The archive for point in time, where one is set or there."""
     shared: SharedReadings = field(default_factory=SharedReadings)
     """What is known of the database, and of its schemas."""
-    aside: "list[Future[Catalog]]" = field(default_factory=list)
+    aside: "list[Aside]" = field(default_factory=list)
     """What defines the schema, where it is read on a connection of its own."""
     _rows: dict[str, list[Row]] = field(default_factory=dict)
     _earlier: dict[str, list[Row]] = field(default_factory=dict)
@@ -151,9 +181,9 @@ class Facts:
         """What defines the app's schemas, as the server has it."""
         if self._read.definitions is not None:
             return self._read.definitions
-        for future in self.aside:
-            with suppress(ConnectionFailed):
-                return future.result()
+        for each in self.aside:
+            with suppress(ConnectionFailed, TimeoutError):
+                return each.result()
         return self.read_definitions(self.connection)
 
     def read_definitions(self, connection: Connection) -> Catalog:
@@ -342,20 +372,6 @@ class Facts:
         """
         never = self.current is None and self.tables > 0
         return not self.app.name or (never and not self.app_was_named)
-
-
-def aside(read: Callable[[], _T]) -> "Future[_T]":
-    """Read something in a thread, which no end of the process waits for."""
-    future: Future[_T] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(read())
-        except BaseException as error:  # noqa: BLE001 - it is raised where the result is asked for
-            future.set_exception(error)
-
-    threading.Thread(target=run, daemon=True).start()
-    return future
 
 
 def tables_of(fixture: Mapping[str, Any]) -> Iterator[str]:

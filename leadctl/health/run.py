@@ -18,6 +18,7 @@ from leadctl.errors import (
 )
 from leadctl.health import activity, data, database, objects, pitr, server
 from leadctl.health.check import (
+    Aside,
     CheckResult,
     CheckStatus,
     Facts,
@@ -25,7 +26,6 @@ from leadctl.health.check import (
     HealthCheck,
     Skip,
     Thresholds,
-    aside,
 )
 from leadctl.health.shared import SharedReadings
 from leadctl.journal import state
@@ -292,17 +292,18 @@ def _read_aside(facts: Facts, timing: Timing, deadline: float) -> None:
     without this one, and what goes on was read before it.
     """
 
-    def read() -> Catalog:
+    def read(reached: Callable[[], None]) -> Catalog:
         left = max(_LEAST_SECONDS, deadline - time.monotonic())
         with (
             _connected(facts.target, timing, left, rows=False) as connection,
             cut_after(connection, left),
         ):
+            reached()
             return facts.read_definitions(connection)
 
     with suppress(Skip, psycopg.Error, LeadctlError):
         if not facts.has_definitions and facts.fingerprint is not None:
-            facts.aside.append(aside(read))
+            facts.aside.append(Aside(read))
 
 
 def _ask(check: HealthCheck, facts: Facts, limit: float, *, set_limit: bool) -> CheckResult:

@@ -21,11 +21,11 @@ pytestmark = pytest.mark.skipif(PROGRAM is None, reason="tests/get_servers.sh br
 
 
 @pytest.fixture
-def pgbouncer(server: Server) -> Iterator[Callable[[str], int]]:
-    """Start pgbouncers in front of the server, in a mode; return their ports."""
+def pgbouncer(server: Server) -> Iterator[Callable[..., int]]:
+    """Start pgbouncers in front of the server, in a mode and of a size; return their ports."""
     running: list[tuple[subprocess.Popen[bytes], Path]] = []
 
-    def start(mode: str) -> int:
+    def start(mode: str, size: int = 20) -> int:
         folder = Path(tempfile.mkdtemp(prefix="leadctl-pooler-"))
         port = free_port()
         (folder / "users").write_text(f'"postgres" "{PASSWORD}"\n')
@@ -34,6 +34,7 @@ def pgbouncer(server: Server) -> Iterator[Callable[[str], int]]:
             f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
             f"auth_type = scram-sha-256\nauth_file = {folder}/users\npool_mode = {mode}\n"
             "ignore_startup_parameters = extra_float_digits\nquery_wait_timeout = 2\n"
+            f"default_pool_size = {size}\n"
         )
         account = {}
         if os.geteuid() == 0:
@@ -105,6 +106,18 @@ def test_session_mode_is_a_session(
     assert cli("migrate", url=pooled).code == 0
     assert cli("health-check", url=pooled).code in {0, 1}
     assert cli("migrate", "status", url=pooled).code == 0
+
+
+def test_a_health_check_needs_no_more_connections_than_a_pool_has(
+    server: Server, template: Callable[[str], str], pgbouncer: Callable[..., int], cli: Cli
+) -> None:
+    """It looks at the pooler with a second one, and reads the schema on it while others are free."""
+    name = server.create(template("leadconnector"))
+    pooled = server.url(name).replace(str(server.port), str(pgbouncer("session", 2)))
+    checks = cli("health-check", "-o", "json", url=pooled).json["checks"]
+    found = {each["name"]: each["status"] for each in checks}
+    assert (found["server"], found["drift"]) == ("ok", "ok")
+    server.drop(name)
 
 
 def test_a_server_that_the_pooler_does_not_reach_is_no_missing_database(
