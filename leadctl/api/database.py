@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from leadctl.migrate.diff import Drift, SchemaCheck, Sides
     from leadctl.migrate.down import DownPlan, DownRehearsal, DownResult
     from leadctl.migrate.new import NewRevisions
-    from leadctl.migrate.plan import LintResult, MigrationPlan
+    from leadctl.migrate.plan import MigrationPlan
     from leadctl.migrate.preview import MigrationScript
     from leadctl.migrate.resolve import Adopted, Resolved
     from leadctl.migrate.status import MigrationHistory, MigrationStatus
@@ -255,18 +255,12 @@ class Database(Project):
         flags = {"app": self.app_if_named.name or None, "schema": schema, flag: name}
         return Database(settings_of(settings.project, flags), self.narrate).target
 
-    def lint(
-        self, revisions: Names = (), *, everything: bool = False, allow: Names = ()
-    ) -> "LintResult":
-        """Return dangerous statements of pending or named revisions, as `leadctl migrate lint`.
-
-        Where there is a database, its tables' sizes count.  `allow` are rules whose findings pass.
-        """
+    @property
+    def _target_if_any(self) -> "Target | None":
         try:
-            target = self.target
+            return self.target
         except NoTarget:
-            return super().lint(revisions, everything=everything, allow=allow)
-        return self._lint(target, revisions, everything=everything, allow=allow)
+            return None
 
     def new(
         self,
@@ -299,31 +293,6 @@ class Database(Project):
             placement=RevisionPlacement(**placement or {}),
             narrate=self.narrate,
         )
-
-    def new_empty(
-        self, message: str, *, placement: Mapping[str, Any] | None = None
-    ) -> "NewRevisions":
-        """Write a revision without operations, as `leadctl migrate new --empty`.
-
-        Where there is a database, it is to have what the revision would follow.
-        """
-        try:
-            target = self.target
-        except NoTarget:
-            return super().new_empty(message, placement=placement)
-        return self._new_empty(target, message, placement)
-
-    def new_merge(self, message: str | None = None, *, renumber: Names = ()) -> "NewRevisions":
-        """Write a revision that joins the history's branches, as `leadctl migrate new --merge`.
-
-        Of files that share an id the one that the database has applied keeps it, or `renumber`
-        names those that get one of their own.
-        """
-        try:
-            target = self.target
-        except NoTarget:
-            return super().new_merge(message, renumber=renumber)
-        return self._new_merge(target, message, renumber)
 
     def new_sql(
         self, message: str, text: str, *, placement: Mapping[str, Any] | None = None

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from leadctl.pitr.wal_archive import WalArchive
     from leadctl.postgres.connect import Timeouts
     from leadctl.postgres.embedded import ServerStatus
+    from leadctl.postgres.target import Target
     from leadctl.schedule import Schedule
     from leadctl.schema.definition import Schema, Validation
     from leadctl.schema.read import Models, SchemaDump
@@ -216,32 +217,34 @@ class Project:
 
         return generate()
 
+    @property
+    def _target_if_any(self) -> "Target | None":
+        """The database that there is none of, but for a `Database`."""
+        return None
+
     def new_empty(
         self, message: str, *, placement: Mapping[str, Any] | None = None
     ) -> "NewRevisions":
-        """Write a revision without operations, as `leadctl migrate new --empty`."""
-        return self._new_empty(None, message, placement)
+        """Write a revision without operations, as `leadctl migrate new --empty`.
 
-    def _new_empty(
-        self, target: Any, message: str, placement: Mapping[str, Any] | None
-    ) -> "NewRevisions":
+        Where there is a database, it is to have what the revision would follow.
+        """
         from leadctl.migrate.new import new_empty
         from leadctl.migrate.revisions import RevisionPlacement
 
-        return new_empty(target, self.app, message, RevisionPlacement(**placement or {}))
+        chosen = RevisionPlacement(**placement or {})
+        return new_empty(self._target_if_any, self.app, message, chosen)
 
     def new_merge(self, message: str | None = None, *, renumber: Names = ()) -> "NewRevisions":
         """Write a revision that joins the history's branches, as `leadctl migrate new --merge`.
 
-        `renumber` are files that share their id with others, and get one of their own.
+        Of files that share an id the one that the database has applied keeps it, or `renumber`
+        names those that get one of their own.
         """
-        return self._new_merge(None, message, renumber)
-
-    def _new_merge(self, target: Any, message: str | None, renumber: Names) -> "NewRevisions":
         from leadctl.migrate.new import new_merge
 
         return new_merge(
-            target,
+            self._target_if_any,
             self.app,
             message,
             renumber=names(renumber),
@@ -252,19 +255,15 @@ class Project:
     def lint(
         self, revisions: Names = (), *, everything: bool = False, allow: Names = ()
     ) -> "LintResult":
-        """Return dangerous statements, as `leadctl migrate lint`; all tables count as big.
+        """Return dangerous statements of pending or named revisions, as `leadctl migrate lint`.
 
-        `allow` are rules whose findings pass.
+        The sizes of a database's tables count; without one, all count as big.  `allow` are rules
+        whose findings pass.
         """
-        return self._lint(None, revisions, everything=everything, allow=allow)
-
-    def _lint(
-        self, target: Any, revisions: Names, *, everything: bool, allow: Names
-    ) -> "LintResult":
         from leadctl.migrate.preview import lint
 
         return lint(
-            target,
+            self._target_if_any,
             self.app,
             names(revisions),
             everything=everything,
