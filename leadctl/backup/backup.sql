@@ -268,28 +268,12 @@ WHERE d.datname = current_database() AND r.rolname = session_user
 
 -- name: database
 -- what: How was the database made, and what is set for it?
--- versions: 15-16
-SELECT pg_get_userbyid(d.datdba) AS owner, pg_encoding_to_char(d.encoding) AS encoding,
-    CASE d.datlocprovider WHEN 'i' THEN 'icu' ELSE 'libc' END AS locale_provider,
-    d.datcollate AS collate, d.datctype AS ctype, d.daticulocale AS locale,
-    coalesce((SELECT setconfig FROM pg_db_role_setting
-              WHERE setdatabase = d.oid AND setrole = 0), '{}') AS settings,
-    coalesce((SELECT array_agg(pg_get_userbyid(s.setrole) || ': ' || v)
-              FROM pg_db_role_setting s, unnest(s.setconfig) v
-              WHERE s.setdatabase = d.oid AND s.setrole <> 0), '{}') AS role_settings,
-    coalesce((SELECT array_agg(a.privilege_type || ': '
-                  || CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_get_userbyid(a.grantee) END)
-              FROM aclexplode(d.datacl) a WHERE a.grantee <> d.datdba), '{}') AS grants,
-    shobj_description(d.oid, 'pg_database') AS comment
-FROM pg_database d WHERE d.datname = current_database()
-
--- name: database
--- what: How was the database made, and what is set for it?
--- versions: 17-
+-- versions: 15-
 SELECT pg_get_userbyid(d.datdba) AS owner, pg_encoding_to_char(d.encoding) AS encoding,
     CASE d.datlocprovider WHEN 'i' THEN 'icu' WHEN 'b' THEN 'builtin' ELSE 'libc' END
         AS locale_provider,
-    d.datcollate AS collate, d.datctype AS ctype, d.datlocale AS locale,
+    d.datcollate AS collate, d.datctype AS ctype,
+    coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale') AS locale,
     coalesce((SELECT setconfig FROM pg_db_role_setting
               WHERE setdatabase = d.oid AND setrole = 0), '{}') AS settings,
     coalesce((SELECT array_agg(pg_get_userbyid(s.setrole) || ': ' || v)

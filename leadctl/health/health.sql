@@ -39,20 +39,12 @@ SELECT coalesce(max(bytes), 0)::bigint FROM (
 
 -- name: connections
 -- what: How many client connections are there, and how many may ordinary roles make?
--- versions: 15-15
+-- versions: 15-
 SELECT (SELECT count(*) FROM pg_stat_activity WHERE usesysid IS NOT NULL
         AND coalesce(backend_type, 'client backend') = 'client backend'),
        current_setting('max_connections')::int
        - current_setting('superuser_reserved_connections')::int
-
--- name: connections
--- what: How many client connections are there, and how many may ordinary roles make?
--- versions: 16-
-SELECT (SELECT count(*) FROM pg_stat_activity WHERE usesysid IS NOT NULL
-        AND coalesce(backend_type, 'client backend') = 'client backend'),
-       current_setting('max_connections')::int
-       - current_setting('superuser_reserved_connections')::int
-       - current_setting('reserved_connections')::int
+       - coalesce(current_setting('reserved_connections', true)::int, 0)
 
 -- name: relations
 -- what: Which tables do the app's schemas have?

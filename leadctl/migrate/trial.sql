@@ -175,17 +175,11 @@ WHERE p.pubname = ANY (%(words)s) AND c.relname = ANY (%(names)s) AND n.nspname 
 
 -- name: made_like
 -- what: In which encoding and with which locale was the database made?
--- versions: 15-16
+-- versions: 15-
 SELECT pg_encoding_to_char(encoding) AS encoding, datcollate AS lc_collate, datctype AS lc_ctype,
-    datlocprovider::text AS provider, daticulocale AS locale
-FROM pg_database WHERE datname = current_database()
-
--- name: made_like
--- what: In which encoding and with which locale was the database made?
--- versions: 17-
-SELECT pg_encoding_to_char(encoding) AS encoding, datcollate AS lc_collate, datctype AS lc_ctype,
-    datlocprovider::text AS provider, datlocale AS locale
-FROM pg_database WHERE datname = current_database()
+    datlocprovider::text AS provider,
+    coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale') AS locale
+FROM pg_database d WHERE datname = current_database()
 
 -- name: left_behind
 -- what: Which scratch databases of trials are there that no run holds any more, and this role may drop?
