@@ -5,6 +5,7 @@ server rejects has a name.
 """
 
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from alembic.ddl.base import AddColumn, ColumnDefault
 from sqlalchemy import (
@@ -32,6 +33,8 @@ from leadctl.sql.lexer import tokens
 LENT_KEY = "leadctl_lent_key_"
 """How a unique key's name begins that a foreign key of the models lacks."""
 _NOT_UNIQUE = "42830"
+_OF_THE_SERVER = ("08", "40", "53", "55", "57", "58")
+"""How the codes of errors begin that say nothing of the statement: locks, memory, shutdown."""
 _SAYS_MORE = {"ASC", "COLLATE", "DESC", "INCLUDE", "NULLS", "UNIQUE", "WHERE", "WITH"}
 """Words of an index's definition that are no operator class."""
 
@@ -136,10 +139,7 @@ class _Parts:
         indexes = set().union(*(table.indexes for table in made))
         for index in sorted(indexes, key=lambda each: str(each.name)):
             named = f"index {identifier(str(index.name))}"
-            try:
-                with self._connection.begin_nested():
-                    index.create(self._connection)
-            except DBAPIError as error:
+            if error := self._rejection(partial(index.create, self._connection)):
                 definition = str(self._found.objects.get(named, {}).get("definition", ""))
                 said = str(CreateIndex(index).compile(self._connection))
                 if _adds_names_only(definition, said):
@@ -148,51 +148,50 @@ class _Parts:
                     self._reject(named, error)
 
     def _create(self, table: Table, copy: Table) -> bool:
-        try:
-            with self._connection.begin_nested():
-                copy.create(self._connection, checkfirst=True)
-        except DBAPIError as error:
+        error = self._rejection(partial(copy.create, self._connection, checkfirst=True))
+        if error is not None:
             self._reasons[table] = error
-            return False
-        return True
+        return error is None
 
     def _has_type(self, column: Column[object]) -> bool:
         """Whether a column's type is there."""
         name = column.type.compile(self._connection.dialect)
-        asked = text("SELECT to_regtype(:name) IS NOT NULL").bindparams(name=name)
-        try:
-            with self._connection.begin_nested():
-                return bool(self._connection.execute(asked).scalar())
-        except DBAPIError:
-            return False
+        asked = text("SELECT to_regtype(:name)").bindparams(name=name)
+        found: list[object] = []
+        rejected = self._rejection(lambda: found.append(self._connection.execute(asked).scalar()))
+        return rejected is None and found != [None]
 
     def _add(self, key: str, statement: DDLElement) -> None:
-        try:
-            with self._connection.begin_nested():
-                self._connection.execute(statement)
-        except DBAPIError as error:
+        if error := self._rejection(partial(self._connection.execute, statement)):
             self._reject(key, error)
 
     def _create_key(self, key: ForeignKeyConstraint, lent: str) -> None:
         """Create a foreign key, by a unique key of that name where it needs one."""
-        add = AddConstraint(key, isolate_from_table=False)
-        try:
-            with self._connection.begin_nested():
-                self._connection.execute(add)
-        except DBAPIError as error:
-            if getattr(error.orig, "sqlstate", None) != _NOT_UNIQUE:
-                return self._reject(_key(key), error, _described(key))
+        add = partial(self._connection.execute, AddConstraint(key, isolate_from_table=False))
+        error = self._rejection(add)
+        if error is None:
+            return
+        if getattr(error.orig, "sqlstate", None) == _NOT_UNIQUE:
             referred = key.referred_table.to_metadata(MetaData())
             columns = [referred.columns[each.column.key] for each in key.elements]
             unique = UniqueConstraint(*columns, name=lent)
             referred.append_constraint(unique)
-            try:
-                with self._connection.begin_nested():
-                    self._connection.execute(AddConstraint(unique, isolate_from_table=False))
-                    self._connection.execute(add)
-            except DBAPIError:
-                return self._reject(_key(key), error, _described(key))
-            self.rejected[_described(key)] = _reason(error)
+            lend = AddConstraint(unique, isolate_from_table=False)
+            if not self._rejection(lambda: (self._connection.execute(lend), add())):
+                self.rejected[_described(key)] = _reason(error)
+                return
+        self._reject(_key(key), error, _described(key))
+
+    def _rejection(self, create: Callable[[], object]) -> DBAPIError | None:
+        """Create something, and return why the server rejects it."""
+        try:
+            with self._connection.begin_nested():
+                create()
+        except DBAPIError as error:
+            if str(getattr(error.orig, "sqlstate", "")).startswith(_OF_THE_SERVER):
+                raise
+            return error
+        return None
 
     def _reject(self, key: str, error: DBAPIError, described: str = "") -> None:
         if not self._may_lack(key):
