@@ -102,7 +102,7 @@ def attribute_name(column: str, taken: Collection[str]) -> str:
 
 def type_expression(type_: TypeEngine[Any], sql_type: str, names: UsedNames) -> str:
     """Return a type as Python; `sql_type` is what the server calls it."""
-    if isinstance(type_, NullType | postgresql.DOMAIN):
+    if isinstance(type_, NullType | postgresql.DOMAIN) or getattr(type_, "schema", None):
         names.named_types = True
         return f"SqlType({python_literal(sql_type)})"
     if isinstance(type_, Enum):
@@ -331,8 +331,13 @@ def relationships(
 
 
 def sorted_keys(table: Table) -> list[ForeignKeyConstraint]:
-    """Return a table's foreign keys by name."""
-    return sorted(table.foreign_key_constraints, key=lambda each: str(each.name))
+    """Return a table's foreign keys by name, without those to other schemas."""
+    here = [
+        key
+        for key in table.foreign_key_constraints
+        if key.elements[0].target_fullname.rpartition(".")[0] in table.metadata.tables
+    ]
+    return sorted(here, key=lambda each: str(each.name))
 
 
 def _class_snake(table: str) -> str:

@@ -18,6 +18,7 @@ from leadctl.catalog.definitions import (
     Difference,
     compare,
     is_unwritten,
+    key_reference,
     read_catalog,
     split_name,
     with_uses,
@@ -66,18 +67,12 @@ class ExistingSchema:
     ciphertext: tuple[EncryptedGuess, ...]
     others: tuple[str, ...]
     """Other schemas with tables."""
-    elsewhere: tuple[str, ...]
-    """Views that read what is in other schemas."""
+    needed_first: tuple[str, ...]
+    """What is not in the schema, and must be there before the baseline: by kind and name."""
     take_over: "TakeOver | None"
     """How these tables become those of an app, where one says so."""
     replaces: AppliedRevision | None
     """The baseline of an earlier init, which this one takes the place of."""
-
-    @property
-    def not_written(self) -> list[str]:
-        """What no SQL is written for: operators, operator classes, text search objects."""
-        names = self.catalog.names("other")
-        return [name for name in names if not name.startswith("index ")]
 
     @property
     def ignored(self) -> list[str]:
@@ -112,7 +107,7 @@ def read_existing_schema(
     """Read a schema; changes nothing.  `apps` are those that may take its tables over.
 
     Raises AlreadyDeclared for a database that Alembic or leadctl migrates already, and
-    OperationFailed for tables that cannot be described without another schema's.
+    OperationFailed for a schema without tables.
     """
     schema = target.schema
     with connect(target, "init", read_only=True) as connection:
@@ -124,12 +119,12 @@ def read_existing_schema(
                 f"The schema {schema} of {target.database} has no tables.",
                 hint="Name the schema with --schema, or the database with --url.",
             )
-        elsewhere = _elsewhere(connection, target)
         histories = tuple(foreign_histories(columns))
         ignored = [VERSION_TABLE, *(name for each in histories for name in each.tables)]
         narrate(f"Reading {counted(len(columns.keys() - ignored), 'table')} of {target.database}.")
         metadata = _reflect(target, ignored)
         catalog = with_uses(connection, read_catalog(connection, schema, ignored), schema)
+        written = catalog.written().objects.keys()
         return ExistingSchema(
             catalog=_without(catalog, ignored),
             extensions=tuple(_QUERIES.column(connection, "extensions", schema=quoted)),
@@ -142,7 +137,10 @@ def read_existing_schema(
                 _ciphertext_columns(connection, schema, list(metadata.tables.values()))
             ),
             others=tuple(_QUERIES.column(connection, "other_schemas", schema=quoted)),
-            elsewhere=tuple(elsewhere),
+            needed_first=(
+                *(key.removeprefix("other ") for key in catalog.objects.keys() - written),
+                *_QUERIES.column(connection, "needed_first", schema=quoted),
+            ),
             take_over=_take_over(apps, columns),
             replaces=replaces,
         )
@@ -195,21 +193,6 @@ def _first_comment(text: str) -> Iterator[str]:
 def _is_baseline(connection: Connection, revision: AppliedRevision) -> bool:
     key = {"app": revision.app, "revision": revision.revision}
     return _QUERIES.one(connection, "is_baseline", **key) is not None
-
-
-def _elsewhere(connection: Connection, target: Target) -> list[str]:
-    """Return the views that read other schemas; refuse tables that refer to one."""
-    quoted = sql.Identifier(target.schema).as_string(connection)
-    found = _QUERIES.rows(connection, "references_elsewhere", schema=quoted)
-    tables = [f"{kind} {name} ({referred})" for kind, name, referred in found if kind != "view"]
-    if tables:
-        raise OperationFailed(
-            f"init reads one schema, and the tables of {target.schema} refer to others: "
-            f"{', '.join(tables)}.",
-            hint='Write models of both schemas, and schemas = ["…"] in leadctl.toml: '
-            "leadctl migrate new says what they still lack.",
-        )
-    return list(dict.fromkeys(name for _, name, _ in found))
 
 
 def _columns(catalog: Catalog) -> dict[str, list[str]]:
@@ -279,33 +262,63 @@ def _ciphertext_columns(
                     yield EncryptedGuess(f"{table.name}.{name}", f"its values: {what}")
 
 
+@dataclass(frozen=True)
+class Baseline:
+    """The steps that make what a database has."""
+
+    steps: tuple[Step, ...]
+    left_out: Mapping[str, str]
+    """Why, by what they do not make, or make otherwise."""
+
+
 def proven_baseline(
     target: Target, read: ExistingSchema, narrate: Callable[[str], None]
-) -> list[Step]:
-    """Return the steps that make what a database has.
+) -> Baseline:
+    """Return the steps that make what a database has, tried in a scratch schema.
 
-    Raises OperationFailed where the server rejects one, and where they do not lead there.
+    What the server rejects there is left out, by name.
     """
     extensions = [
         Step(f'CREATE EXTENSION IF NOT EXISTS "{name}"', Phase.DEFINE) for name in read.extensions
     ]
-    written = read.catalog.written()
-    baseline = [*extensions, *changes(Catalog({}), written)]
-    with scratch(target, "init") as made:
-        made.execute(step.sql for step in baseline)
-        different = [
-            each
-            for each in compare(read.catalog, made.read())
-            if not (each.change == "missing" and is_unwritten(each.object, each.before))
-        ]
-    if different:
-        listed = ", ".join(f"{each.object} ({each.change})" for each in different)
-        raise OperationFailed(
-            f"The baseline would differ from {target.database}: {listed}.",
-            hint="Nothing was written. init does not understand these objects; please report it.",
-        )
-    narrate("The baseline, made in a scratch schema and undone, equals the database.")
-    return baseline
+    steps = [*extensions, *changes(Catalog({}), read.catalog.written())]
+    locking = _locking_elsewhere(read.catalog)
+    made, rejected = _tried(target, [step for step in steps if locking.isdisjoint(step.makes)])
+    reasons = {key: reason for step, reason in rejected.items() for key in step.makes}
+    left_out = {
+        each.object: reasons.get(each.object, f"{each.change} where it was tried")
+        for each in compare(read.catalog, made)
+        if each.object not in locking
+        and not (each.change == "missing" and is_unwritten(each.object, each.before))
+    }
+    but = f" but for {counted(len(left_out), 'object')}" if left_out else ""
+    narrate(f"The baseline, made in a scratch schema and undone, equals the database{but}.")
+    if locking:
+        listed = ", ".join(sorted(locking))
+        narrate(f"Not tried, since that locks tables of other schemas: {listed}.")
+    return Baseline(tuple(step for step in steps if step not in rejected), left_out)
+
+
+def _tried(target: Target, steps: Sequence[Step]) -> tuple[Catalog, dict[Step, str]]:
+    """Return what steps make in a scratch schema, and why the server rejects which."""
+    try:
+        with scratch(target, "init") as made:
+            made.execute(step.sql for step in steps)
+            return made.read(), {}
+    except OperationFailed:
+        with scratch(target, "init") as made:
+            rejected = {step: why for step in steps if (why := made.rejection(step.sql))}
+            return made.read(), rejected
+
+
+def _locking_elsewhere(catalog: Catalog) -> set[str]:
+    """Return the foreign keys to other schemas: to make one is to lock out who writes there."""
+    return {
+        key
+        for key, each in catalog.objects.items()
+        if str(each.get("definition")).startswith("FOREIGN KEY")
+        and len(split_name(key_reference(each["definition"]).table)) > 1
+    }
 
 
 def models_differ(

@@ -19,6 +19,7 @@ from leadctl.errors import AlreadyDeclared, OperationFailed, UsageError
 from leadctl.init.discovery import ForeignHistory, PrismaMigration
 from leadctl.init.existing_models import app_name, notes, refuse_declared
 from leadctl.init.existing_schema import (
+    Baseline,
     ExistingSchema,
     earlier_baseline,
     models_differ,
@@ -121,7 +122,7 @@ def init_from_database(
     baseline, models = _proven(target, existing, text, narrate)
     app = App(name, settings.project, settings.project / _MIGRATIONS)
     different, unmanaged = models_differ(target, existing, models, app)
-    revisions = {"Baseline": baseline}
+    revisions: dict[str, Sequence[Step]] = {"Baseline": baseline.steps}
     if drop_history and existing.history_tables:
         revisions["Drop the history of another tool"] = _drops(existing)
     files = _files_of(settings, name, text, revisions, unmanaged, guessed)
@@ -141,7 +142,7 @@ def init_from_database(
         retention=guessed,
         histories=existing.histories,
         prisma=existing.prisma,
-        notes=tuple(_notes(settings, existing) + offer),
+        notes=tuple(_notes(settings, existing, baseline) + offer),
         next=("leadctl migrate --plan", "leadctl migrate")
         if len(revisions) > 1
         else ("leadctl migrate status",),
@@ -168,7 +169,7 @@ def _files_of(
 
 def _proven(
     target: Target, existing: ExistingSchema, text: str, narrate: Narrate
-) -> tuple[list[Step], MetaData]:
+) -> tuple[Baseline, MetaData]:
     """Return the baseline and the models: those of many tables load while the server works."""
     with ThreadPoolExecutor(1) as thread:
         loading = thread.submit(_load, text)
@@ -197,8 +198,9 @@ def take_over(
     metadata = load_metadata(app)
     # It ends where the app's own history ends, under the same name: that may go on from there.
     changes = [Step(each, Phase.DEFINE) for each in existing.take_over.statements]
-    revisions = {
-        "Baseline": proven_baseline(target, existing, narrate),
+    baseline = proven_baseline(target, existing, narrate)
+    revisions: dict[str, Sequence[Step]] = {
+        "Baseline": baseline.steps,
         f"Names and types of {app.name}": changes + (_drops(existing) if drop_history else []),
     }
     files = Files(settings.project)
@@ -222,7 +224,7 @@ def take_over(
         files=written,
         histories=existing.histories,
         prisma=existing.prisma,
-        notes=(*_notes(settings, existing), *filter(None, [existing.take_over.note])),
+        notes=(*_notes(settings, existing, baseline), *filter(None, [existing.take_over.note])),
         next=(
             "leadctl migrate --plan",
             "leadctl migrate",
@@ -331,7 +333,7 @@ def _check_columns(encrypt: Collection[str], existing: ExistingSchema) -> None:
             )
 
 
-def _notes(settings: Settings, existing: ExistingSchema) -> list[str]:
+def _notes(settings: Settings, existing: ExistingSchema, baseline: Baseline) -> list[str]:
     said = notes(settings.project)
     old = existing.replaces
     if old:
@@ -340,14 +342,12 @@ def _notes(settings: Settings, existing: ExistingSchema) -> list[str]:
         said.append(
             f"Other schemas have tables, too, and were not read: {', '.join(existing.others)}."
         )
-    if existing.not_written:
+    if baseline.left_out:
+        listed = ", ".join(f"{key} ({why})" for key, why in baseline.left_out.items())
+        said.append(f"The baseline does not make these as they are: {listed}.")
+    if existing.needed_first:
         said.append(
-            "These stay as they are, and a new database must have them before the baseline: "
-            f"{', '.join(existing.not_written)}."
-        )
-    if existing.elsewhere:
-        said.append(
-            f"These views read other schemas, which a new database must have before the baseline: "
-            f"{', '.join(existing.elsewhere)}."
+            "A new database must have these before the baseline; make them there first, with "
+            f"CREATE SERVER, CREATE ROLE and so on: {', '.join(sorted(existing.needed_first))}."
         )
     return said

@@ -26,39 +26,66 @@ ORDER BY 1
 SELECT 1 FROM leadctl.run
 WHERE command = 'init' AND app = %(app)s AND summary ->> 'baseline' = %(revision)s
 
--- name: references_elsewhere
--- what: What of a schema's tables and views refers to another schema that is no extension's?
+-- name: needed_first
+-- what: What must be there before a schema's objects can be made: of other schemas, servers, roles?
 -- versions: 15-
-WITH elsewhere AS (
-    SELECT n.oid FROM pg_namespace n
-    WHERE n.oid <> %(schema)s::regnamespace
-      AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\_%%'
-), found AS (
-    SELECT 'foreign key' AS kind, c.conrelid::regclass || '.' || quote_ident(c.conname) AS name,
-        'pg_class'::regclass AS class, r.oid AS object, r.oid::regclass::text AS referred
-    FROM pg_constraint c JOIN pg_class r ON r.oid = c.confrelid
-    WHERE c.contype = 'f' AND c.connamespace = %(schema)s::regnamespace
-      AND r.relnamespace IN (SELECT oid FROM elsewhere)
+WITH own (class, oid) AS (
+    SELECT 'pg_class'::regclass, oid FROM pg_class WHERE relnamespace = %(schema)s::regnamespace
     UNION ALL
-    SELECT 'type of column', a.attrelid::regclass || '.' || quote_ident(a.attname),
-        'pg_type'::regclass, t.oid, t.oid::regtype::text
-    FROM pg_attribute a
-    JOIN pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p')
-    JOIN pg_type own ON own.oid = a.atttypid
-    JOIN pg_type t ON t.oid = CASE WHEN own.typcategory = 'A' THEN own.typelem ELSE own.oid END
-    WHERE c.relnamespace = %(schema)s::regnamespace AND a.attnum > 0
-      AND t.typnamespace IN (SELECT oid FROM elsewhere)
+    SELECT 'pg_type'::regclass, oid FROM pg_type WHERE typnamespace = %(schema)s::regnamespace
     UNION ALL
-    SELECT DISTINCT 'view', w.ev_class::regclass::text, 'pg_class'::regclass, r.oid,
-        r.oid::regclass::text
-    FROM pg_depend d
-    JOIN pg_rewrite w ON w.oid = d.objid
-    JOIN pg_class v ON v.oid = w.ev_class AND v.relnamespace = %(schema)s::regnamespace
-    JOIN pg_class r ON r.oid = d.refobjid
-    WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass
-      AND r.relnamespace IN (SELECT oid FROM elsewhere)
+    SELECT 'pg_proc'::regclass, oid FROM pg_proc WHERE pronamespace = %(schema)s::regnamespace
+    UNION ALL
+    SELECT 'pg_constraint'::regclass, oid FROM pg_constraint
+    WHERE connamespace = %(schema)s::regnamespace
+    UNION ALL
+    SELECT 'pg_attrdef'::regclass, d.oid FROM pg_attrdef d JOIN pg_class c ON c.oid = d.adrelid
+    WHERE c.relnamespace = %(schema)s::regnamespace
+    UNION ALL
+    SELECT 'pg_rewrite'::regclass, w.oid FROM pg_rewrite w JOIN pg_class c ON c.oid = w.ev_class
+    WHERE c.relnamespace = %(schema)s::regnamespace
+    UNION ALL
+    SELECT 'pg_trigger'::regclass, t.oid FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+    WHERE c.relnamespace = %(schema)s::regnamespace
+    UNION ALL
+    SELECT 'pg_policy'::regclass, y.oid FROM pg_policy y JOIN pg_class c ON c.oid = y.polrelid
+    WHERE c.relnamespace = %(schema)s::regnamespace
+    UNION ALL
+    -- Operators, text search objects, statistics and the like.
+    SELECT classid, objid FROM pg_depend
+    WHERE refclassid = 'pg_namespace'::regclass AND refobjid = %(schema)s::regnamespace
+      AND classid NOT IN ('pg_class'::regclass, 'pg_type'::regclass, 'pg_proc'::regclass)
+    UNION ALL
+    SELECT 'pg_namespace'::regclass, %(schema)s::regnamespace::oid
+), mine AS (
+    SELECT class, oid FROM own
+    EXCEPT
+    SELECT classid, objid FROM pg_depend WHERE deptype = 'e'
+), used AS (
+    SELECT DISTINCT d.refclassid AS class, d.refobjid AS oid
+    FROM mine JOIN pg_depend d ON d.classid = mine.class AND d.objid = mine.oid
+    WHERE d.refobjid >= 16384 AND d.deptype <> 'e'
+      AND d.refclassid NOT IN ('pg_namespace'::regclass, 'pg_constraint'::regclass)
+    EXCEPT
+    SELECT class, oid FROM own
+), outside AS (
+    SELECT DISTINCT coalesce(e.refclassid, u.class) AS class, coalesce(e.refobjid, u.oid) AS oid
+    FROM used u
+    LEFT JOIN pg_class c ON u.class = 'pg_class'::regclass AND c.oid = u.oid
+    LEFT JOIN pg_depend e ON e.classid = u.class AND e.objid = u.oid AND e.deptype = 'e'
+    LEFT JOIN pg_extension x ON x.oid = e.refobjid
+    WHERE c.relkind IS DISTINCT FROM 'i' AND c.relkind IS DISTINCT FROM 'I'
+      AND x.extnamespace IS DISTINCT FROM %(schema)s::regnamespace
 )
-SELECT kind, name, referred FROM found
-WHERE NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = found.class
-                  AND e.objid = found.object AND e.deptype = 'e')
-ORDER BY kind, name, referred
+SELECT i.type || ' ' || rtrim(i.identity, '[]') || coalesce(' in ' || n.nspname, '')
+FROM outside o
+CROSS JOIN pg_identify_object(o.class, o.oid, 0) i
+LEFT JOIN pg_extension x ON o.class = 'pg_extension'::regclass AND x.oid = o.oid
+LEFT JOIN pg_namespace n ON n.oid = x.extnamespace
+UNION
+SELECT 'role ' || quote_ident(r.rolname)
+FROM mine
+JOIN pg_shdepend s ON s.classid = mine.class AND s.objid = mine.oid AND s.deptype IN ('a', 'r')
+JOIN pg_database b ON b.oid = s.dbid AND b.datname = current_database()
+JOIN pg_roles r ON s.refclassid = 'pg_authid'::regclass AND r.oid = s.refobjid
+ORDER BY 1

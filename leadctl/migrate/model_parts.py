@@ -27,14 +27,13 @@ from sqlalchemy.schema import AddConstraint, CreateIndex, DDLElement
 from leadctl.catalog.definitions import Catalog
 from leadctl.errors import OperationFailed
 from leadctl.migrate.ddl.steps import identifier
+from leadctl.migrate.scratch import OF_THE_SERVER
 from leadctl.postgres.translate import translate
 from leadctl.sql.lexer import tokens
 
 LENT_KEY = "leadctl_lent_key_"
 """How a unique key's name begins that a foreign key of the models lacks."""
 _NOT_UNIQUE = "42830"
-_OF_THE_SERVER = ("08", "40", "53", "55", "57", "58")
-"""How the codes of errors begin that say nothing of the statement: locks, memory, shutdown."""
 _SAYS_MORE = {"ASC", "COLLATE", "DESC", "INCLUDE", "NULLS", "UNIQUE", "WHERE", "WITH"}
 """Words of an index's definition that are no operator class."""
 
@@ -188,7 +187,7 @@ class _Parts:
             with self._connection.begin_nested():
                 create()
         except DBAPIError as error:
-            if str(getattr(error.orig, "sqlstate", "")).startswith(_OF_THE_SERVER):
+            if str(getattr(error.orig, "sqlstate", "")).startswith(OF_THE_SERVER):
                 raise
             return error
         return None

@@ -34,6 +34,8 @@ from leadctl.sql.lexer import words_of
 _CONCURRENTLY = re.compile(r"\bCONCURRENTLY\b", re.IGNORECASE)
 _LOCK_TIMEOUT = "3s"
 """What is named with another schema is the real thing: it is waited for no longer."""
+OF_THE_SERVER = ("08", "40", "53", "55", "57", "58")
+"""How the codes of errors begin that say nothing of the statement: locks, memory, shutdown."""
 _AT_ONCE = 100
 _BETWEEN = "\n;\n"
 
@@ -131,6 +133,20 @@ class Scratch:
                 if error.sqlstate == "53200"
                 else "Nothing was changed; it was tried in a scratch schema.",
             ) from None
+
+    def rejection(self, statement: str) -> str:
+        """Execute a statement, and return why the server rejects it; "" if it does not.
+
+        What was done before stays.  Raises OperationFailed where the reason is no fault of it.
+        """
+        try:
+            with self._driver.transaction():
+                self._driver.execute(in_transaction(statement).encode())
+        except psycopg.Error as error:
+            if self._driver.closed or (error.sqlstate or "").startswith(OF_THE_SERVER):
+                raise translate(error) or OperationFailed(str(error)) from error
+            return told(error, known=words_of(statement))
+        return ""
 
     def why_not(self, statements: Iterable[str], after: Catalog | None) -> str:
         """Execute statements, and return why they do not lead to `after`; "" if they do.

@@ -538,44 +538,91 @@ ELSEWHERE = """
 CREATE SCHEMA billing;
 CREATE TYPE billing.kind AS ENUM ('a', 'b');
 CREATE TABLE billing.invoices (id int PRIMARY KEY);
-CREATE TABLE cats (id int PRIMARY KEY);
+CREATE FUNCTION billing.next() RETURNS int LANGUAGE sql AS 'SELECT 1';
+CREATE SCHEMA ext; CREATE EXTENSION citext SCHEMA ext; CREATE EXTENSION postgres_fdw;
+CREATE SERVER far FOREIGN DATA WRAPPER postgres_fdw;
+"""
+NEEDS_ELSEWHERE = """
+CREATE TABLE cats (
+    id int PRIMARY KEY DEFAULT billing.next(), kind billing.kind NOT NULL DEFAULT 'a',
+    kinds billing.kind[], name ext.citext, owed billing.invoices,
+    last int CONSTRAINT last REFERENCES billing.invoices ON DELETE CASCADE
+);
+CREATE INDEX ON cats (kind);
+CREATE DOMAIN own AS billing.kind;
+CREATE VIEW owed AS SELECT * FROM billing.invoices;
+CREATE FOREIGN TABLE strays (id int) SERVER far;
 """
 
 
-@pytest.mark.parametrize(
-    ("made", "said"),
-    [
-        (
-            "ALTER TABLE cats ADD CONSTRAINT last FOREIGN KEY (id) REFERENCES billing.invoices",
-            "foreign key cats.last (billing.invoices)",
-        ),
-        ("ALTER TABLE cats ADD kind billing.kind", "type of column cats.kind (billing.kind)"),
-        ("ALTER TABLE cats ADD kinds billing.kind[]", "cats.kinds (billing.kind)"),
-    ],
-)
-def test_tables_that_need_another_schema(
-    made: str, said: str, server: Server, database: str, cli: Cli
-) -> None:
-    with server.connect(database) as connection:
-        connection.execute(ELSEWHERE + made)
-    outcome = cli("init", "--from-database", "--app", "cats", url=server.url(database))
-    assert (outcome.code, outcome.out) == (1, "")
-    assert said in outcome.err
-    assert not list(Path.cwd().iterdir())
-
-
 @pytest.mark.thorough
-def test_what_was_not_read_is_said(server: Server, database: str, cli: Cli) -> None:
+def test_what_is_needed_of_elsewhere_is_said(
+    server: Server, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli
+) -> None:
+    """With that a new database gets from the baseline what pg_dump says of the old one."""
+    monkeypatch.chdir(tmp_path)
+    url, new = server.url(database), server.create()
     with server.connect(database) as connection:
-        connection.execute(ELSEWHERE + "CREATE VIEW owed AS SELECT * FROM billing.invoices")
-    url = server.url(database)
-    outcome = cli("init", "--from-database", "--app", "cats2", "-o", "json", url=url)
+        connection.execute(ELSEWHERE + NEEDS_ELSEWHERE)
+    with server.connect(database) as writer, writer.transaction():
+        writer.execute("INSERT INTO billing.invoices VALUES (1)")  # which a key's lock waits for
+        outcome = cli("init", "--from-database", "--app", "cats2", "-o", "json", url=url)
     assert outcome.code == 0, outcome.err
-    _ignored, read, views = outcome.json["notes"]
+    assert "equals the database." in outcome.err
+    assert (
+        "Not tried, since that locks tables of other schemas: constraint cats.last" in outcome.err
+    )
+    _ignored, read, needed = outcome.json["notes"]
     assert read.endswith("were not read: billing.")
-    assert views.endswith(": owed.")
+    assert needed.endswith(
+        ": extension citext in ext, function billing.next(), server far, table billing.invoices, "
+        "type billing.invoices, type billing.kind."
+    )
     assert outcome.json["tables"] == ["cats"]
+    assert find_app(load_settings({"app": "cats2"})).unmanaged == (
+        "constraint cats.last",
+        "table strays",
+    )
     assert cli("migrate", "check", url=url).code == 0
+    assert cli("migrate", "new", "-m", "x", url=url).out.startswith("Nothing to write")
+    with server.connect(new) as connection:
+        connection.execute(ELSEWHERE)
+    done = cli("migrate", url=server.url(new))
+    assert done.code == 0, done.err
+    assert dumped(server.url(new)) == dumped(url)
+    server.drop(new)
+
+
+def test_what_the_server_rejects_is_left_out(
+    server: Server, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli
+) -> None:
+    """A role that may make no function of the server's own, nor what calls one; all else goes on."""
+    monkeypatch.chdir(tmp_path)
+    role = f"{database}_reader"
+    with server.connect(database) as connection:
+        connection.execute(
+            "CREATE FUNCTION plus(int) RETURNS int LANGUAGE internal IMMUTABLE AS 'int4up';"
+            "CREATE TABLE t (id int PRIMARY KEY, n int DEFAULT plus(1), CHECK (plus(n) > 0));"
+            "CREATE TABLE u (id int PRIMARY KEY, t int REFERENCES t, g int GENERATED ALWAYS AS (plus(id)) STORED);"
+            "CREATE INDEX ON u (plus(t));"
+            f"CREATE ROLE {role} LOGIN PASSWORD 'reads'; GRANT ALL ON SCHEMA public TO {role};"
+            f"GRANT CREATE ON DATABASE {database} TO {role}; GRANT ALL ON t, u TO {role}"
+        )
+    url = server.url(database)
+    other = url.replace("postgres:correct%20horse%20battery", f"{role}:reads")
+    try:
+        outcome = cli("init", "--from-database", "--app", "rejects", "-o", "json", url=other)
+        assert outcome.code == 0, outcome.err
+        assert "equals the database but for" in outcome.err
+        left = next(each for each in outcome.json["notes"] if "does not make" in each)
+        assert "function plus(integer) (permission denied for language internal)" in left
+        assert outcome.json["tables"] == ["t", "u"]
+        done = cli("migrate", "check", url=other)
+        assert done.code == 0, done.out + done.err
+        assert cli("migrate", "new", "-m", "x", url=other).out.startswith("Nothing to write")
+    finally:
+        with server.connect(database) as connection:
+            connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
 def test_an_empty_database(server: Server, database: str, cli: Cli) -> None:
