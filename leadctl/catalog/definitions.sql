@@ -621,7 +621,8 @@ WITH r AS (
     WHERE o.description IS NOT NULL OR (n.convalidated AND NOT p.convalidated)
        OR (n.conislocal AND n.contype IN ('c', 'n') AND NOT r.relispartition)
 ), parent AS (
-    SELECT a.rel, a.attname, bool_or(p.attnotnull) AS required, min(pg_get_expr(d.adbin, d.adrelid)) AS expression
+    SELECT a.rel, a.attname, bool_or(p.attnotnull AND (p.attrelid, p.attnum) NOT IN (
+        SELECT conrelid, attnum FROM required WHERE connoinherit)) AS required, min(pg_get_expr(d.adbin, d.adrelid)) AS expression
     FROM a JOIN pg_inherits h ON h.inhrelid = a.rel
     JOIN pg_attribute p ON p.attrelid = h.inhparent AND p.attname = a.attname AND NOT p.attisdropped
     LEFT JOIN pg_attrdef d ON d.adrelid = p.attrelid AND d.adnum = p.attnum

@@ -36,6 +36,8 @@ _HAD_OTHERWISE = ("default", "expression", "NOT NULL")
 """What a column may have otherwise than the parent's that it comes from."""
 _RIGHTS = ("GRANT ", "REVOKE ", "ALTER DEFAULT PRIVILEGES ")
 _OWN_CHECK = "inherited and own "
+_NOT_HANDED_DOWN = "NO INHERIT of "
+_OF_TYPE = "type of "
 _DEFINED = {"schema", "enum", "domain", "type", "collation", "sequence", "function", "other"}
 """Kinds that tables rest on."""
 
@@ -100,6 +102,7 @@ class _Changes:
         anew = anew or (kind == "column" and f"default {name}" in self._rebuilt)
         anew = anew or any(each in self._rebuilt for each in _replica_index(new))
         anew = anew or (kind == "property" and _column_of(name) in self._rebuilt)
+        anew = anew or (kind == "property" and self._is_shaped_anew(name))
         anew = anew or self._is_reset(key)
         anew = anew or (
             kind == "column" and self._both.default_of_parent_changes(*split_name(name))
@@ -381,7 +384,7 @@ class _Changes:
         is_cast = name.startswith("cast of ")
         # A cast and an identity are made once, as an option of a foreign table's column is added,
         # and what was granted otherwise is not taken back by granting something else.
-        first = is_cast or name.startswith("identity of ")
+        first = is_cast or name.startswith(("identity of ", _OF_TYPE))
         does = str((old or {}).get("do", ""))
         first = first or " OPTIONS (ADD " in does or does.startswith(_RIGHTS)
         first = first or (bool(_replica_index(old)) and self._loosens(str((old or {}).get("of"))))
@@ -403,6 +406,19 @@ class _Changes:
             if self._both.online and self._is_held_later(name):
                 stage = Stage.VALIDATE
             yield Step(new["do"], phase, (key,), needs=index, stage=stage)
+            if name.startswith(_NOT_HANDED_DOWN):
+                yield from self._freed_children(name.removeprefix(_NOT_HANDED_DOWN), key)
+
+    def _freed_children(self, column: str, key: str) -> Iterator[Step]:
+        """Yield what takes NOT NULL from children that have it of a parent which keeps its own."""
+        table, own = split_name(column)
+        for child in self._after.names("table"):
+            of_its_own = own in self._after.columns(child) or (
+                f"property NOT NULL of {child}.{own}" in self._after.objects
+            )
+            if table in parents(self._after, child) and not of_its_own:
+                free = f"ALTER TABLE {child} ALTER COLUMN {own} DROP NOT NULL"
+                yield Step(free, Phase.COMMENT, needs=(key,))
 
     def _is_held_later(self, name: str) -> bool:
         """Whether a child's own CHECK is one that its parent gets, NOT VALID at first."""
@@ -422,6 +438,15 @@ class _Changes:
         )
         old, new = both
         return is_retyped(old, new) or (bool(old) and is_moved(old, self._both.replaced))
+
+    def _is_shaped_anew(self, name: str) -> bool:
+        """Whether a table of a type gets other columns, which it does as the type's alone."""
+        table = name.removeprefix(_OF_TYPE)
+        both = (each.columns(table) for each in (self._before, self._after))
+        shapes = [
+            {own: (c["type"], c.get("collation")) for own, c in each.items()} for each in both
+        ]
+        return name.startswith(_OF_TYPE) and shapes[0] != shapes[1]
 
     def _loosens(self, table: str) -> bool:
         """Whether a column of a table is to be NULL at times, which a replica identity's is not."""
@@ -474,7 +499,15 @@ class _Changes:
         """
         if name.startswith("NOT NULL of "):
             parent = _from_parent(self._after, name)
-            return parent is not None and not parent["nullable"]
+            table, own = split_name(name.partition(" of ")[2])
+            kept = (
+                f"property {_NOT_HANDED_DOWN}{each}.{own}" for each in parents(self._after, table)
+            )
+            return (
+                parent is not None
+                and not parent["nullable"]
+                and not any(each in self._after.objects for each in kept)
+            )
         parent = _from_parent(self._after, name) if name.startswith(OWN_NOT_NULL) else {}
         return parent is None or bool(parent.get("nullable"))
 

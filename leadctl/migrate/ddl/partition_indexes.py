@@ -17,6 +17,7 @@ from leadctl.postgres import LONGEST_NAME
 from leadctl.sql.lexer import tokens
 
 _COLUMNS = re.compile(r"\((?P<columns>.*?)\)(?: INCLUDE| WITH| WHERE| NULLS|$)")
+_INCLUDED = re.compile(r"\) INCLUDE \((?P<columns>.*?)\)(?: WITH| WHERE| NULLS|$)")
 _DETACHED = (
     "An index of its parent rests on a key of its own, and goes: it is attached again after that."
 )
@@ -320,9 +321,9 @@ def _usual_name(table: str, text: str) -> str:
         return f"{plain(table)}_pkey"
     kind = "idx" if text.startswith("CREATE ") else "key"
     kind = "excl" if text.startswith("EXCLUDE") else kind
-    found = _COLUMNS.search(text)
+    lists = filter(None, (each.search(text) for each in (_COLUMNS, _INCLUDED)))
     names: list[str] = []
-    for each in _items(found["columns"] if found else ""):
+    for each in _items(", ".join(found["columns"] for found in lists)):
         name = _column_name(each)
         numbered = (f"{name}{number}" for number in count(1))
         names.append(name if name not in names else next(n for n in numbered if n not in names))
