@@ -65,7 +65,7 @@ def command(
     `options` are more settings that the command takes as flags, such as `LOCK_WAIT`.  What is
     `of_app` wants to know which app is meant: what writes, unless it says otherwise.  What has a
     use for a `fleet` takes --fleet: then it is run for each of its targets.  What is `excluded` by
-    a parameter that is given is refused, the first such one deciding.
+    a parameter that is given is refused.
     """
     formats = f"Format of the result: {', '.join(outputs)}."
     output = Annotated[Text, option("--output -o", "FORMAT", formats, names=one_of(outputs))]
@@ -111,10 +111,9 @@ def command(
 
 
 def _refuse_excluded(excluded: Mapping[str, Sequence[str]], values: Mapping[str, Any]) -> None:
-    kind = next((name for name in excluded if values[name]), None)
-    if kind is not None:
-        others = {name: values[name] for name in excluded[kind]}
-        not_with(f"--{kind.replace('_', '-')}", **others)
+    for kind, others in excluded.items():
+        if values[kind]:
+            not_with(f"--{kind.replace('_', '-')}", **{name: values[name] for name in others})
 
 
 def _verb(ctx: Any) -> str:

@@ -17,7 +17,6 @@ from leadctl.cli.options import (
     argument,
     backup_ids,
     flag,
-    not_with,
     option,
     table_names,
 )
@@ -55,6 +54,7 @@ group = subtree("backup", "Backups")
     LOCK_WAIT,
     of_app=False,
     fleet=FleetUse(by_database=True),
+    excluded={"tenant": ("role_passwords",)},
 )
 def backup(
     run: Run,
@@ -78,8 +78,6 @@ def backup(
     """
     from leadctl.render.views.backup import created as view
 
-    if tenant is not None:
-        not_with("--tenant", role_passwords=role_passwords)
     without = {"exclude": exclude or (), "exclude_data": exclude_data or ()}
     database = run.database().of_tenant(tenant)
     run.emit(database.backup(role_passwords=role_passwords, **without), view)

@@ -8,7 +8,7 @@ import typer
 
 from leadctl.cli.command import Effect, Run, command
 from leadctl.cli.group import app
-from leadctl.cli.options import Text, Texts, flag, not_with, only_with, option
+from leadctl.cli.options import Text, Texts, flag, only_with, option
 from leadctl.errors import UsageError
 from leadctl.files import expanded
 
@@ -46,8 +46,19 @@ TakeOver = Annotated[
 ]
 
 
+_OF_EXISTING = ("models", "migrations", "alembic")
+
+
 @app.leaf("init", "Setup")
-@command(Effect.ADDS, of_app=False)
+@command(
+    Effect.ADDS,
+    of_app=False,
+    excluded={
+        "starter": _OF_EXISTING,
+        "from_database": (*_OF_EXISTING, "starter"),
+        "take_over": ("encrypt",),
+    },
+)
 def init(
     run: Run,
     *,
@@ -78,7 +89,6 @@ def init(
         only_with(_FROM, encrypt=encrypt, prisma=prisma, drop_history=drop_history)
         only_with(_FROM, take_over=take_over)
         if starter:
-            not_with("--starter", models=models, migrations=migrations, alembic=alembic)
             run.emit(run.project().init_starter(), views.init)
             return
         choose = _choose if run.interactive else None
@@ -86,12 +96,10 @@ def init(
         result = run.project().init(models=models, choose=choose, ask=run.ask, **paths)
         run.emit(result, views.init)
         return
-    not_with(_FROM, models=models, migrations=migrations, alembic=alembic, starter=starter)
     if prisma is not None and not expanded(prisma).is_dir():
         raise UsageError(f"--prisma {prisma}: there is no such folder.")
     database = run.database()
     if take_over:
-        not_with("--take-over", encrypt=encrypt)
         found = database.take_over(drop_history=drop_history, prisma=prisma)
     else:
         found = database.init_from_database(

@@ -19,7 +19,6 @@ from leadctl.cli.options import (
     argument,
     exclusive,
     flag,
-    not_with,
     option,
     seconds,
     tenant_names,
@@ -55,7 +54,7 @@ def list_(
 
 
 @group.leaf("create")
-@command(Effect.ADDS, *TIMEOUTS)
+@command(Effect.ADDS, *TIMEOUTS, excluded={"database": ("like",)})
 def create(
     run: Run,
     *,
@@ -76,9 +75,6 @@ def create(
     leadctl tenants create shop_acme --database --owner acme
     """
     from leadctl.render.views.tenants import created as view
-
-    if database:
-        not_with("--database", like=like)
 
     consent = run.consent(yes=yes, confirm=confirm)
     tenants = run.database(may_create=True).tenants
@@ -131,7 +127,7 @@ def rename(
 
 
 @group.leaf("move")
-@command(Effect.DESTROYS, LOCK_WAIT, LOCK_TIMEOUT)
+@command(Effect.DESTROYS, LOCK_WAIT, LOCK_TIMEOUT, excluded={"to_node": ("no_owner", "database")})
 def move(
     run: Run,
     *,
@@ -166,7 +162,6 @@ def move(
 
     exclusive(to=to, to_node=to_node)
     if to_node is not None:
-        not_with("--to-node", no_owner=no_owner, database=database)
         run.emit(run.database().tenants.move_to_node(name, to_node), views.on_node)
         return
     if to is None:
