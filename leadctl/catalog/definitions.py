@@ -1,4 +1,4 @@
-"""What defines a schema, as the server writes it, read in one round trip; and how two differ.
+"""What defines a schema, as the server writes it, read in two round trips; and how two differ.
 
 This alone decides what differs, whoever asks: check, drift, diff, new, push and the tests.
 """
@@ -161,19 +161,31 @@ def read_catalog(
     also: Sequence[str] = (),
     kinds: Iterable[str] | None = None,
 ) -> Catalog:
-    """Read everything that defines a schema, or objects of some kinds, in one round trip.
+    """Read everything that defines a schema, or objects of some kinds, in two round trips.
 
     The connection's search path must be exactly the schema: definitions are read unqualified.
     Of further schemas, those in `also` that exist, the names are qualified.
     """
-    query = _union(connection, kinds or _kinds(), sql.SQL("q.name, q.attributes"))
+    wanted = tuple(kinds or _kinds())
     return Catalog(
         {
             f"{kind} {name}": attributes
             for parameters in _parameters(connection, schema, ignore, also)
-            for kind, name, attributes in exact.execute(connection, query, parameters)
+            for kind, name, attributes in _read_present(connection, wanted, parameters)
         }
     )
+
+
+def _read_present(
+    connection: Connection, kinds: Iterable[str], parameters: Mapping[str, Any]
+) -> Iterable[tuple[Any, ...]]:
+    """Read objects of some kinds in a schema; the server plans no reading of what it lacks."""
+    absent = _DEPENDENCIES.column(connection, "absent", schema=parameters["schema"])
+    present = [kind for kind in kinds if kind not in absent]
+    if not present:
+        return ()
+    query = _union(connection, present, sql.SQL("q.name, q.attributes"))
+    return exact.execute(connection, query, parameters)
 
 
 def each_of(connection: Connection, ignore: Sequence[str]) -> tuple[str, Mapping[str, Any]]:

@@ -105,3 +105,34 @@ WHERE d.deptype <> 'e' AND a.key <> b.key
   -- Which index of a partition is a part of which is no matter of order.
   AND a.key NOT LIKE 'other index %%'
 GROUP BY a.key
+
+-- name: absent
+-- what: Which kinds of definitions.sql has a schema none of?  To plan what reads them takes as long
+--       as to read all others.
+-- versions: 15-
+WITH made AS MATERIALIZED (
+    SELECT classid, objid FROM pg_depend
+    WHERE refclassid = 'pg_namespace'::regclass AND refobjid = %(schema)s::regnamespace
+)
+SELECT unnest(k.kinds) FROM (
+    SELECT '{enum,domain,type}'::text[], EXISTS (SELECT FROM made WHERE classid = 'pg_type'::regclass)
+    UNION ALL
+    SELECT '{collation}', EXISTS (SELECT FROM made WHERE classid = 'pg_collation'::regclass)
+    UNION ALL
+    SELECT '{function}', EXISTS (SELECT FROM made WHERE classid = 'pg_proc'::regclass)
+    UNION ALL
+    SELECT '{statistics}', EXISTS (SELECT FROM made WHERE classid = 'pg_statistic_ext'::regclass)
+    UNION ALL
+    SELECT '{trigger}', EXISTS (SELECT FROM pg_trigger WHERE NOT tgisinternal)
+    UNION ALL
+    SELECT '{policy}', EXISTS (SELECT FROM pg_policy)
+    UNION ALL
+    SELECT '{rule}', EXISTS (SELECT FROM pg_rewrite WHERE rulename <> '_RETURN' AND oid >= 16384)  -- none of the server's
+    UNION ALL
+    SELECT '{other}', EXISTS (SELECT FROM pg_inherits)
+        OR EXISTS (SELECT FROM made WHERE classid IN (
+            'pg_operator'::regclass, 'pg_opfamily'::regclass, 'pg_opclass'::regclass, 'pg_ts_config'::regclass,
+            'pg_ts_dict'::regclass, 'pg_conversion'::regclass))
+        OR EXISTS (SELECT FROM made JOIN pg_type t ON t.oid = made.objid
+                   WHERE made.classid = 'pg_type'::regclass AND (NOT t.typisdefined OR t.typtype = 'b'))
+) AS k (kinds, is_there) WHERE NOT k.is_there
