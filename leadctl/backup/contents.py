@@ -183,6 +183,8 @@ class RowCounter:
                 if self._table is not None:
                     self._lines[self._table] += data.count(b"\n", at, end)
                 self._left, at = self._left - (end - at), end
+            if self._step == _PIECE and self._table is not None:
+                at = self._pass_whole_pieces(self._table, data, at)
             kind = int(self._step == _BLOCK)  # a byte more
             if len(data) - at < kind + _LENGTH_BYTES:
                 self._rest = data[at:]
@@ -190,6 +192,22 @@ class RowCounter:
             (number,) = _LENGTH(data, at + kind)
             self._follow(data[at], number)
             at += kind + _LENGTH_BYTES
+
+    def _pass_whole_pieces(self, table: int, data: bytes, at: int) -> int:
+        """Pass over the pieces of rows that are here; return where the empty or the cut one begins.
+
+        There is one for each row.
+        """
+        lines, size, last = 0, len(data), len(data) - _LENGTH_BYTES
+        while at <= last:
+            (length,) = _LENGTH(data, at)
+            end = at + _LENGTH_BYTES + length
+            if not length or end > size:
+                break
+            lines += data.count(b"\n", at + _LENGTH_BYTES, end)
+            at = end
+        self._lines[table] += lines
+        return at
 
     def _follow(self, kind: int, number: int) -> None:
         """Go on behind a number: of a block's entry, of a large object, of a piece's bytes."""

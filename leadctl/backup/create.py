@@ -169,9 +169,9 @@ class _Dumper:
     progress: Progress
 
     @cached_property
-    def counter(self) -> RowCounter | None:
-        """What counts the rows that are dumped, where the snapshot is not that of all of them."""
-        return RowCounter(f"The backup {self.new.id}") if self.snapshot.clustered else None
+    def counter(self) -> RowCounter:
+        """What counts the rows that are dumped."""
+        return RowCounter(f"The backup {self.new.id}")
 
     def pg_dump(self, stem: str, *more: str) -> PackedFile:
         """Dump into a file of the backup.  Raises BackupFailed."""
@@ -197,7 +197,7 @@ class _Dumper:
         tick = self._tick if stem == ARCHIVE else lambda _: None
         label = self.label(stem)
         output: Readable = program.stdout
-        if stem == ARCHIVE and self.counter:
+        if stem == ARCHIVE:
             output = _Counting(program.stdout, self.counter)
         with self.new.create(label.file) as file:
             packed = pack(output, file, label, self.recipients, tick)
@@ -247,15 +247,19 @@ class _Dumper:
 
 
 def _dumped(dump: _Dumper, began: float) -> BackupManifest:
-    """Dump everything while this thread counts rows; return what the manifest says of it."""
+    """Dump everything, and count the rows that pass; return what the manifest says of it."""
     tenant = dump.options.tenant
     free = dump.snapshot.require_connections()
     with dump.in_background(ARCHIVE) as archive:
         if dump.snapshot.moment:
             dump.snapshot.moment.await_dump(archive.done)
-        if free < _AT_ONCE or dump.counter:
+        if free < _AT_ONCE or dump.snapshot.clustered:
             archive.result()
-        counted = dump.counter.rows() if dump.counter else None
+
+        def counted() -> Mapping[tuple[str, ...], int]:
+            archive.result()
+            return dump.counter.rows()
+
         schema = dump.pg_dump(SCHEMA, "--schema-only")
         more, no_globals = _globals(dump) if tenant is None else _records(dump, tenant)
         facts = dump.snapshot.facts(

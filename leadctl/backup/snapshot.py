@@ -1,7 +1,7 @@
 """The snapshot that is dumped, and what the manifest says of it."""
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -105,12 +105,13 @@ class Snapshot:
         version_table: VersionTable,
         left_out: LeftOutTables,
         tenant: str | None,
-        counted: Mapping[tuple[str, ...], int] | None,
+        counted: Callable[[], Mapping[tuple[str, ...], int]],
     ) -> dict[str, Any]:
         """Return what the manifest says of the database, by the manifest's names.
 
         `schema` is the one whose migrations and keys are looked at; of a `tenant` there is no more.
-        `counted` are the rows of each table where those of the snapshot are others.
+        `counted` waits for the rows of each table as they were dumped.  TRUNCATE, and what writes a
+        table anew, is seen by the snapshot, too: no other count would be that of the backup.
         """
         connection = self.connection
         excluded = {*left_out.tables, *left_out.data}
@@ -132,7 +133,6 @@ class Snapshot:
             "one_moment": self.moment.reached if self.moment else None,
             "lsn": self.lsn,
             "tenant": tenant,
-            "tables": count_tables(connection, excluded, tenant, counted),
             "excluded": left_out.tables,
             "excluded_data": left_out.data,
             "materialized_views": self._column("materialized_views", tenant=tenant),
@@ -141,7 +141,22 @@ class Snapshot:
             "keys": _keys(connection, app, schema, excluded) if app else (),
             "settings": _read_database(connection),
             **(self._of_tenant(tenant) if tenant else self._of_database()),
+            "tables": self._tables(excluded, tenant, counted),
         }
+
+    def _tables(
+        self,
+        excluded: Collection[str],
+        tenant: str | None,
+        counted: Callable[[], Mapping[tuple[str, ...], int]],
+    ) -> tuple[DumpedTable, ...]:
+        found = _QUERIES.rows(self.connection, "tables", tenant=tenant)
+        sizes = {name: size for name, size, *_ in found if name not in excluded}
+        rows = counted()
+        missing = [name for name in sizes if parts_of(name) not in rows]
+        if missing and not self.clustered:
+            raise BackupFailed(f"pg_dump did not write {', '.join(missing[:_SHOWN])}.")
+        return tuple(DumpedTable(n, rows.get(parts_of(n), 0), size) for n, size in sizes.items())
 
     def _of_database(self) -> dict[str, Any]:
         """Return what is asked of the whole database where the whole is in the backup."""
@@ -324,23 +339,11 @@ def revision(
     return ", ".join(revisions) if revisions else None
 
 
-def count_tables(
-    connection: Connection,
-    excluded: Collection[str] = (),
-    tenant: str | None = None,
-    counted: Mapping[tuple[str, ...], int] | None = None,
-) -> tuple[DumpedTable, ...]:
-    """Count the rows of every table that a dump holds, but for those that are left out."""
+def count_tables(connection: Connection) -> tuple[DumpedTable, ...]:
+    """Count the rows of every table that a dump would hold."""
     return tuple(
-        DumpedTable(
-            name,
-            count_rows(connection, name, may_fail=may_fail, owner=owner)
-            if counted is None
-            else counted.get(parts_of(name), 0),
-            size,
-        )
-        for name, size, may_fail, owner in _QUERIES.rows(connection, "tables", tenant=tenant)
-        if name not in excluded
+        DumpedTable(name, count_rows(connection, name, may_fail=may_fail, owner=owner), size)
+        for name, size, may_fail, owner in _QUERIES.rows(connection, "tables", tenant=None)
     )
 
 
