@@ -81,6 +81,9 @@ CREATE SCHEMA ext; COMMENT ON SCHEMA ext IS 'ours'; CREATE EXTENSION counted SCH
 CREATE TABLE t (id int PRIMARY KEY, f int GENERATED ALWAYS AS (ext.f(id)) STORED);
 INSERT INTO t SELECT generate_series(1, 3);
 """
+MADE_IN_ITS_SCHEMA = """
+CREATE EXTENSION owning; CREATE TABLE its_own.ours AS SELECT generate_series(1, 4) AS id;
+"""
 INSTALLED = "SELECT extversion FROM pg_extension WHERE extname = 'counted'"
 
 
@@ -94,6 +97,8 @@ def test_an_extension_in_another_version(cli: Cli, tmp_path: Path) -> None:
         (folder / "counted.control").write_text("default_version = '2.0'\nrelocatable = false\n")
         for version, script in VERSIONS.items():
             (folder / f"counted--{version}.sql").write_text(script)
+        (folder / "owning.control").write_text("default_version = '1.0'\n")
+        (folder / "owning--1.0.sql").write_text("CREATE SCHEMA its_own;")
         with server.info.connect() as connection:
             path = f"ALTER SYSTEM SET extension_control_path = '{folder.parent}:$system'"
             connection.execute(path)
@@ -101,13 +106,18 @@ def test_an_extension_in_another_version(cli: Cli, tmp_path: Path) -> None:
             connection.execute("CREATE DATABASE shop")
         with server.info.connect("shop") as connection:
             connection.execute(MADE_BY_OLDER)
+            connection.execute(MADE_IN_ITS_SCHEMA)
         env = encrypted_backups(tmp_path) | {"DATABASE_URL": server.info.url("shop")}
         assert cli("backup", env=env).code == 0
+        shown = cli("backup", "show", "latest", "-o", "json", env=env).json["manifest"]
+        assert {t["name"]: t["rows"] for t in shown["tables"]} == {"public.t": 3, "its_own.ours": 4}
 
         for copy, more in (("all", []), ("part", ["--skip", "COMMENT - SCHEMA ext"])):
             assert cli("restore", "latest", "--into", copy, *more, env=env).code in {0, 7}
             with server.info.connect(copy) as connection:
                 assert connection.execute(INSTALLED).fetchone() == ("1.0",)
+                counted = connection.execute("SELECT count(*) FROM its_own.ours")
+                assert counted.fetchone() == (4,)
                 assert connection.execute("SELECT f FROM t").fetchall() == [(2,), (3,), (4,)]
 
         (folder / "counted--1.0.sql").unlink()
