@@ -12,6 +12,7 @@ import pytest
 
 from leadctl.apps.registry import find_app
 from leadctl.catalog.definitions import Catalog, read_catalog, with_uses
+from leadctl.migrate.ddl.type_replacement import replaced_types
 from leadctl.migrate.revision_writer import compose, write_drafts
 from leadctl.migrate.revisions import read_history
 from leadctl.postgres.binaries import client_program
@@ -242,3 +243,13 @@ def test_what_was_not_recorded_then_is_no_drift() -> None:
     )
     both = {**found.objects, **own, **dict.fromkeys(latest, valid)}
     assert Catalog(both).as_of(5) == Catalog({**found.objects, **own})
+
+
+def test_a_collation_in_use_that_ceases_to_be_deterministic_is_replaced() -> None:
+    def catalog(**more: object) -> Catalog:
+        column = {"type": "text", "nullable": True, "collation": "c"}
+        collation = {"provider": "icu", "locale": "und", **more}
+        return Catalog({"collation c": collation, "column t.a": column})
+
+    assert replaced_types(catalog(), catalog(deterministic=False)) == ["collation c"]
+    assert replaced_types(catalog(), catalog(comment="as people read")) == []

@@ -265,7 +265,8 @@ def _is_another(key: str, before: Catalog, after: Catalog) -> bool:
         held = _is_in_arrays(name, before) or bool(_made_of(name, before))
         return held and _is_stricter(old, new) and _is_in_use(name, before)
     if kind == "collation":
-        return {**old, **new, "comment": ""} != {**new, **old, "comment": ""} and any(
+        sides = ({**(definition(each) or {}), "comment": None} for each in (old, new))
+        return next(sides) != next(sides) and any(
             each.get("collation") == name or plain(name) in _parts(each)
             for each in before.objects.values()
         )
