@@ -44,6 +44,7 @@ from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.engine import run_engine
 from leadctl.postgres.queries import queries_of
 from leadctl.postgres.target import Target
+from leadctl.postgres.translate import MORE_LOCKS
 from leadctl.progress import Narrate
 from leadctl.sql.lexer import split
 from leadctl.text import counted
@@ -305,7 +306,9 @@ def _tried(target: Target, steps: Sequence[Step]) -> tuple[Catalog, dict[Step, s
         with scratch(target, "init") as made:
             made.execute(step.sql for step in steps)
             return made.read(), {}
-    except OperationFailed:
+    except OperationFailed as error:
+        if MORE_LOCKS in error.hint:
+            raise
         with scratch(target, "init") as made:
             rejected = {step: why for step in steps if (why := made.rejection(step.sql))}
             return made.read(), rejected
