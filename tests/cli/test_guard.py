@@ -1,5 +1,6 @@
 """The guard, per verb: from a list of all commands that a new one cannot escape."""
 
+import inspect
 import json
 import os
 import pty
@@ -293,3 +294,24 @@ def test_no_is_an_answer_and_no_error(capsys: pytest.CaptureFixture[str]) -> Non
     Console(as_json=True).error(said.value)
     assert json.loads(capsys.readouterr().err)["code"] == "declined"
     assert exit_code(said.value) == 5
+
+
+def test_what_excludes_and_is_excluded_are_options_of_the_command() -> None:
+    def declared(function: Any) -> dict[str, tuple[str, ...]]:
+        while function is not None:
+            found = inspect.getclosurevars(function).nonlocals
+            if "excluded" in found:
+                return found["excluded"] or {}
+            function = getattr(function, "__wrapped__", None)
+        return {}
+
+    def look(command: Any, path: str) -> Iterator[str]:
+        excluded = declared(command.callback)
+        names = {*excluded, *(name for others in excluded.values() for name in others)}
+        assert names <= {parameter.name for parameter in command.params}, path
+        if excluded:
+            yield path
+        for name, subcommand in getattr(command, "commands", {}).items():
+            yield from look(subcommand, f"{path} {name}".strip())
+
+    assert {"init", "restore", "tenants move"} <= set(look(get_command(app), ""))
