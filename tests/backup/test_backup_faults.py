@@ -207,6 +207,7 @@ def ends(process: Any, env: dict[str, str]) -> tuple[int, str]:
     return process.returncode, err
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
 )

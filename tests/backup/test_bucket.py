@@ -267,6 +267,7 @@ def test_what_cannot_be_used_is_no_empty_list(
         assert "127.0.0.1:1/" not in outcome.err
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "kills",
     [
@@ -576,6 +577,7 @@ def archiving(place: InBucket, monkeypatch: pytest.MonkeyPatch) -> Archiving:
     return Archiving(place)
 
 
+@pytest.mark.thorough
 def test_rows_are_archived_in_a_bucket_and_put_back(
     archiving: Archiving, client: Any, tmp_path: Path
 ) -> None:
@@ -602,6 +604,7 @@ def test_rows_are_archived_in_a_bucket_and_put_back(
         assert (refused.code, "archive" in refused.err) == (1, True), refused.err
 
 
+@pytest.mark.thorough
 def test_what_is_changed_or_missing_in_the_bucket_is_not_put_back(
     archiving: Archiving, client: Any
 ) -> None:
@@ -660,6 +663,7 @@ def test_an_archive_in_a_bucket_whose_name_could_not_be_given(
     assert sorted(archiving.archived(client)) == list(range(1, 4001))
 
 
+@pytest.mark.thorough
 def test_what_was_rolled_back_is_in_no_archive(archiving: Archiving, client: Any) -> None:
     archiving.place.query("CREATE TABLE child (t int PRIMARY KEY REFERENCES t)")
     archiving.place.query("INSERT INTO child SELECT 100 * n FROM generate_series(1, 40) n")
@@ -674,6 +678,7 @@ def test_what_was_rolled_back_is_in_no_archive(archiving: Archiving, client: Any
     assert archiving.left == set(range(1, 5001))
 
 
+@pytest.mark.thorough
 def test_another_database_leaves_what_one_archives_in_the_same_bucket(
     archiving: Archiving, client: Any
 ) -> None:
@@ -699,6 +704,7 @@ def test_another_database_leaves_what_one_archives_in_the_same_bucket(
     assert not {left, begun} & set(keys(client))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "kills",
     [

@@ -93,6 +93,7 @@ CHANGES: dict[str, Change] = {
 }
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_manifest_that_claims_too_much(leadctl: Leadctl, good: Path, name: str) -> None:
     bad = forged(good, CHANGES[name])

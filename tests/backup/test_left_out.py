@@ -88,6 +88,7 @@ def test_health_names_what_the_newest_backup_does_not_have(place: Place) -> None
     assert (status, f"the last with them is {old}" in message) == ("warning", True), message
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("option", ["--exclude", "--exclude-data"])
 def test_what_lacks_a_table_displaces_none_that_has_it(place: Place, option: str) -> None:
     """The newest of a day is kept, and the night's whole backup beside it."""

@@ -78,7 +78,7 @@ def proxy(port: int) -> Iterator[Proxy]:
         found.close()
 
 
-@pytest.mark.few(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("arguments", "number"),
     [

@@ -136,7 +136,7 @@ def test_rows_that_refer_to_rows_of_their_table(
     assert ids(filled, "leads") == set()
 
 
-@pytest.mark.few(2)
+@pytest.mark.thorough
 @pytest.mark.parametrize("refers", ["to older", "to newer"])
 @pytest.mark.parametrize("limits", ["a transaction", "the run"])
 def test_more_answers_than_a_transaction_takes(

@@ -32,8 +32,8 @@ from tests.conftest import Prepared, fresh_command
 from tests.servers import MAJOR, RunningServer
 
 CHUNK = 50
-QUICK, THOROUGH, ALL = 1, 20, 200
-"""Chunks of the default run, of the thorough one, and of all: ten thousand vectors."""
+THOROUGH, ALL = 20, 200
+"""Chunks of the thorough run, and of all: ten thousand vectors."""
 SLOW_AFTER, HANGS_AFTER = 30, 900
 """Seconds.  A call that starts programs can take as long as the first on a loaded machine, so it is
 run again before it counts; what hangs does so however long it is waited for.
@@ -308,8 +308,7 @@ def faults(vector: Vector, code: int, out: str, err: str, started: list[str]) ->
 @pytest.mark.parametrize(
     "chunk",
     [
-        *range(QUICK),
-        *(pytest.param(each, marks=pytest.mark.thorough) for each in range(QUICK, THOROUGH)),
+        *(pytest.param(each, marks=pytest.mark.thorough) for each in range(THOROUGH)),
         *(pytest.param(each, marks=pytest.mark.slow) for each in range(THOROUGH, ALL)),
     ],
 )

@@ -16,6 +16,7 @@ COSTLY = {"asyncio.base_events", "email.message", "importlib.metadata._adapters"
 
 
 @RUNS_ASYNCIO
+@pytest.mark.few(1)
 @pytest.mark.parametrize("arguments", [["migrate"], ["health-check"], ["inspect"]])
 def test_a_short_command_runs_no_event_loop_and_reads_no_mail(
     leadconnector: Prepared, arguments: list[str]
@@ -31,6 +32,7 @@ def test_a_short_command_runs_no_event_loop_and_reads_no_mail(
     assert not COSTLY & loaded
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("package", ["asyncio", "importlib.metadata"])
 @pytest.mark.parametrize(
     "used", ["try: it.nothing\nexcept AttributeError as no: print(no)", "from {} import *"]

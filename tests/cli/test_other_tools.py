@@ -23,6 +23,7 @@ def test_each_is_answered(tool: str, phrase: str, here: str, cli: Cli) -> None:
     assert "Did you mean" not in said
 
 
+@pytest.mark.few(20)
 @pytest.mark.parametrize("here", sorted({here for *_, here in TYPED if here}))
 def test_the_answer_is_a_command(here: str, cli: Cli) -> None:
     """Its words are commands, and its options are theirs: what is in capitals stands for a value."""

@@ -74,6 +74,7 @@ def ends_with_one_message(
     assert PASSWORD not in err
 
 
+@pytest.mark.thorough
 def test_in_the_middle_of_migrate(pair: Pair, project: Project, tmp_path: Path) -> None:
     project.revision("CREATE TABLE first (n int)")
     project.revision("CREATE TABLE second (n int)", SLEEPS)

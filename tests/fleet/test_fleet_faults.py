@@ -44,6 +44,7 @@ def check_whole(place: Prepared, count: int) -> None:
     assert len({dump(place, tenant) for tenant in random.sample(tenants, 3)}) == 1
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "kills", [3, pytest.param(30, marks=[pytest.mark.slow, pytest.mark.thorough])]
 )

@@ -187,6 +187,7 @@ IN_TEXT = """\
 """
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("code", [ASKS, HIDES])
 def test_a_revision_that_asks_is_run_for_each(
     place: Prepared, project: Project, tmp_path: Path, cli: Cli, code: str
@@ -205,6 +206,7 @@ def test_a_revision_that_asks_is_run_for_each(
     assert made == [("t_1", "had_0"), ("t_2", "had_2"), ("t_3", "had_3")]
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("code", [WITH_VALUES, IN_TEXT])
 def test_values_that_are_made_in_a_revision_are_made_for_each(
     place: Prepared, project: Project, tmp_path: Path, cli: Cli, code: str

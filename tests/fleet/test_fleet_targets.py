@@ -244,6 +244,7 @@ def test_tenants_of_a_fleet_are_listed_as_the_server_has_them(
             connection.execute(f"DROP ROLE {role}")
 
 
+@pytest.mark.thorough
 def test_environments_and_their_schemas(
     fleet: Fleet, cli: Cli, server: Server, database: str
 ) -> None:

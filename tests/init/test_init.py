@@ -653,7 +653,7 @@ def test_nothing_that_can_be_imported_is_the_error_that_stopped_it(folder: Path,
     assert not (folder / "leadctl.toml").exists()
 
 
-@pytest.mark.few(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("files", "regular"),
     [

@@ -51,6 +51,7 @@ def test_a_circle_of_many_references_is_read_and_made_without_going_round_in_it(
     assert checked.code == 0, checked.out
 
 
+@pytest.mark.thorough
 def test_what_models_lack_is_counted_where_it_is_much(
     cli: Cli, server: Server, database: str
 ) -> None:

@@ -92,7 +92,7 @@ def rows(database: Prepared) -> list[tuple[str, int]]:
         ]
 
 
-@pytest.mark.few(3)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("damaged", DAMAGES.values(), ids=DAMAGES, indirect=True)
 def test_no_verb_gets_by(damaged: Prepared, cli: Cli) -> None:
     before = rows(damaged)

@@ -636,6 +636,7 @@ def test_a_foreign_key_that_no_server_makes_is_named(
     assert (done.code, "foreign key of animals (n) to animals (name)" in done.err) == (1, True)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "made",
     [
@@ -881,7 +882,7 @@ FOR_PSQL = {
 }
 
 
-@pytest.mark.few(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "before", [(), (("upgrade", "a1"),), (("upgrade", "a1"), ("downgrade", "base"))]
 )

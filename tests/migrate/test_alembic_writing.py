@@ -176,7 +176,7 @@ def change(context, revision, directives):
 """
 
 
-@pytest.mark.few(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("change", "expected"),
     [

@@ -216,6 +216,7 @@ def collide(team: Team) -> None:
         team.git("merge", "-q", "--no-edit", branch)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("squashed", [False, True])
 def test_what_is_not_applied_gets_ids_of_its_own(team: Team, squashed: bool) -> None:
     collide(team)

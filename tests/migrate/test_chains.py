@@ -282,6 +282,7 @@ def test_new_writes_a_fill_as_dev_does(shop: Shop, plain: list[str]) -> None:
     assert shop.run("check").code == 0
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("line", "code"),
     [

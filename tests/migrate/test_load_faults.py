@@ -57,6 +57,7 @@ def test_a_long_reader_makes_no_queue(
     assert statistics.median(waits) < LOCK_TIMEOUT
 
 
+@pytest.mark.thorough
 def test_a_full_disk(project: Project, tmp_path: Path) -> None:
     with small_disk("24m") as folder, RunningServer(MAJOR) as full:
         with full.info.connect() as connection:

@@ -64,6 +64,7 @@ def test_the_holder_of_the_lock_is_named(server: Server, database: str) -> None:
     assert run("migrate", env={"DATABASE_URL": server.url(database)}).returncode == 0
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.thorough) for seed in range(2, 12))]
 )

@@ -105,6 +105,7 @@ def databases(server: Server) -> Iterator[dict[str, str]]:
         server.drop(name)
 
 
+@pytest.mark.thorough
 def test_three_changes_of_filled_rows_are_few_commands(
     tmp_path: Path, server: Server, database: str
 ) -> None:

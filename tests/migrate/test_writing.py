@@ -130,7 +130,7 @@ def count(server: Server, database: str, what: str) -> int:
     return int(row[0])
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("answer", "code", "said"),
     [
@@ -212,7 +212,7 @@ WEBSITE = USERS.replace("Text))", 'Text), Column("website", Text, nullable=False
 REQUIRED = USERS.replace("Text))", "Text, nullable=False))")
 
 
-@pytest.mark.few(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("changed", "column", "rows", "value"),
     [
@@ -247,7 +247,7 @@ def test_dev_counts_the_rows_that_lack_what_becomes_required(
     assert row == (True,)
 
 
-@pytest.mark.few(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("answer", "code", "value"),
     [("", 1, None), ("unknown", 0, "unknown"), ("it's", 0, "it's"), ("'a' || 'b'", 0, "ab")],

@@ -171,6 +171,7 @@ def test_barman_finds_it_good(archived: Archived) -> None:
     assert "DONE" in archived.barman("show-backup", "leadctl", "latest")
 
 
+@pytest.mark.thorough
 @needs_barman
 def test_no_password_is_where_others_may_read_it(archived: Archived) -> None:
     running = archived.processes()

@@ -191,6 +191,7 @@ def test_rows_belong_together(leadconnector: Prepared) -> None:
     assert (strangers, early) == ([(0,)], [(0,)])
 
 
+@pytest.mark.thorough
 def test_credits_are_the_ledger_of_the_server(prepared: Prepare) -> None:
     database = prepared("cleack")
     fill(database, app="cleack")
@@ -206,6 +207,7 @@ def test_credits_are_the_ledger_of_the_server(prepared: Prepare) -> None:
     assert (wrong, steps) == ([(0,)], [(0,)])
 
 
+@pytest.mark.thorough
 def test_messages_of_salesagent_stay_within_an_organisation(
     prepared: Prepare,
 ) -> None:

@@ -209,7 +209,7 @@ def test_every_row_is_taken(
             ).fetchone() == (False, 20)
 
 
-@pytest.mark.few(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("table", "named"),
     [

@@ -45,6 +45,7 @@ def elsewhere(server: Server) -> Iterator[str]:
     server.drop(name)
 
 
+@pytest.mark.thorough
 def test_it_is_the_same_after_all_of_it(rich: Tenants, elsewhere: str) -> None:
     before = rich.dump("rich")
     rich.done("backup", "--tenant", "rich")

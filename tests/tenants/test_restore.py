@@ -265,6 +265,7 @@ def test_a_tenant_of_the_same_name_elsewhere_is_another_customer(tenants: Tenant
         tenants.server.drop(there)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("owns_schema", [True, False])
 def test_checks_of_a_tenants_owner_do_not_run_with_a_superusers_rights(
     tenants: Tenants, owns_schema: bool
