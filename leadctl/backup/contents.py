@@ -388,7 +388,7 @@ class _Reader:
         owner, _ = self._text(), self._text()  # and whether rows have OIDs
         needs = []
         while (need := self._text()) is not None:
-            needs.append(need.decode())
+            needs.append(need.decode(errors="replace"))
         if self._format == _CUSTOM:
             self._positions[int(number)] = self.at
             self._byte()

@@ -3,6 +3,8 @@
 import io
 import os
 import re
+import subprocess
+from contextlib import suppress
 from itertools import count, cycle
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import psycopg
 import pytest
 
 from leadctl.backup.age_keys import read_identities
-from leadctl.backup.contents import ArchiveEntry, RowCounter
+from leadctl.backup.contents import ArchiveEntry, RowCounter, read_contents
 from leadctl.backup.create import BackupOptions
 from leadctl.backup.create import create as back_up
 from leadctl.backup.manifest import ARCHIVE
@@ -20,6 +22,7 @@ from leadctl.backup.reader import BackupReader
 from leadctl.backup.snapshot import count_tables
 from leadctl.backup.storage import BackupFolder
 from leadctl.errors import BackupDamaged
+from leadctl.postgres.binaries import dump_programs
 from leadctl.postgres.target import resolve
 from leadctl.restore.backups import RestorableBackup
 from leadctl.restore.load import divide_entries
@@ -274,3 +277,21 @@ def test_a_table_is_counted_as_its_owner_even_if_no_query_of_it_can_be_planned(
         server.drop(name)
         with server.connect() as connection:
             connection.execute(f"DROP ROLE {role}")
+
+
+def test_a_head_that_was_changed_is_damage(server: Server, tmp_path: Path) -> None:
+    """Whatever byte it is: a forged archive gives no traceback."""
+    name = create(server, "changed_head", "CREATE TABLE t (id int PRIMARY KEY, s text DEFAULT 'x')")
+    program = dump_programs(server.major, server.major).path("pg_dump")
+    where = ["-h", server.socket, "-p", str(server.port), "-U", "postgres"]
+    path = tmp_path / "dump"
+    subprocess.run([program, *where, "-Fc", "--compress=0", "-f", path, name], check=True)
+    server.drop(name)
+    good = path.read_bytes()
+    read = 0
+    for at in range(len(good)):
+        changed = good[:at] + bytes([good[at] ^ 0xC1]) + good[at + 1 :]
+        with suppress(BackupDamaged):
+            read_contents("it", lambda sink, data=changed: sink.write(data))
+            read += 1
+    assert 0 < read < len(good)
