@@ -47,6 +47,7 @@ def test_life(project: Path) -> None:
     assert first.running
     assert start(home, silent) == first
     assert query(home, "SHOW listen_addresses") == ""
+    assert query(home, "SHOW max_locks_per_transaction") == "256"
     for folder in (home.data, home.sockets):
         assert stat.S_IMODE(folder.stat().st_mode) & 0o077 == 0
     assert stat.S_IMODE(home.key_file.stat().st_mode) == 0o600

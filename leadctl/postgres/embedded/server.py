@@ -198,6 +198,7 @@ def spawn(home: Home, folder: Path, libraries: Path | None) -> int:
     """Start the server process in a session of its own: Ctrl-C here is not for it."""
     server = [str(folder / "postgres"), "-D", str(home.data), "-p", str(_PORT)]
     server += ["-k", str(home.sockets), "-c", "listen_addresses="]
+    server += ["-c", "max_locks_per_transaction=256"]  # a thousand tables in one transaction
     done = subprocess.run(
         ["/bin/sh", "-c", _DETACHED, str(home.log), *server],
         capture_output=True,
