@@ -8,6 +8,11 @@ SELECT pg_export_snapshot() AS name, now() AS taken_at,
           ELSE pg_current_wal_lsn() END)::text AS lsn,
     pg_is_in_recovery() AS standby
 
+-- name: has_large_catalog
+-- what: Are there tens of thousands of objects in the database?
+-- versions: 15-
+SELECT pg_relation_size('pg_depend') > 1024 * 1024
+
 -- name: rows_of_nodes
 -- what: Which tables of a tenant, or of all, does a Citus cluster distribute, on which other nodes
 --   are rows, and are there some on this one?

@@ -82,6 +82,8 @@ class Snapshot:
     """Whether rows are on other nodes of a Citus cluster, which have snapshots of their own."""
     moment: Moment | None = None
     """What lets these be of one moment; None where all rows are on one node."""
+    options: str = ""
+    """With which the server begins the session of pg_dump."""
 
     @property
     def server_major(self) -> int:
@@ -90,14 +92,11 @@ class Snapshot:
 
     def dumped_by(self, target: Target) -> Target:
         """Return the target of pg_dump, in whose session a node has one snapshot."""
-        if not self.clustered:
+        if not self.options:
             return target
-        url = target.fresh().url
-        given = url.hidden["options"].reveal() if "options" in url.hidden else ""
-        options = {"options": Secret(f"{given} -c {_CONNECTIONS_A_NODE}=1".lstrip())}
         named = {"application_name": self.moment.session} if self.moment else {}
-        url = url._replace(hidden={**url.hidden, **options}, params={**url.params, **named})
-        return replace(target, url=url, url_command=None)
+        found = _with_options(target, self.options)
+        return replace(found, url=found.url._replace(params={**found.url.params, **named}))
 
     def facts(
         self,
@@ -296,6 +295,7 @@ def exported(
         clustered = has_citus(connection)
         if clustered:
             set_session(connection, {_CONNECTIONS_A_NODE: "1"})
+        options = _options(connection, target, clustered=clustered)
         held = one_moment(target, tenant, lock_wait, narrate) if clustered else nullcontext()
         with held as moment, _names_are_text(connection):
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
@@ -306,11 +306,42 @@ def exported(
                 if moment:
                     moment.see(connection)
                 try:
-                    yield Snapshot(connection, **found, clustered=clustered, moment=moment)
+                    yield Snapshot(
+                        connection,
+                        **found,
+                        clustered=clustered,
+                        moment=moment,
+                        options=options,
+                    )
                 except BackupFailed:
                     # A pg_dump that finds no snapshot any more: it went with this connection.
                     connection.execute("SELECT 1")
                     raise
+
+
+def _options(connection: Connection, target: Target, *, clustered: bool) -> str:
+    """Return the options of the session of pg_dump.
+
+    Its query on materialized views joins each view with all that depends on something, where the
+    server merges: minutes with thousands of schemas.  A pooler may take no options.
+    """
+    given = f"-c {_CONNECTIONS_A_NODE}=1" if clustered else ""
+    if not _QUERIES.value(connection, "has_large_catalog"):
+        return given
+    more = f"{given} -c enable_mergejoin=off".lstrip()
+    try:
+        with connect(_with_options(target, more), "backup"):
+            return more
+    except LeadctlError:
+        return given
+
+
+def _with_options(target: Target, options: str) -> Target:
+    """Return the target with more options for its sessions, and a URL that is taken as it is."""
+    url = target.fresh().url
+    given = url.hidden["options"].reveal() if "options" in url.hidden else ""
+    hidden = {**url.hidden, "options": Secret(f"{given} {options}".lstrip())}
+    return replace(target, url=url._replace(hidden=hidden), url_command=None)
 
 
 @contextmanager

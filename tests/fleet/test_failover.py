@@ -158,3 +158,39 @@ def test_every_verb_finds_the_server_that_may_be_written_to(pair: Pair, tmp_path
     ):  # fmt: skip
         done = run(*command.split(), env=env, cwd=tmp_path)
         assert done.returncode == 0, (command, done.stderr)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("verb", ["restore", "restore --tenant acme", "tenants move acme"])
+def test_in_the_middle_of_what_loads_rows(pair: Pair, tmp_path: Path, verb: str) -> None:
+    """What is there stays as it is, and the next run does all of it."""
+    url = pair.url.replace("/postgres?", "/{}?")
+    env = {**pair.env, "LEADCTL_APP": "leadconnector", "BACKUP_DIR": str(tmp_path / "backups")}
+    env["DATABASE_URL"] = url.format("shop")
+    for name in ("shop", "there"):
+        pair.query(f"CREATE DATABASE {name}")
+    there = ["--to", url.format("there")] if "move" in verb else []
+    assert run("tenants", "create", "acme", env=env, cwd=tmp_path).returncode == 0
+    with pair.primary.info.connect("shop") as shop:
+        # It is slow while there is a standby, so not afterwards.
+        shop.execute(
+            "CREATE MATERIALIZED VIEW acme.slow AS"
+            " SELECT count(*), max(pg_sleep(6)::text) FROM pg_stat_replication"
+        )
+    if not there:
+        assert run("backup", *verb.split()[1:], env=env, cwd=tmp_path).returncode == 0
+    process = start(*verb.split(), *there, "--yes", env=env, cwd=tmp_path)
+    ends_with_one_message(process, pair.sleeps, pair)
+    done = run(*verb.split(), *there, "--yes", env=env, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    counted = "SELECT count(*) FROM acme.users"
+    with pair.standby.info.connect("there" if there else "shop") as found:
+        assert found.execute(counted).fetchone() == (1,)
+    names = "SELECT datname FROM pg_database WHERE datname ~ '^(shop|there)' ORDER BY 1"
+    kept = [name for (name,) in pair.query(names, on_standby=True)]
+    assert [kept[0], kept[-1]] == ["shop", "there"]
+    assert len(kept) == (3 if verb == "restore" else 2)
+    if there:
+        with pair.standby.info.connect("shop") as shop:
+            schemas = "SELECT nspname FROM pg_namespace WHERE starts_with(nspname, 'acme')"
+            assert [name.startswith("acme_moved_") for (name,) in shop.execute(schemas)] == [True]
