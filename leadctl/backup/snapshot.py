@@ -109,8 +109,8 @@ class Snapshot:
         """Return what the manifest says of the database, by the manifest's names.
 
         `schema` is the one whose migrations and keys are looked at; of a `tenant` there is no more.
-        `counted` waits for the rows of each table as they were dumped.  TRUNCATE, and what writes a
-        table anew, is seen by the snapshot, too: no other count would be that of the backup.
+        `counted` waits for the rows of each table as they were dumped.  TRUNCATE, and what rewrites
+        a table, is seen by the snapshot, too: no other count would be that of the backup.
         """
         connection = self.connection
         excluded = {*left_out.tables, *left_out.data}
