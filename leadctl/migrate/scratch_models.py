@@ -127,8 +127,6 @@ class ModelScratch(Scratch):
             )
         for schema in self._also:
             self._driver.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
-        for schema in self._also:
-            self._driver.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
         try:
             with keys_in_circles_apart(metadata):
                 self._lend(metadata, lender)
