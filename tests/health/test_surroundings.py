@@ -311,6 +311,7 @@ def test_a_superuser_sees_all_of_it(sick: Prepared, cli: Cli) -> None:
     assert good == set()
 
 
+@pytest.mark.thorough
 def test_by_a_role_that_may_only_connect(
     sick: Prepared, guest: Callable[..., str], cli: Cli
 ) -> None:

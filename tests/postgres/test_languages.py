@@ -39,6 +39,7 @@ def german() -> Iterator[Server]:
             yield running.info
 
 
+@pytest.mark.thorough
 def test_it_answers_in_german(german: Server) -> None:
     with german.connect() as connection, pytest.raises(Exception, match="existiert nicht"):
         connection.execute("SELECT * FROM nothing")
@@ -156,6 +157,7 @@ SCRIPTS = {
 }
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_a_script_is_restored_or_refused(
     of_role: str, german: Server, cli: Cli, tmp_path: Path, script: str

@@ -6,6 +6,7 @@ The witness is the server: the pages of the catalog that it looks at, by EXPLAIN
 from typing import Any
 
 import psycopg
+import pytest
 
 from leadctl.postgres.connect import connect
 from leadctl.postgres.queries import Query
@@ -66,6 +67,7 @@ def add_schemas(place: Prepared, number: int) -> None:
     place.query("VACUUM (ANALYZE)")
 
 
+@pytest.mark.thorough
 def test_other_schemas_cost_nothing(leadconnector: Prepared) -> None:
     """What searches through all would cost twice as much with twice as many."""
     add_schemas(leadconnector, 0)

@@ -1,5 +1,6 @@
 """Every named SQL block says what it answers, and runs on the servers it is for."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -9,6 +10,7 @@ from leadctl.journal import state
 from leadctl.postgres.connect import connect
 from leadctl.postgres.queries import Queries, Query
 from tests.conftest import Prepared
+from tests.servers import Server
 
 PACKAGE = Path(__file__).parents[2] / "leadctl"
 FILES = sorted(path for path in PACKAGE.rglob("*.sql") if path.name != "from_prisma.sql")
@@ -55,6 +57,7 @@ PARAMETERS = {
     "role": None,
     "data": [1259],
     "extensions": ["citext"],
+    "versions": ["1.0"],
     "column": "created_at",
     "columns": ["created_at"],
     "copy": "leads",
@@ -109,6 +112,8 @@ PARAMETERS = {
     "slot": "leadctl_pitr",
     "was": "acme",
 }
+OF_BLOCK = {"dumps_on_node": {"session": "leadctl"}}
+"""Values of another type than other blocks have by the name."""
 RECORDS = {
     PACKAGE / "migrate" / "backfill.sql": "create",
     PACKAGE / "seed" / "seed_files.sql": "create_seed_files",
@@ -118,17 +123,25 @@ RECORDS = {
 """Tables of records that are made when they are first needed."""
 
 
+@pytest.fixture(scope="module")
+def leads(server: Server, template: Callable[[str], str]) -> Iterator[Prepared]:
+    """A database with an app, for all blocks: what each does is rolled back."""
+    name = server.create(template("leadconnector"))
+    yield Prepared(name, server.url(name), server)
+    server.drop(name)
+
+
 @pytest.mark.parametrize(
     ("file", "block"),
     BLOCKS,
     ids=[f"{file.stem}-{block.name}-{block.since}" for file, block in BLOCKS],
 )
-def test_block(leadconnector: Prepared, file: Path, block: Query) -> None:
+def test_block(leads: Prepared, file: Path, block: Query) -> None:
     assert block.what.endswith((".", "?", "!")), block.what
-    if not block.since <= leadconnector.server.major <= block.until:
+    if not block.since <= leads.server.major <= block.until:
         return
     with (
-        connect(leadconnector.target(), rows=True) as connection,
+        connect(leads.target(), rows=True) as connection,
         connection.transaction(force_rollback=True),
     ):
         if (file.stem, block.name) == ("state", "create"):
@@ -142,7 +155,8 @@ def test_block(leadconnector: Prepared, file: Path, block: Query) -> None:
                 connection.execute(Queries(path).get(create, 180000))
         # Without its library preloaded an extension's view is there, and cannot be read.
         explain = "EXPLAIN " if block.needs else ""
-        connection.execute(explain + block.sql, PARAMETERS)
+        parameters = PARAMETERS | OF_BLOCK.get(block.name, {})
+        connection.execute(explain + block.sql, parameters)
 
 
 def _create_extension(connection: psycopg.Connection, name: str) -> bool:

@@ -70,6 +70,7 @@ INSERT INTO kept VALUES (1), (2);
 """
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "rule",
     [
@@ -93,6 +94,7 @@ def test_a_rule_writes_nothing_of_its_own_into_what_comes_back(place: Place, rul
     assert place.query("SELECT (SELECT count(*) FROM kept), (SELECT count(*) FROM log)") == [(2, 1)]
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("options", [(), ("--table", "item"), ("--table", "item_0")])
 def test_rows_of_partitions_by_the_hash_of_an_enum(place: Place, options: tuple[str, ...]) -> None:
     place.query(BY_ENUM)
@@ -204,6 +206,7 @@ INSERT INTO z VALUES (7);
 """
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("script", "says"),
     [

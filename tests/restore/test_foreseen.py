@@ -91,6 +91,7 @@ def test_a_prepared_transaction(shop: Shop) -> None:
     assert shop.leadctl("restore", "--yes").code == 0
 
 
+@pytest.mark.thorough
 def test_a_subscription(shop: Shop) -> None:
     shop.query(SUBSCRIPTION)
     assert shop.leadctl("backup").code == 0
@@ -241,6 +242,7 @@ def test_a_database_that_lets_nobody_in_or_write(shop: Shop) -> None:
         shop.server.drop("shop_copy")
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("makes", "named"),
     [

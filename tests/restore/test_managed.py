@@ -290,6 +290,7 @@ GRANT SELECT ON TABLE public.kept TO counted_anon;
 RESET SESSION AUTHORIZATION;"""
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("before", "after"),
     [
@@ -340,6 +341,7 @@ def test_no_owner_leaves_out_nothing_else(place: Place, tmp_path: Path) -> None:
     place.server.drop("counted_copy")
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("statement", "says"),
     [

@@ -72,6 +72,7 @@ def test_killed_at_any_moment(leadconnector: Prepared, env: dict[str, str], kill
     assert not half_made(leadconnector)
 
 
+@pytest.mark.thorough
 def test_two_at_once(leadconnector: Prepared, env: dict[str, str]) -> None:
     processes = [start("restore", "--yes", env=env) for _ in range(2)]
     for process in processes:

@@ -31,6 +31,7 @@ RIGHTS = """SELECT nspacl::text, (SELECT relacl::text FROM pg_class WHERE oid = 
 FROM pg_namespace WHERE nspname = 'theirs'"""
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("revoked", [False, True], ids=["", "the owner has no rights"])
 @pytest.mark.parametrize(
     ("before", "options"),

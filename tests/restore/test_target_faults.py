@@ -117,6 +117,7 @@ def test_what_was_restored_survives_a_crash(tmp_path: Path, cli: Cli) -> None:
             assert asked == [(0,)], "what was set for loading is not left"
 
 
+@pytest.mark.thorough
 def test_an_extension_that_the_server_does_not_have(
     leadconnector: Prepared, env: dict[str, str], cli: Cli
 ) -> None:
