@@ -1,19 +1,16 @@
 """A project's own Alembic environment: its env.py, run on a connection that it is given.
 
-While it runs, every engine, sync or async, whoever made it, connects to what leadctl is connected
-to, or to nothing where only what it says is asked for; a driver that is called directly is refused.
-So lock, timeouts and journal hold for whatever env.py does.
+While it runs, `lent_engine` connects every engine to what leadctl is connected to, or to nothing
+where only what it says is asked for.  So lock, timeouts and journal hold for whatever env.py does.
 """
 
 import argparse
 import ast
 import contextlib
 import importlib
-import importlib.util
 import io
 import os
 import sys
-import threading
 import traceback
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -22,24 +19,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import psycopg
-import sqlalchemy
 from alembic import command
 from alembic.config import Config
-from alembic.operations.base import AbstractOperations
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import URL, Connection, Engine
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
-from sqlalchemy.pool import StaticPool
+from sqlalchemy import Connection, Engine
 
 from leadctl.apps.alembic_config import AlembicConfig, VersionLocations
+from leadctl.apps.lent_engine import connected_to, engine_to_nothing, replaced, shared_engine
 from leadctl.apps.loading import make_importable, user_code
 from leadctl.errors import EnvironmentNotRun, LeadctlError
 from leadctl.journal.records import VersionTable
 
-_DRIVER = "postgresql+psycopg"
 _NEUTRAL = ("driver://", "")
 """Values of `sqlalchemy.url` that name no database: what `alembic init` writes, and none."""
 _HOW_TO_CONNECT = frozenset(
@@ -106,7 +98,7 @@ class AlembicEnvironment:
             found.append(EnvironmentFacts(dict(given), table, where))
             raise _Enough
 
-        self._run_env(lambda: _Run(self, _nowhere(), said))
+        self._run_env(lambda: _Run(self, engine_to_nothing(), said))
         return found[0]
 
     def run(
@@ -145,7 +137,11 @@ class AlembicEnvironment:
 
         driver = None if connection is None else connection.connection.driver_connection
         dialect = None if connection is None else connection.dialect
-        engine = _nowhere() if driver is None else _shared(driver, dialect, fenced=bool(fence))
+        engine = (
+            engine_to_nothing()
+            if driver is None
+            else shared_engine(driver, dialect, fenced=bool(fence))
+        )
 
         def start() -> _Run:
             config = self.alembic_config(engine.url.render_as_string(), arguments)
@@ -205,7 +201,9 @@ class AlembicEnvironment:
             return iter(())
 
         try:
-            self._run_env(lambda: _Run(self, _nowhere(), print_nothing, no_steps, as_sql=True))
+            self._run_env(
+                lambda: _Run(self, engine_to_nothing(), print_nothing, no_steps, as_sql=True)
+            )
         except LeadctlError:
             return False
         return True
@@ -351,7 +349,7 @@ class _Run:
             with (
                 user_code(),
                 _logging_as_it_is(),
-                _connected_to(self._engine, lambda: not self._in_revisions),
+                connected_to(self._engine, lambda: not self._in_revisions),
                 self.fence(lambda: not self._in_revisions),
                 application_of(self._environment),
                 self.context,
@@ -423,19 +421,8 @@ def _logging_as_it_is() -> Iterator[None]:
     """Let env.py's `fileConfig()` do nothing: standard error is leadctl's."""
     import logging.config  # 10 ms that few commands need
 
-    with _replaced(logging.config, "fileConfig", lambda *_args, **_options: None):
+    with replaced(logging.config, "fileConfig", lambda *_args, **_options: None):
         yield
-
-
-@contextlib.contextmanager
-def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    """Let a module or class have something else under a name."""
-    before = vars(owner)[name]
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        setattr(owner, name, before)
 
 
 @contextlib.contextmanager
@@ -479,215 +466,3 @@ def _flask_app(root: Path) -> str | None:
             parts = path.relative_to(root).with_suffix("").parts
             found.append(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
     return found[0] if len(found) == 1 else None
-
-
-def _shared(driver: Any, dialect: Any, *, fenced: bool) -> Engine:
-    """Return an engine whose every connection is one that exists already."""
-    info = driver.info
-    url = URL.create(
-        _DRIVER, username=info.user, host=info.host, port=info.port, database=info.dbname
-    )
-    return _engine_of(_Borrowed(driver, fenced=fenced), dialect, url)
-
-
-def _nowhere() -> Engine:
-    """Return an engine that connects to nothing: what is asked of it has no rows."""
-    dialect: Any = URL.create(_DRIVER).get_dialect()()
-    dialect.dbapi = psycopg
-    dialect.default_schema_name = "public"
-    dialect.default_isolation_level = "READ COMMITTED"
-    dialect.server_version_info = (15,)
-    return _engine_of(_Nothing(), dialect, URL.create(_DRIVER))
-
-
-def _engine_of(connection: Any, dialect: Any, url: URL) -> Engine:
-    pool = StaticPool(lambda: connection, reset_on_return=None, dialect=dialect)
-    return Engine(pool, dialect, url)
-
-
-class _Borrowed:
-    """A driver's connection that somebody else closes, and ends the transactions of (`fenced`)."""
-
-    def __init__(self, driver: Any, *, fenced: bool) -> None:
-        self._driver = driver
-        self._fenced = fenced
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._driver, name)
-
-    def commit(self) -> None:
-        """Commit, where that is allowed."""
-        if not self._fenced:
-            self._driver.commit()
-
-    def rollback(self) -> None:
-        """Roll back, where that is allowed."""
-        if not self._fenced:
-            self._driver.rollback()
-
-    def close(self) -> None:
-        """Leave it open."""
-
-
-class _Nothing:
-    """A driver's connection to nothing."""
-
-    autocommit = False
-    description = (("column", 25, None, None, None, None, None),)
-    rowcount = 0
-
-    def cursor(self, *_given: Any, **_options: Any) -> "_Nothing":
-        return self
-
-    def execute(self, *_given: Any, **_options: Any) -> None:
-        """Execute nothing."""
-
-    executemany = commit = rollback = close = execute
-
-    def fetchone(self) -> None:
-        """Return no row."""
-
-    def fetchall(self, *_given: Any) -> list[Any]:
-        return []
-
-    fetchmany = fetchall
-
-
-@contextlib.contextmanager
-def _connected_to(engine: Engine, is_meant: Callable[[], bool]) -> Iterator[None]:
-    """Let every engine connect as this one does, and no driver by itself, while that is meant.
-
-    It is meant in the thread that runs env.py and in those that it starts.
-    """
-    others = {each.ident for each in threading.enumerate()} - {threading.get_ident()}
-
-    def applies() -> bool:
-        return is_meant() and threading.get_ident() not in others
-
-    real_connect, real_raw = Engine.connect, Engine.raw_connection
-
-    def connect(self: Engine) -> Connection:
-        return real_connect(engine) if applies() else real_connect(self)
-
-    def raw_connection(self: Engine) -> Any:
-        return real_raw(engine) if applies() else real_raw(self)
-
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(_replaced(Engine, "connect", connect))
-        stack.enter_context(_replaced(Engine, "raw_connection", raw_connection))
-        for module, name in _makers():
-            made = _made_anyway(getattr(module, name), applies)
-            stack.enter_context(_replaced(module, name, made))
-        if _has_asyncio():
-            stack.enter_context(_waiting_for_nothing())
-        for owner, name in _drivers():
-            refused = _refused(vars(owner)[name], applies)
-            stack.enter_context(_replaced(owner, name, refused))
-        yield
-
-
-def _makers() -> Iterator[tuple[Any, str]]:
-    """Yield where what makes engines is taken from."""
-    for path in ("sqlalchemy.engine.create", "sqlalchemy.engine", "sqlalchemy"):
-        module = importlib.import_module(path)
-        yield from ((module, name) for name in ("create_engine", "engine_from_config"))
-    if not _has_asyncio():
-        return
-    for path in ("sqlalchemy.ext.asyncio.engine", "sqlalchemy.ext.asyncio"):
-        module = importlib.import_module(path)
-        names = ("create_async_engine", "async_engine_from_config")
-        yield from ((module, name) for name in names)
-
-
-def _has_asyncio() -> bool:
-    """Whether an engine of asyncio's can be made."""
-    return importlib.util.find_spec("greenlet") is not None
-
-
-@contextlib.contextmanager
-def _waiting_for_nothing() -> Iterator[None]:
-    """Let what is awaited, by env.py or in `op.run_async()`, be done by a driver that never waits.
-
-    SQLAlchemy and Alembic take such a driver for a mistake.
-    """
-    from sqlalchemy.ext import asyncio
-    from sqlalchemy.util import await_only
-
-    real, refuse = vars(asyncio.engine)["greenlet_spawn"], AbstractOperations.run_async
-
-    async def spawn(call: Any, *given: Any, **options: Any) -> Any:
-        return await real(call, *given, **options | {"_require_await": False})
-
-    def run_async(self: AbstractOperations, work: Any, *given: Any, **options: Any) -> Any:
-        if self.migration_context.as_sql:
-            return refuse(self, work, *given, **options)
-        bind = self.get_bind()
-        engine = asyncio.AsyncEngine(sqlalchemy.create_engine(f"{_DRIVER}_async://"))
-        return await_only(work(asyncio.AsyncConnection(engine, bind), *given, **options))
-
-    async def read(result: Any, _method: Any) -> Any:
-        return result
-
-    with (
-        _replaced(asyncio.engine, "greenlet_spawn", spawn),
-        _replaced(asyncio.engine, "_ensure_sync_result", read),
-        _replaced(asyncio.session, "_ensure_sync_result", read),
-        _replaced(AbstractOperations, "run_async", run_async),
-    ):
-        yield
-
-
-def _made_anyway(make: Callable[..., Any], applies: Callable[[], bool]) -> Callable[..., Any]:
-    """Return what makes an engine also where the URL is none, or its driver is not installed."""
-
-    def made(*given: Any, **options: Any) -> Any:
-        try:
-            return make(*given, **options)
-        except (ArgumentError, ImportError, KeyError, NoSuchModuleError):
-            if not applies():
-                raise
-            if "async" in make.__name__:
-                from sqlalchemy.ext.asyncio import AsyncEngine
-
-                return AsyncEngine(sqlalchemy.create_engine(f"{_DRIVER}_async://"))
-            return sqlalchemy.create_engine(f"{_DRIVER}://")
-
-    return made
-
-
-_DRIVERS = (
-    ("psycopg", "connect"),
-    ("psycopg.Connection", "connect"),
-    ("psycopg.AsyncConnection", "connect"),
-    ("psycopg2", "connect"),
-    ("asyncpg", "connect"),
-    ("asyncpg", "create_pool"),
-    ("pg8000", "connect"),
-)
-
-
-def _drivers() -> Iterator[tuple[Any, str]]:
-    """Yield what opens a connection without SQLAlchemy, of the drivers that are installed."""
-    for path, name in _DRIVERS:
-        module, _, attribute = path.partition(".")
-        try:
-            found: Any = importlib.import_module(module)
-        except ImportError:
-            continue
-        yield (getattr(found, attribute) if attribute else found), name
-
-
-def _refused(connect: Any, applies: Callable[[], bool]) -> Any:
-    """Return what refuses to connect while that is meant, of a function or a class's method."""
-    of_class = isinstance(connect, classmethod)
-    real: Callable[..., Any] = connect.__func__ if of_class else connect
-
-    def refused(*given: Any, **options: Any) -> Any:
-        if applies():
-            raise ConnectionRefusedError(
-                "it opens its own connection, which leadctl's lock and timeouts do not cover; "
-                "connect by an SQLAlchemy engine, which leadctl connects instead"
-            )
-        return real(*given, **options)
-
-    return classmethod(refused) if of_class else refused
