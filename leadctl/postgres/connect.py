@@ -9,12 +9,13 @@ import getpass
 import json
 import logging
 import os
+import select
 import socket
 import threading
 import time
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from typing import Any, NamedTuple, Self
 
 import psycopg
@@ -124,6 +125,8 @@ _TRANSACTION_TIMEOUT = 170_000
 """The first server that has it."""
 _LOOKS = 5
 """At a pooler: in a busy one, one look is not enough."""
+_HOLD = b"BEGIN; SELECT pg_catalog.pg_backend_pid()"
+_SOON = 1.0
 _known: "weakref.WeakSet[Connection]" = weakref.WeakSet()
 """The connections of this process."""
 _LOGGER = logging.getLogger("leadctl.sql")
@@ -476,16 +479,35 @@ def _refuse_transaction_mode(
     backend = _backend(connection)
     if backend == connection.info.backend_pid:
         return
-    with psycopg.connect(**parameters, prepare_threshold=None) as other:
+    with closing(psycopg.connect(**parameters, autocommit=True)) as other:
         for _ in range(_LOOKS):
-            held = _backend(other)  # in a transaction, so that nobody else gets this one
+            other.pgconn.send_query(_HOLD)  # in a transaction, so that nobody else gets this one
+            if _waits(other) and _backend(connection) == backend and _waits(other):
+                return  # a pool that is full: who waited longer would be served before
+            held = _last_value(other)
             if held == backend or _backend(connection) != backend:
                 raise PoolerInTransactionMode(
                     f"{target.describe()} is reached through a pooler in transaction mode, "
                     "which keeps neither locks nor settings.",
                     hint="Set DIRECT_URL to the server itself, or to a pooler in session mode.",
                 )
-            other.rollback()
+            other.execute("ROLLBACK")
+
+
+def _waits(connection: Connection) -> bool:
+    """Whether the answer to what was sent is not there, and does not come soon."""
+    return not select.select([connection.pgconn.socket], [], [], _SOON)[0]
+
+
+def _last_value(connection: Connection) -> int:
+    """Return the number that the last of the statements sent answers."""
+    found = 0
+    while (result := connection.pgconn.get_result()) is not None:
+        if result.status == psycopg.pq.ExecStatus.FATAL_ERROR:
+            raise psycopg.OperationalError(result.get_error_message())
+        if result.ntuples:
+            found = int(result.get_value(0, 0) or 0)
+    return found
 
 
 def _backend(connection: Connection) -> int:

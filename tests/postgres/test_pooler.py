@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -25,7 +26,7 @@ def pgbouncer(server: Server) -> Iterator[Callable[..., int]]:
     """Start pgbouncers in front of the server, in a mode and of a size; return their ports."""
     running: list[tuple[subprocess.Popen[bytes], Path]] = []
 
-    def start(mode: str, size: int = 20) -> int:
+    def start(mode: str, size: int = 20, patience: int = 2) -> int:
         folder = Path(tempfile.mkdtemp(prefix="leadctl-pooler-"))
         port = free_port()
         (folder / "users").write_text(f'"postgres" "{PASSWORD}"\n')
@@ -33,7 +34,7 @@ def pgbouncer(server: Server) -> Iterator[Callable[..., int]]:
             f"[databases]\ncut_off = host=127.0.0.1 port=1\n* = host=127.0.0.1 port={server.port}\n"
             f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
             f"auth_type = scram-sha-256\nauth_file = {folder}/users\npool_mode = {mode}\n"
-            "ignore_startup_parameters = extra_float_digits\nquery_wait_timeout = 2\n"
+            f"ignore_startup_parameters = extra_float_digits\nquery_wait_timeout = {patience}\n"
             f"default_pool_size = {size}\n"
         )
         account = {}
@@ -118,6 +119,32 @@ def test_a_health_check_needs_no_more_connections_than_a_pool_has(
     found = {each["name"]: each["status"] for each in checks}
     assert (found["server"], found["drift"]) == ("ok", "ok")
     server.drop(name)
+
+
+@pytest.mark.thorough
+def test_one_connection_is_enough_for_who_needs_one(
+    server: Server, template: Callable[[str], str], pgbouncer: Callable[..., int], cli: Cli
+) -> None:
+    """In transaction mode the pooler serves first who waited longer: that it does not is proof."""
+    name = server.create(template("leadconnector"))
+    pooled = server.url(name).replace(str(server.port), str(pgbouncer("session", 1, 20)))
+    checks = cli("health-check", "-o", "json", url=pooled).json["checks"]
+    found = {each["name"]: each["status"] for each in checks}
+    assert (found["server"], found["drift"]) == ("ok", "ok")
+    assert cli("migrate", "status", url=pooled).code == 0
+    server.drop(name)
+
+
+def test_a_pool_of_one_in_transaction_mode_is_found_out(
+    server: Server, database: str, pgbouncer: Callable[..., int], cli: Cli
+) -> None:
+    pooled = server.url(database).replace(str(server.port), str(pgbouncer("transaction", 1, 20)))
+    with psycopg.connect(pooled) as application, ThreadPoolExecutor(1) as thread:
+        application.execute("SELECT 1")  # opens a transaction
+        refused = thread.submit(cli, "migrate", url=pooled)
+        time.sleep(1)
+        application.rollback()
+        assert refused.result().code == 3
 
 
 def test_a_server_that_the_pooler_does_not_reach_is_no_missing_database(
