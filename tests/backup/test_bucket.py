@@ -411,7 +411,7 @@ def every(number: int, told: str, method: str) -> Callable[[str, str], str | Non
     return lambda m, _: told if m == method and next(counter) % number == 0 else None
 
 
-@pytest.mark.few(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("told", "method"),
     [

@@ -132,6 +132,7 @@ def test_everything_comes_back_on_the_next_newer_server(server: Server, tmp_path
         server.drop(name)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "app",
     [

@@ -111,7 +111,7 @@ def test_what_an_extension_brings_is_not_the_schema_s_own(leadconnector: Prepare
         assert compare(before, read_catalog(connection, "public")) == []
 
 
-@pytest.mark.few(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("app", APPS)
 def test_plain_alembic_makes_the_same_and_takes_it_back(
     app: str, prepared: Prepare, database: str, server: Server

@@ -26,7 +26,7 @@ class _ItsOwn(Exception):
     """What a run fails with, whatever became of the journal."""
 
 
-@pytest.mark.few(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_while_modules_are_loaded(number: signal.Signals, leadconnector: Prepared) -> None:
     ended = 0

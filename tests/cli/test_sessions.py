@@ -63,7 +63,7 @@ def url(leadconnector: Prepared) -> Iterator[str]:
     leadconnector.query(f"REASSIGN OWNED BY {role} TO postgres; DROP ROLE {role}")
 
 
-@pytest.mark.few(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("where", ["role", "database", "environment", "url"])
 def test_settings_of_sessions(
     leadconnector: Prepared, url: str, cli: Cli, monkeypatch: pytest.MonkeyPatch, where: str

@@ -221,7 +221,7 @@ def test_latency_is_graded(
     assert [check["status"] for check in outcome.json["checks"]][1] == "warning"
 
 
-@pytest.mark.few(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("seconds", [0.15, 0.05])
 def test_pgbench_finds_the_same_latency(
     leadconnector: Prepared, cli: Cli, tmp_path: Path, seconds: float

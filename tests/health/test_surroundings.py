@@ -321,6 +321,7 @@ def test_by_a_role_that_may_only_connect(
         assert report["rows"] or report["skipped"] or report["note"] or report["report"], report
 
 
+@pytest.mark.thorough
 def test_by_a_monitor(sick: Prepared, guest: Callable[..., str], cli: Cli) -> None:
     found = statuses(cli, guest("GRANT pg_monitor TO {role}"))
     none_is_ok(found, *ALL)
@@ -347,7 +348,7 @@ SETTINGS = (
 )
 
 
-@pytest.mark.few(2)
+@pytest.mark.thorough
 @pytest.mark.parametrize("settings", SETTINGS, ids=lambda found: next(iter(found)))
 def test_under_settings_of_the_role(
     sick: Prepared, guest: Callable[..., str], cli: Cli, settings: dict[str, str]
@@ -378,6 +379,7 @@ def test_while_somebody_holds_the_tables(sick: Prepared, cli: Cli) -> None:
         none_is_ok(found, *ALL)
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(PROGRAM is None, reason="there is no pgbouncer")
 def test_behind_a_pooler(
     sick: Prepared,

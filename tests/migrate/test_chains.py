@@ -134,7 +134,7 @@ def test_the_chains_of_two_branches_do_not_mix(shop: Shop) -> None:
     assert shop.run("down", "--steps", "2", "--yes", "-o", "json").json["current"] == "a3"
 
 
-@pytest.mark.few(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("change", SAFE)
 def test_plain_is_one_file_that_does_the_same(shop: Shop, cli: Cli, change: str) -> None:
     old, new = SAFE[change]

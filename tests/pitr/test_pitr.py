@@ -184,6 +184,7 @@ def test_no_password_is_where_others_may_read_it(archived: Archived) -> None:
     assert stat.S_IMODE((archived.folder / "pitr").stat().st_mode) == 0o700
 
 
+@pytest.mark.thorough
 @needs_barman
 def test_the_archive_of_another_server_is_refused(
     archived: Archived, cli: Cli, server: object

@@ -147,6 +147,7 @@ def test_a_pool_of_one_in_transaction_mode_is_found_out(
         assert refused.result().code == 3
 
 
+@pytest.mark.thorough
 def test_a_server_that_the_pooler_does_not_reach_is_no_missing_database(
     server: Server, pgbouncer: Callable[[str], int], cli: Cli
 ) -> None:
