@@ -25,6 +25,7 @@ from leadctl.health.shared import Row, SchemaReadings, SharedReadings
 from leadctl.inspect.run import (
     NOT_COUNTED,
     OF_FILES,
+    OF_NODES,
     ServerFacts,
     ask,
     ask_all_nodes,
@@ -220,10 +221,13 @@ class Facts:
             raise Skip(f"the schema {self.target.schema} has no tables")
         return self.rows(report)
 
-    def prefetch(self, wanted: Iterable[str], *, definitions: bool) -> None:
-        """Read reports in one round trip; what is not available so is asked by itself later.
+    def prefetch(
+        self, wanted: Iterable[str], seen: Callable[[], None], *, definitions: bool
+    ) -> None:
+        """Read reports in two round trips; what is not available so is asked by itself later.
 
-        Where the schema is read together with others, so are its `definitions`, if wanted.
+        `seen` is called between them, when what goes on has been read.  Where the schema is read
+        together with others, so are its `definitions`, if wanted.
         """
         names = [name for name in dict.fromkeys(wanted) if not reports()[name].needs]
         if self.interval:
@@ -238,9 +242,15 @@ class Facts:
                 asked = (self.connection, self.target.schema, names, QUERIES, ignored)
                 self._read.update(self.shared.of_schema(*asked))
                 self._rows.update(self._read.reports)
+        going_on = [name for name in names if name in OF_NODES and name not in self._rows]
+        self._rows.update(self._fetch(going_on))
+        if all(name in self._rows for name in going_on):
+            seen()
         self._rows.update(self._fetch([name for name in names if name not in self._rows]))
 
     def _fetch(self, names: list[str]) -> dict[str, list[Row]]:
+        if not names:
+            return {}
         version, parameters = version_of(self.connection), {"schemas": self.schemas}
         try:
             blocks = [block_of(reports()[name], version).sql for name in names]

@@ -265,10 +265,20 @@ def _run(facts: Facts, checks: Sequence[HealthCheck], timing: Timing) -> list[Ch
 def _results(facts: Facts, checks: Sequence[HealthCheck], timing: Timing) -> list[CheckResult]:
     deadline = time.monotonic() + timing.timeout
     wanted = [report for check in checks for report in check.reports]
-    facts.prefetch(wanted, definitions=database.drift in checks)
-    limit, found = timing.statement, dict[str, CheckResult]()
+    limit, found, compares = timing.statement, dict[str, CheckResult](), database.drift in checks
+
+    def read_aside() -> None:
+        if compares and database.connections in checks:
+            used = _ask(database.connections, facts, limit, set_limit=False)
+            found[used.name] = used
+            if used.status is CheckStatus.OK:
+                _read_aside(facts, timing, deadline)
+
+    facts.prefetch(wanted, read_aside, definitions=compares)
     for check in sorted(checks, key=database.drift.__eq__):  # last: it waits for what is read aside
         left = deadline - time.monotonic()
+        if check.name in found:
+            continue
         if left <= 0:
             found[check.name] = _skipped(
                 check.name, f"the {timing.timeout:g} s for all checks were over"
@@ -279,9 +289,6 @@ def _results(facts: Facts, checks: Sequence[HealthCheck], timing: Timing) -> lis
             shrunk = left * _SHARE < limit * _NEARLY
             limit = max(_LEAST_SECONDS, left * _SHARE) if shrunk else limit
             found[check.name] = _ask(check, facts, limit, set_limit=shrunk)
-        has_room = found[check.name].status is CheckStatus.OK
-        if check.name == database.connections.name and has_room and database.drift in checks:
-            _read_aside(facts, timing, deadline)
     return [found[check.name] for check in checks]
 
 

@@ -40,7 +40,7 @@ OF_FILES = COUNTERS | {"tables", "bloat", "bloat-exact"}
 _EACH_NODE = "each node has counted since a time of its own; a shard has the name of its table"
 OF_SESSIONS = frozenset({"blocking", "locks", "long-queries", "idle-in-transaction", "connections"})
 """Reports that show little of other roles' sessions to a role that may not see them."""
-_OF_NODES = OF_SESSIONS | {"transactions", "prepared-transactions", "progress", "wraparound"}
+OF_NODES = OF_SESSIONS | {"transactions", "prepared-transactions", "progress", "wraparound"}
 """Reports that each node of a Citus cluster is asked for."""
 _OF_ORIGINS = frozenset({"long-queries", "idle-in-transaction"})
 """Reports in which a session that Citus opens on another node says less than the one it is for."""
@@ -253,7 +253,7 @@ def is_of_all_nodes(report: str, facts: ServerFacts, distributed: Callable[[], b
     """
     if "citus" not in facts.extensions:
         return False
-    return distributed() if report in OF_FILES else report in _OF_NODES
+    return distributed() if report in OF_FILES else report in OF_NODES
 
 
 def ask_all_nodes(
