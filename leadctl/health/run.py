@@ -267,18 +267,18 @@ def _results(facts: Facts, checks: Sequence[HealthCheck], timing: Timing) -> lis
     wanted = [report for check in checks for report in check.reports]
     limit, found, compares = timing.statement, dict[str, CheckResult](), database.drift in checks
 
-    def read_aside() -> None:
+    def compare_aside() -> None:
         if compares and database.connections in checks:
-            used = _ask(database.connections, facts, limit, set_limit=False)
-            found[used.name] = used
+            used = found[database.connections.name] = _ask(
+                database.connections, facts, limit, set_limit=False
+            )
             if used.status is CheckStatus.OK:
                 _read_aside(facts, timing, deadline)
 
-    facts.prefetch(wanted, read_aside, definitions=compares)
-    for check in sorted(checks, key=database.drift.__eq__):  # last: it waits for what is read aside
+    facts.prefetch(wanted, compare_aside, definitions=compares)
+    rest = [check for check in checks if check.name not in found]
+    for check in sorted(rest, key=database.drift.__eq__):  # last: it waits for what is read aside
         left = deadline - time.monotonic()
-        if check.name in found:
-            continue
         if left <= 0:
             found[check.name] = _skipped(
                 check.name, f"the {timing.timeout:g} s for all checks were over"
