@@ -137,7 +137,7 @@ class Scratch:
     def rejection(self, statement: str) -> str:
         """Execute a statement, and return why the server rejects it; "" if it does not.
 
-        What was done before stays.  Raises OperationFailed where the reason is no fault of it.
+        What was done before stays.  Raises OperationFailed if the statement is not the reason.
         """
         try:
             with self._driver.transaction():

@@ -102,7 +102,7 @@ class _Changes:
         anew = anew or (kind == "column" and f"default {name}" in self._rebuilt)
         anew = anew or any(each in self._rebuilt for each in _replica_index(new))
         anew = anew or (kind == "property" and _column_of(name) in self._rebuilt)
-        anew = anew or (kind == "property" and self._is_shaped_anew(name))
+        anew = anew or (kind == "property" and self._gets_other_columns(name))
         anew = anew or self._is_reset(key)
         anew = anew or (
             kind == "column" and self._both.default_of_parent_changes(*split_name(name))
@@ -439,14 +439,16 @@ class _Changes:
         old, new = both
         return is_retyped(old, new) or (bool(old) and is_moved(old, self._both.replaced))
 
-    def _is_shaped_anew(self, name: str) -> bool:
+    def _gets_other_columns(self, name: str) -> bool:
         """Whether a table of a type gets other columns, which it does as the type's alone."""
+        if not name.startswith(_OF_TYPE):
+            return False
         table = name.removeprefix(_OF_TYPE)
         both = (each.columns(table) for each in (self._before, self._after))
         shapes = [
             {own: (c["type"], c.get("collation")) for own, c in each.items()} for each in both
         ]
-        return name.startswith(_OF_TYPE) and shapes[0] != shapes[1]
+        return shapes[0] != shapes[1]
 
     def _loosens(self, table: str) -> bool:
         """Whether a column of a table is to be NULL at times, which a replica identity's is not."""

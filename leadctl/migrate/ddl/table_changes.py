@@ -512,7 +512,7 @@ class TableChanges:
     def _freed_parts(
         self, table: str, own: str, old: Attributes, new: Attributes
     ) -> Iterator[Step]:
-        """Yield what takes NOT NULL from the partitions that have one beside their parent's."""
+        """Yield what takes NOT NULL from the partitions that have one of their own."""
         for part in old.get("required_by", ()) if new["nullable"] else ():
             if "partition_of" in self._after.objects.get(f"table {part}", {}):
                 statement = f"ALTER TABLE {part} ALTER COLUMN {own} DROP NOT NULL"

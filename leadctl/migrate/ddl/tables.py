@@ -37,7 +37,7 @@ def create_table(
 ) -> str:
     """Return the statement that creates a table with its columns and some of its constraints.
 
-    Of a partition, `columns` are those whose NOT NULL is its own beside its parent's.
+    Of a partition, `columns` are those with a NOT NULL of its own.
     """
     kind = {"unlogged": "UNLOGGED "}.get(attributes.get("persistence", ""), "")
     kind = "FOREIGN " if "foreign" in attributes else kind
