@@ -96,10 +96,7 @@ def test_views_functions_and_cycles_go(shop: Path, server: Server, database: str
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize(
-    "delay",
-    [0.4, 0.6, 0.7, 0.8, 1.0],
-)
+@pytest.mark.parametrize("delay", [0.4, 0.6, 0.7, 0.8, 1.0])
 def test_killed_reset_is_finished_by_the_next_migrate(
     server: Server, leadconnector: Prepared, delay: float
 ) -> None:

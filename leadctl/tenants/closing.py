@@ -17,14 +17,9 @@ from leadctl.errors import LockHeld, MoveFailed
 from leadctl.journal.kept_names import record_kept
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import identifier
-from leadctl.tenants.schemas import (
-    MOVES as QUERIES,
-)
+from leadctl.tenants.schemas import MOVES as QUERIES
 from leadctl.tenants.schemas import QUERIES as TENANTS
-from leadctl.tenants.schemas import (
-    kept_name,
-    move_records,
-)
+from leadctl.tenants.schemas import kept_name, move_records
 
 CLOSED, HANDED_OVER, ARRIVED = "closed", "handed over", "arrived"
 _GRACE_SECONDS = 3.0
