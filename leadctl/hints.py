@@ -6,29 +6,15 @@ After `leadctl migrate status --env eu` a bare `leadctl migrate` would reach ano
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from functools import cache
 from itertools import pairwise
+from pathlib import Path
 
 from leadctl.redact import scrub
 
-GROUPS = {
-    "backup": "copy create list pin prune show verify",
-    "cleanup": "unarchive undelete",
-    "db": "destroy environment kept push shell start status stop url",
-    "keys": "generate rotate status",
-    "migrate": "check dev diff down drift history lint new resolve status up",
-    "pitr": "backup check off rehearse setup status",
-    "schedule": "cron systemd",
-    "schema": "diagram dump show validate",
-    "tenants": "create drop list move open rename",
-}
-ALONE = (
-    "backup cleanup config health-check history init inspect migrate partition reset restore "
-    "seed stats studio"
-)
-"""The commands that do something without a subcommand."""
-_PATHS = [*(f"{group} (?:{names.replace(' ', '|')})" for group, names in GROUPS.items())]
-# Texts, which `re` compiles when they are first used: most command lines repeat nothing.
-_COMMAND = rf"\bleadctl (?:{'|'.join([*_PATHS, *ALONE.split()])})(?![\w-])(?P<rest>[^,;)\n]*)"
+_COMMANDS = Path(__file__).parent / "cli" / "commands"
+# A text, which `re` compiles when it is first used: most command lines repeat nothing.
+_LEAF = r'(?m)^@?(app|group)\.leaf\("([\w-]+)"'
 _END = r"\.(?=\s|$)|\bleadctl "
 _PLACE = ("--env", "--url", "--fleet", "--help")
 _EXCLUDED_BY = {
@@ -54,6 +40,28 @@ def given_in(arguments: Sequence[str]) -> dict[str, str]:
     return given
 
 
+def commands() -> list[str]:
+    """Return what does something when it is typed: `restore`, `migrate`, `migrate status`.
+
+    The files are read and not imported: a run has loaded the one command that it is.
+    """
+    found, first = [], "-"
+    for file in sorted(_COMMANDS.glob("[!_]*.py")):
+        text, name = file.read_text("utf-8"), file.stem.replace("_", "-")
+        first = first if name.startswith(f"{first}-") else name  # one may continue another
+        leaves = re.findall(_LEAF, text)
+        found += [leaf if tree == "app" else f"{first} {leaf}" for tree, leaf in leaves]
+        if "@group.callback()" in text:
+            found.append(first)
+    return found
+
+
+@cache
+def _command() -> re.Pattern[str]:
+    names = "|".join(sorted(commands(), key=len, reverse=True))
+    return re.compile(rf"\bleadctl (?:{names})(?![\w-])(?P<rest>[^,;)\n]*)")
+
+
 def repeated(text: str, given: Mapping[str, str]) -> str:
     """Return a text in which each command that is named has what was given, behind its name."""
 
@@ -68,4 +76,4 @@ def repeated(text: str, given: Mapping[str, str]) -> str:
         name = found[0].removesuffix(rest)
         return name + "".join(added) + repeated(rest, given)
 
-    return re.sub(_COMMAND, with_given, text) if given else text
+    return _command().sub(with_given, text) if given and "leadctl " in text else text
