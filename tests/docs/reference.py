@@ -1,4 +1,4 @@
-"""Writes docs/output.md, docs/cli.md and the table of docs/python.md from the code.
+"""Writes docs/output.md, docs/cli.md, the table of docs/python.md and the layers of architecture.md.
 
 Run it as `python -m tests.docs.reference`.
 """
@@ -7,6 +7,7 @@ import ast
 import inspect
 import re
 import sys
+import tomllib
 import typing
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
@@ -194,6 +195,16 @@ def _called(method: Callable[..., Any]) -> str:
     return f"{method.__name__}({', '.join(shown)})"
 
 
+def architecture() -> str:
+    """Return docs/architecture.md with the layers that the import contracts enforce."""
+    with (DOCS.parent / "pyproject.toml").open("rb") as file:
+        contracts = tomllib.load(file)["tool"]["importlinter"]["contracts"]
+    layers = next(each["layers"] for each in contracts if each["type"] == "layers")
+    before, after = (DOCS / "architecture.md").read_text().split(f"    {layers[0]}\n")
+    drawn = "".join(f"    {layer}\n" for layer in layers)
+    return before + drawn + re.sub(r"\A(    .+\n)+", "", after)
+
+
 def cli() -> str:
     """Return docs/cli.md."""
     lines = [
@@ -279,6 +290,5 @@ def _kind(hint: Any) -> tuple[str, type | None]:
 
 
 if __name__ == "__main__":
-    (DOCS / "output.md").write_text(output())
-    (DOCS / "cli.md").write_text(cli())
-    (DOCS / "python.md").write_text(python())
+    for page in (output, cli, python, architecture):
+        (DOCS / f"{page.__name__}.md").write_text(page())
