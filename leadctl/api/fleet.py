@@ -126,21 +126,11 @@ class FleetMember(Database):
         given: dict[str, Any] = {
             "steps": steps, "allow": allow, "confirm": consent, "backup": backup
         }  # fmt: skip
-        standing = shared.standing(self.target)
-        pending = shared.pending(standing, to, steps) if standing is not None else []
-        if standing is not None and not pending:
-            return shared.result(self.target, standing)
-        if self.found_as:
-            require_there(self.target, self.found_as)
-        if standing is None or backup:
-            return self._migrate_alone(to, **given)
-        with shared.first(pending) as is_first:
-            if is_first:
-                result = self._migrate_alone(to, **given)
-                shared.learn(self.target, pending)
-                return result
-        found = shared.replay(self.target, standing, pending, consent)
-        return found or self._migrate_alone(to, **given)
+        alone = partial(self._migrate_alone, to, **given)
+        there = partial(require_there, self.target, self.found_as)
+        return shared.migrate(
+            self.target, consent, alone, to, steps, replays=not backup, before=there
+        )
 
     def status(self) -> "MigrationStatus":
         """Return the state of each revision, as `Database.status`; many are read at once."""

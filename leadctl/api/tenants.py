@@ -1,6 +1,7 @@
 """`Tenants`: the tenants of a database, and what is done with each."""
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypedDict
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from leadctl.backup.create import CreatedBackup
     from leadctl.backup.reader import BackupReader
     from leadctl.journal.guard import Consent
+    from leadctl.migrate.up import MigrateResult
     from leadctl.postgres.connect import Timeouts
     from leadctl.postgres.target import Target
     from leadctl.tenants.citus import NodeMove
@@ -85,10 +87,19 @@ class Tenants:
             like=like,
             owner=owner,
             fixtures=fixtures,
-            consent=consent_of(confirm),
-            **self._run_options,
-            progress=self.project.progress,
+            migrate=partial(self._migrate, consent_of(confirm)),
+            narrate=self.project.narrate,
         )
+
+    def _migrate(self, consent: "Consent", tenant: "Target") -> "MigrateResult":
+        """Apply all revisions to a tenant, as to a fleet of one: what they send may be known."""
+        from leadctl.fleet.migrations import SharedMigrations
+        from leadctl.migrate.up import up
+
+        app, progress = self.project.app, self.project.progress
+        alone = partial(up, tenant, app, consent=consent, progress=progress, **self._run_options)
+        with closing(SharedMigrations([tenant], lambda: app, self.timeouts)) as shared:
+            return shared.migrate(tenant, consent, alone)
 
     def drop_tenant(
         self,

@@ -6,6 +6,8 @@ from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import psycopg
+
 from leadctl.apps.registry import App
 from leadctl.errors import LeadctlError
 from leadctl.fleet.standings import Standing, Standings, database_key
@@ -74,15 +76,58 @@ class SharedMigrations:
             :steps
         ]
 
+    def migrate(
+        self,
+        target: Target,
+        consent: Consent,
+        alone: Callable[[], MigrateResult],
+        to: str | None = None,
+        steps: int | None = None,
+        *,
+        replays: bool = True,
+        before: Callable[[], object] = lambda: None,
+    ) -> MigrateResult:
+        """Apply what a target lacks up to a goal, or the next `steps` of it.
+
+        `alone` is `migrate` for this target alone: it does it where nothing is known of what the
+        revisions send, the target is not as it was seen, or nothing `replays` that here.  `before`
+        is called where anything is to be applied.
+        """
+        standing = self.standing(target)
+        pending = self.pending(standing, to, steps) if standing is not None else []
+        if standing is not None and not pending:
+            return self._result(target, standing)
+        before()
+        if standing is None or not replays:
+            return alone()
+        with self._first_of(target, pending) as is_first:
+            if is_first:
+                result = alone()
+                self._learn(target, pending)
+                return result
+        return self._replay(target, standing, pending, consent) or alone()
+
     @contextmanager
-    def first(self, pending: Sequence[Revision]) -> Iterator[bool]:
+    def _first_of(self, target: Target, pending: Sequence[Revision]) -> Iterator[bool]:
         """Wait for who is the first to apply revisions, and be it where nobody was."""
         with self._first:
+            if not self._is_known(pending):
+                self._recall(target, pending)
             is_first = not self._is_known(pending)
             if is_first:
                 yield True
         if not is_first:
             yield False
+
+    def _recall(self, target: Target, pending: Sequence[Revision]) -> None:
+        """Read what is recorded of revisions, in an earlier run."""
+        from leadctl.fleet.scripts import recorded_scripts
+
+        with suppress(LeadctlError, psycopg.Error):
+            with connect(target, "fleet", read_only=True) as connection:
+                found = recorded_scripts(connection, self._app, pending)
+            if len(found) == len(pending):  # else the first to apply them tells of all
+                self._scripts |= found
 
     def status(self, target: Target) -> MigrationStatus | None:
         """Return what `migrate status` says of a target where all is applied; else None."""
@@ -93,7 +138,7 @@ class SharedMigrations:
         found = status_of(target, app, history, standing.current, standing.recorded)
         return found if found.ok else None
 
-    def result(self, target: Target, standing: Standing) -> MigrateResult:
+    def _result(self, target: Target, standing: Standing) -> MigrateResult:
         """Return what `migrate` says of a target with nothing to do."""
         return MigrateResult(
             app=self._app.name,
@@ -104,7 +149,7 @@ class SharedMigrations:
             pending=tuple(each.id for each in self.history.pending(standing.current)),
         )
 
-    def replay(
+    def _replay(
         self,
         target: Target,
         standing: Standing,
@@ -151,16 +196,20 @@ class SharedMigrations:
     def _is_known(self, pending: Iterable[Revision]) -> bool:
         return all(each.id in self._scripts for each in pending)
 
-    def learn(self, target: Target, applied: Sequence[Revision]) -> None:
+    def _learn(self, target: Target, applied: Sequence[Revision]) -> None:
         """Find out which of the revisions that were just applied may be sent as they are."""
-        if self._app.environment is not None:
-            found: dict[str, RevisionScript] = {}  # an env.py may do anything around them
-        else:
-            from leadctl.fleet.scripts import proven_scripts
+        found: dict[str, RevisionScript] = {}
+        may_record = all(each.stands_alone for each in applied)
+        # An env.py may do anything around them; what one target sent is of use where it is kept.
+        if self._app.environment is None and (may_record or len(self._targets) > 1):
+            from leadctl.fleet.scripts import proven_scripts, record_scripts
 
-            with connect(target, "fleet", read_only=True) as connection:
+            with connect(target, "fleet") as connection:
                 session = (connection, target.schema, self._app, self.history)
                 found = proven_scripts(*session, applied)
+                if may_record:
+                    scripts = {each: found.get(each.id) for each in applied}
+                    record_scripts(connection, self._app, scripts)
         self._scripts |= {each.id: found.get(each.id) for each in applied}
 
     def close(self) -> None:

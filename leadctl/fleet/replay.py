@@ -114,7 +114,8 @@ class Replayer:
         lock = lock_key(target.schema)
         exists, identity = self._claim(target, lock)
         try:
-            if self._protection(target, identity) is not None and not consent.names_fleet:
+            named = consent.names_fleet or consent.confirm == target.database
+            if not named and self._protection(target, identity) is not None:
                 raise NotReplayed  # whether the plan has findings, each target says for itself
             return self._apply(target, standing, scripts, alike, lock, exists=exists)
         except psycopg.Error as error:

@@ -3,11 +3,18 @@
 A revision is code: what it sends may depend on what it reads.  The first target runs it through
 Alembic.  What was sent there is compared with what the revision says without a database; if both
 are one, it has asked nothing, and the text may be sent to every other target.
+
+Where the revision's file alone says what it does, that is recorded in the database, for the runs to
+come.  What is recorded there is run by this role: so it is read where nobody else may write it.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import psycopg
 
 from leadctl.apps.registry import App
 from leadctl.errors import LeadctlError
@@ -15,9 +22,12 @@ from leadctl.fleet.standings import QUERIES
 from leadctl.migrate.concurrently import is_concurrent
 from leadctl.migrate.revision import Revision
 from leadctl.migrate.revisions import History
-from leadctl.migrate.script import RevisionStatement, Scripts
 from leadctl.postgres.connect import Connection
 from leadctl.sql.lexer import Reader, split
+from leadctl.version import __version__
+
+if TYPE_CHECKING:
+    from leadctl.migrate.script import RevisionStatement
 
 _OF_ALEMBIC = "SELECT pg_catalog.pg_class.relname"
 """How Alembic asks for its own table before the first revision; it is recorded with that."""
@@ -53,6 +63,8 @@ def proven_scripts(
     connection: Connection, schema: str, app: App, history: History, revisions: Sequence[Revision]
 ) -> dict[str, RevisionScript]:
     """Return the scripts of revisions, just applied to a schema, that do the same everywhere."""
+    from leadctl.migrate.script import Scripts  # loads Alembic
+
     wanted = [revision.id for revision in revisions]
     sent = dict(
         QUERIES.rows(connection, "applied_sql", schema=schema, app=app.name, revisions=wanted)
@@ -71,7 +83,46 @@ def proven_scripts(
     return found
 
 
-def _is_one(sent: str, rendered: Sequence[RevisionStatement], *, first: bool) -> bool:
+def recorded_scripts(
+    connection: Connection, app: App, revisions: Sequence[Revision]
+) -> dict[str, RevisionScript | None]:
+    """Return what `record_scripts` recorded of revisions, where only this role may have done so."""
+    if not QUERIES.value(connection, "has_scripts"):
+        return {}
+    by_id = {each.id: each for each in revisions if each.stands_alone}
+    return {
+        name: RevisionScript(by_id[name], tuple(statements), transactional, recorded)
+        if statements is not None
+        else None
+        for name, checksum, statements, transactional, recorded in QUERIES.rows(
+            connection, "scripts", app=app.name, revisions=list(by_id), version=__version__
+        )
+        if by_id[name].is_recorded_as(checksum)
+    }
+
+
+def record_scripts(
+    connection: Connection, app: App, scripts: Mapping[Revision, RevisionScript | None]
+) -> None:
+    """Record the scripts of revisions whose files alone say what they do, if this role may."""
+    with suppress(psycopg.Error), connection.transaction():
+        QUERIES.run(connection, "create_scripts")
+        for revision, script in scripts.items():
+            if revision.stands_alone:
+                QUERIES.run(
+                    connection,
+                    "record_script",
+                    app=app.name,
+                    revision=revision.id,
+                    checksum=revision.checksum,
+                    version=__version__,
+                    statements=list(script.statements) if script else None,
+                    transactional=script.transactional if script else None,
+                    recorded=script.recorded if script else None,
+                )
+
+
+def _is_one(sent: str, rendered: Sequence["RevisionStatement"], *, first: bool) -> bool:
     """Whether what was sent is what the revision says without a database."""
     before = [_on_the_wire(" ".join(each.split())) for each in split(sent)]
     if first and before and before[0].startswith(_OF_ALEMBIC):
@@ -85,7 +136,7 @@ def _on_the_wire(text: str) -> str:
 
 
 def _script(
-    revision: Revision, rendered: Sequence[RevisionStatement], sent: str
+    revision: Revision, rendered: Sequence["RevisionStatement"], sent: str
 ) -> RevisionScript | None:
     """Return a script whose statements leave the session as it is, and can be run as they are."""
     statements = tuple(each.sql for each in rendered)

@@ -89,6 +89,8 @@ class FleetTarget:
 
 def require_there(target: Target, found_as: CatalogKind) -> None:
     """Raise TargetDropped where a schema or database that was seen is no longer there."""
+    if found_as is None:
+        return
     with suppress(UnknownDatabase), connect(target, "fleet", read_only=True) as connection:
         if found_as != "schema" or has_schema(connection, target.schema):
             return

@@ -99,7 +99,10 @@ WITH me AS MATERIALIZED (
     ('tenant_move', 'place', 'text'), ('tenant_move', 'held_as', 'text'), ('tenant_move', 'grants', 'jsonb'),
     ('tenant_move', 'since', 'timestamp with time zone'),
     ('kept_schema', 'schema', 'text'), ('kept_schema', 'was', 'text'),
-    ('kept_schema', 'since', 'timestamp with time zone')
+    ('kept_schema', 'since', 'timestamp with time zone'),
+    ('script', 'app', 'text'), ('script', 'revision', 'text'), ('script', 'checksum', 'text'),
+    ('script', 'version', 'text'), ('script', 'statements', 'text[]'), ('script', 'transactional', 'boolean'),
+    ('script', 'recorded', 'text')
 ), own AS MATERIALIZED (
     SELECT c.oid, c.relname, c.relkind, c.relowner, c.relrowsecurity
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace

@@ -179,6 +179,12 @@ class Revision:
         return [found["name"] for text in plain for found in _EXTENSION.finditer(text)]
 
     @property
+    def stands_alone(self) -> bool:
+        """Whether its file says all that it does: it reads no other code, setting or file."""
+        module = parsed(self.text)
+        return module is not None and not any(map(_reads_more, ast.walk(module)))
+
+    @property
     def is_plain(self) -> bool:
         """Whether it was written for small tables: how big they are, a database tells."""
         return PLAIN in self.text.splitlines()
@@ -196,6 +202,31 @@ class Revision:
         silences nothing.
         """
         return {found["rule"]: found["reason"].strip() for found in _ALLOW.finditer(self.text)}
+
+
+_KNOWN = frozenset({"__future__", "collections", "sqlalchemy", "typing"})
+_READ_WITH = frozenset({
+    "__builtins__", "__file__", "__import__", "__loader__", "__spec__", "compile", "create_engine",
+    "eval", "exec", "getattr", "globals", "input", "open",
+    "config", "environment_context", "opts",
+})  # fmt: skip
+"""Names by which code comes to other code, to files, and to Alembic's configuration."""
+
+
+def _reads_more(node: ast.AST) -> bool:
+    """Whether a part of a revision may read what is not in its file, but for SQLAlchemy's types."""
+    match node:
+        case ast.ImportFrom(module="alembic", level=0):
+            return any(each.name != "op" for each in node.names)
+        case ast.ImportFrom(level=0):
+            return (node.module or "").partition(".")[0] not in _KNOWN
+        case ast.Import():
+            return any(each.name.partition(".")[0] != "sqlalchemy" for each in node.names)
+        case ast.Name():
+            return node.id in _READ_WITH
+        case ast.Attribute():
+            return node.attr in _READ_WITH
+    return isinstance(node, ast.ImportFrom)
 
 
 def _changes_nothing(statement: ast.stmt) -> bool:

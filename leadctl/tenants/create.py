@@ -3,8 +3,8 @@
 A run that was killed is continued by the same command: the journal says that it began.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 from psycopg import sql
 
@@ -12,18 +12,16 @@ from leadctl.apps.registry import App
 from leadctl.crypto import Keyring
 from leadctl.errors import DatabaseExists, InsufficientPrivilege, MissingRole, SchemaExists
 from leadctl.journal import state
-from leadctl.journal.guard import Consent
 from leadctl.journal.runs import journaled
 from leadctl.migrate.revisions import read_history
-from leadctl.migrate.up import up
-from leadctl.postgres.connect import Connection, Timeouts, connect
+from leadctl.migrate.up import MigrateResult
+from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.provision import connect_or_create, ensure_schema, has_schema
 from leadctl.postgres.queries import written_by_server
 from leadctl.postgres.target import DEFAULT_SCHEMA, Target
 from leadctl.postgres.translate import needs_privileges
-from leadctl.progress import Narrate, Progress
+from leadctl.progress import Narrate
 from leadctl.restore.database import maintenance
-from leadctl.restore.in_place import own_objects
 from leadctl.seed.seed import check_key, seed
 from leadctl.tenants.schemas import QUERIES, check_name, find_tenant, tenant_target
 
@@ -61,17 +59,15 @@ def create_tenant(
     like: str | None,
     owner: str | None,
     fixtures: bool,
-    consent: Consent,
-    timeouts: Timeouts,
+    migrate: Callable[[Target], MigrateResult],
     narrate: Narrate,
-    progress: Progress,
 ) -> CreatedTenant:
     """Make a tenant, or continue with one whose making was ended.
 
-    It is a schema, or a `database` with the target's schema.  It gets the owner and the
-    grants of the schema `like`, where one is named; `owner` goes before its owner.  Raises
-    InvalidTenantName, SchemaExists, DatabaseExists, UnknownTenant, MissingRole, and what migrate
-    and seed raise.
+    It is a schema, or a `database` with the target's schema.  `migrate` applies the app's revisions
+    to it.  It gets the owner and the grants of the schema `like`, where one is named; `owner` goes
+    before its owner.  Raises InvalidTenantName, SchemaExists, DatabaseExists, UnknownTenant,
+    MissingRole, and what migrate and seed raise.
     """
     check_name(name, database=database)
     if not database:
@@ -80,7 +76,6 @@ def create_tenant(
         check_key(app, keyring)
     read_history(app.versions).goals  # noqa: B018 - raises where it could not be applied
     tenant = tenant_target(target, name, database=database)
-    migrate = partial(up, consent=consent, timeouts=timeouts, narrate=narrate, progress=progress)
     if database and owner is not None:
         with maintenance(tenant) as other:  # before the database is made
             _require_role(other, owner)
@@ -92,7 +87,7 @@ def create_tenant(
         _require_free(connection, tenant, narrate, database=database)
         with journaled(tenant, CREATE, app.name) as entry:
             ensure_schema(connection, tenant, narrate)
-            migrated = migrate(tenant, app)
+            migrated = migrate(tenant)
             inserted = seed(tenant, app, keyring, narrate).inserted if fixtures else 0
             grants = _set_privileges(tenant, owner, like, database=database)
             entry.note(applied=len(migrated.applied), inserted=inserted, like=like)
@@ -159,6 +154,8 @@ def _set_privileges(tenant: Target, owner: str | None, like: str | None, *, data
     """Give a tenant's objects their owner, and the grants of another one, in one transaction."""
     if owner is None:
         return 0
+    from leadctl.restore.in_place import own_objects
+
     name = tenant.database if database else tenant.schema
     role, schema = sql.Identifier(owner), sql.Identifier(tenant.schema)
     with (

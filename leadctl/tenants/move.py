@@ -143,7 +143,7 @@ def move_tenant(
             schema_lock(here, MOVE, timeouts.lock_wait, narrate),
             schema_lock(there, MOVE, timeouts.lock_wait, narrate),
         ):
-            mover = _Mover(
+            mover = _SchemaMove(
                 old, new, here, there, app, owners, timeouts, narrate, Window(name, window)
             )
             with journaled(here, MOVE, app.name) as entry:
@@ -230,7 +230,7 @@ class Window:
 
 
 @dataclass
-class _Mover:
+class _SchemaMove:
     """One move: both databases, each with a connection, the locks held."""
 
     old: Connection

@@ -103,7 +103,9 @@ def move_database(
     check_name(name, database=True)
     here, there = source.on(name), replace(destination.on(name), schema=source.schema)
     with maintenance(here) as server, restore_lock(server, name):
-        run = _Mover(server, here, there, app, owners, timeouts, narrate, Window(name, window))
+        run = _DatabaseMove(
+            server, here, there, app, owners, timeouts, narrate, Window(name, window)
+        )
         return run.run(consent)
 
 
@@ -144,7 +146,7 @@ def open_database(
 
 
 @dataclass
-class _Mover:
+class _DatabaseMove:
     """One move: a session of the source's server holds its lock."""
 
     server: Connection

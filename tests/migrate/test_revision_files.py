@@ -12,6 +12,7 @@ from leadctl.apps.alembic_config import VersionLocations
 from leadctl.apps.registry import builtin_migrations
 from leadctl.errors import MigrationsInvalid
 from leadctl.migrate import revision_files
+from leadctl.migrate.revision import Revision
 from leadctl.migrate.revisions import read_history
 from tests.conftest import Cli
 from tests.history import Project
@@ -191,3 +192,45 @@ def test_what_others_depend_on(
         query = "SELECT version_num FROM alembic_version ORDER BY 1"
         assert theirs.execute(query).fetchall() == ours.execute(query).fetchall()
     server.drop(other)
+
+
+ALONE = """
+from typing import Sequence, Union
+from collections.abc import Iterable
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import postgresql as pg
+
+
+def upgrade():
+    with op.get_context().autocommit_block():
+        op.execute(sa.text("SELECT 1"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "alone"),
+    [
+        ("", True),
+        ("import os", False),
+        ("import sqlalchemy, datetime", False),
+        ("from . import helper", False),
+        ("from .helper import text", False),
+        ("from app.models import Base", False),
+        ("from alembic import context", False),
+        ("import alembic", False),
+        ("from alembic import op, context", False),
+        ("import sqlalchemy_utils", False),
+        ("text = open('x.sql').read()", False),
+        ("__import__('os')", False),
+        ("getattr(op, 'get_' + 'bind')", False),
+        ("here = __file__", False),
+        ("op.get_context().config.get_main_option('x')", False),
+        ("sa.create_engine('postgresql:///other')", False),
+        ("def broken(", False),
+    ],
+)
+def test_a_file_that_alone_says_what_it_does(line: str, alone: bool) -> None:
+    revision = Revision("r1", (), "", Path("r1.py"), f"{ALONE}\n{line}\n")
+    assert revision.stands_alone is alone

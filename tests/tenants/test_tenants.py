@@ -1,5 +1,8 @@
 """`tenants list/create/drop/rename`, each seen by the catalog, pg_dump and other sessions."""
 
+import json
+import sys
+
 import pytest
 
 from tests.history import Project
@@ -54,6 +57,95 @@ def test_a_tenant_like_another_has_its_grants_and_owner(tenants: Tenants) -> Non
     assert made["owner"] == ROLE
     as_first = [line.replace("second", "first") for line in tenants.dump("second", "-s")]
     assert sorted(as_first) == tenants.dump("first", "-s")
+
+
+@pytest.fixture
+def alembic_runs(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Gather the runs of Alembic on a database."""
+    from leadctl.migrate.alembic_runner import AlembicRunner
+
+    runs: list[bool] = []
+    run = AlembicRunner.run
+
+    def noted(self: AlembicRunner, *arguments: object, **given: object) -> object:
+        if given.get("connection") is not None:
+            runs.append(True)
+        return run(self, *arguments, **given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(AlembicRunner, "run", noted)
+    return runs
+
+
+@pytest.mark.thorough
+def test_the_next_tenant_is_made_of_recorded_sql(
+    tenants: Tenants, project: Project, alembic_runs: list[bool]
+) -> None:
+    project.revision(
+        "CREATE INDEX CONCURRENTLY IF NOT EXISTS o ON orders (plan)", concurrently=True
+    )
+    project.revision("INSERT INTO customers (name) VALUES ('100 %, it''s  so')")
+    tenants.done("tenants", "create", "first")
+    assert len(alembic_runs) == 1
+    tenants.query("DROP SCHEMA first CASCADE")
+    made = tenants.done("tenants", "create", "second")
+    tenants.done("tenants", "create", "third", "--confirm", tenants.name)
+    assert (len(alembic_runs), made["applied"], made["revision"]) == (1, 4, "own_0004")
+    assert tenants.leadctl("migrate", "--schema", "alone").code == 0
+    assert len(alembic_runs) == 2
+    dumps = [
+        sorted(line.replace(name, "X") for line in tenants.dump(name))
+        for name in ("second", "third", "alone")
+    ]
+    assert dumps[0] == dumps[1] == dumps[2]
+    records = "SELECT DISTINCT revision, checksum, sql, made, fingerprint FROM leadctl.migration"
+    assert len(tenants.query(f"{records} WHERE schema <> 'first'")) == 4
+    assert tenants.leadctl("migrate", "drift", "--schema", "second").code == 0
+    runs = tenants.query(
+        "SELECT command, outcome, summary->>'applied' FROM leadctl.run WHERE schema = 'second'"
+        " ORDER BY id"
+    )
+    assert [run[:2] for run in runs] == [("tenants create", "done"), ("migrate", "done")]
+    assert json.loads(runs[1][2]) == ["own_0001", "own_0002", "own_0003", "own_0004"]
+    # What is edited is no longer what was recorded.
+    edited = project.migrations / "own_0004.py"
+    edited.write_text(edited.read_text().replace("so", "otherwise"))
+    tenants.done("tenants", "create", "fourth")
+    assert tenants.query("SELECT name FROM fourth.customers") == [("100 %, it's  otherwise",)]
+
+
+@pytest.mark.thorough
+def test_a_revision_that_reads_other_code_is_read_each_time(
+    tenants: Tenants, project: Project
+) -> None:
+    helper = tenants.folder / "own_helper.py"
+    project.revision(code="    op.execute(own_helper.STATEMENT)", head="import own_helper")
+    for name in ("one", "another"):
+        helper.write_text(f'STATEMENT = "CREATE TABLE {name} (n int)"\n')
+        sys.modules.pop("own_helper", None)
+        tenants.done("tenants", "create", name)
+        assert tenants.query("SELECT to_regclass(%s) IS NOT NULL", f"{name}.{name}") == [(True,)]
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("given", "is_run"),
+    [
+        ("GRANT SELECT ON leadctl.script TO PUBLIC", True),
+        ("GRANT INSERT ON leadctl.script TO pg_monitor", False),
+        ("GRANT UPDATE (statements) ON leadctl.script TO pg_monitor", False),
+        ("GRANT ALL ON leadctl.script TO PUBLIC", False),
+    ],
+)
+def test_recorded_sql_that_others_may_write_is_not_run(
+    tenants: Tenants, given: str, is_run: bool
+) -> None:
+    tenants.done("tenants", "create", "first")
+    tenants.query(
+        f"{given}; UPDATE leadctl.script SET statements = statements || '{{CREATE TABLE foreign_ (n int)}}'"
+    )
+    tenants.done("tenants", "create", "second")
+    found = tenants.query("SELECT to_regclass('second.foreign_') IS NOT NULL")
+    assert found == [(is_run,)]
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,21 @@
 """Views of tenants: the list, and what became of one."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, Value, numbers
-from leadctl.tenants.citus import NodeMove
-from leadctl.tenants.create import CreatedTenant
-from leadctl.tenants.drop import DroppedTenant, DropPlan
-from leadctl.tenants.move import MovedTenant, OpenedTenant
-from leadctl.tenants.rename import RenamedTenant
-from leadctl.tenants.schemas import Tenant, TenantList
 from leadctl.text import counted, size
 
+if TYPE_CHECKING:
+    from leadctl.tenants.citus import NodeMove
+    from leadctl.tenants.create import CreatedTenant
+    from leadctl.tenants.drop import DroppedTenant, DropPlan
+    from leadctl.tenants.move import MovedTenant, OpenedTenant
+    from leadctl.tenants.rename import RenamedTenant
+    from leadctl.tenants.schemas import Tenant, TenantList
 
-def listing(result: TenantList) -> Iterator[Block]:
+
+def listing(result: "TenantList") -> Iterator[Block]:
     """A tenant a row, and how many there are."""
     if not result.tenants:
         which = f" that is called {result.pattern}" if result.pattern else ""
@@ -30,7 +33,7 @@ def listing(result: TenantList) -> Iterator[Block]:
     yield Line(f"{counted(len(result.tenants), 'tenant')}{said}. Rows are estimates.", "dim")
 
 
-def _row(tenant: Tenant) -> tuple[Value, ...]:
+def _row(tenant: "Tenant") -> tuple[Value, ...]:
     if tenant.state != "open":
         pending = Cell(tenant.state, "dim")
     elif tenant.pending is None:
@@ -44,7 +47,7 @@ def _row(tenant: Tenant) -> tuple[Value, ...]:
     )  # fmt: skip
 
 
-def created(result: CreatedTenant) -> Iterator[Block]:
+def created(result: "CreatedTenant") -> Iterator[Block]:
     """What the tenant has."""
     yield Line(
         f"Made the tenant {result.name} of {result.app}: revision {result.revision or 'none'}, "
@@ -55,7 +58,7 @@ def created(result: CreatedTenant) -> Iterator[Block]:
         yield Line(f"It has {counted(result.grants, 'grant')}, as {result.like} has.")
 
 
-def drop_plan(result: DropPlan) -> Iterator[Block]:
+def drop_plan(result: "DropPlan") -> Iterator[Block]:
     """What goes."""
     rows = [each.rows for each in result.tables]
     known = sum(each for each in rows if each is not None)
@@ -71,7 +74,7 @@ def drop_plan(result: DropPlan) -> Iterator[Block]:
     yield Pairs(pairs)
 
 
-def dropped(result: DroppedTenant) -> Iterator[Block]:
+def dropped(result: "DroppedTenant") -> Iterator[Block]:
     """What is gone, and how it comes back."""
     database = result.name == result.database
     which = f"database {result.name}" if database else f"tenant {result.name} of {result.database}"
@@ -80,7 +83,7 @@ def dropped(result: DroppedTenant) -> Iterator[Block]:
         yield Line(f"The backup {result.backup} has it.")
 
 
-def renamed(result: RenamedTenant) -> Iterator[Block]:
+def renamed(result: "RenamedTenant") -> Iterator[Block]:
     """What it is called, and what leads to it now."""
     yield Line(f"Renamed the tenant {result.previous} to {result.name}.", "good")
     if result.paths:
@@ -93,7 +96,7 @@ def renamed(result: RenamedTenant) -> Iterator[Block]:
         )
 
 
-def moved(result: MovedTenant, *, database: bool) -> Iterator[Block]:
+def moved(result: "MovedTenant", *, database: bool) -> Iterator[Block]:
     """Where it is, what was compared, and what is kept; a schema, or a `database` of its own."""
     closed = (
         "" if result.closed_seconds is None else f" It was closed for {result.closed_seconds} s."
@@ -112,7 +115,7 @@ def moved(result: MovedTenant, *, database: bool) -> Iterator[Block]:
     yield Line(f"If it is no longer needed: leadctl tenants drop {result.kept_as}{more}", "dim")
 
 
-def on_node(result: NodeMove) -> Iterator[Block]:
+def on_node(result: "NodeMove") -> Iterator[Block]:
     """On which node it is."""
     if result.node == result.previous:
         yield Line(f"Nothing to do: {result.name} is on {result.node}.")
@@ -120,6 +123,6 @@ def on_node(result: NodeMove) -> Iterator[Block]:
         yield Line(f"Moved {result.name} from {result.previous} to {result.node}.", "good")
 
 
-def opened(result: OpenedTenant) -> Iterator[Block]:
+def opened(result: "OpenedTenant") -> Iterator[Block]:
     """What is open again."""
     yield Line(f"The tenant {result.name} of {result.database} is open again.", "good")
