@@ -24,6 +24,7 @@ from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect, set_session
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import translate
+from leadctl.text import counted
 
 _LOCK_TIMEOUT = "1s"
 _TIMES_USUAL = 10
@@ -114,13 +115,17 @@ def _counted(
         connection, parts, lambda part: part.count, limit + 1 - expired_rows
     )
     if rows > limit:
-        return Due(rows, exact=False, blown=f"at least {rows:,} rows are due, {fuse.why}")
+        return Due(rows, exact=False, blown=f"at least {_are_due(rows)}, {fuse.why}")
     if rows > fuse.floor and rows * _DOUBT > fuse.share * fuse.table_rows:
         # An estimate does not tell: so many others must be there that the share is kept.
         others = math.ceil(rows * (1 - fuse.share) / fuse.share)
         if _count(connection, parts, lambda part: part.count_others, others) < others:
-            return Due(rows, exact=True, blown=f"{rows:,} rows are due, {fuse.why_share}")
+            return Due(rows, exact=True, blown=f"{_are_due(rows)}, {fuse.why_share}")
     return Due(rows, exact=True, blown=None)
+
+
+def _are_due(rows: int) -> str:
+    return f"{counted(rows, 'row')} {'is' if rows == 1 else 'are'} due"
 
 
 def _sampled_share(connection: Connection, table: RuleTable, parts: Sequence[Statements]) -> float:

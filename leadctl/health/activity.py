@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from leadctl.health.check import Evidence, Facts, Skip, check, graded
 from leadctl.health.shared import Row
-from leadctl.text import listed
+from leadctl.text import counted, listed
 
 _MOST_WAITING = 1000
 """As many as the report has at most."""
@@ -147,7 +147,8 @@ def _longest(facts: Facts, report: str, column: str, does: str) -> Evidence:
 def _blindness(facts: Facts) -> str:
     """Return why nobody knows of others' sessions; nothing where the role sees them."""
     if facts.server.untracked:
-        return f"{facts.server.untracked} sessions cannot be seen: track_activities is off"
+        sessions = counted(facts.server.untracked, "session")
+        return f"{sessions} cannot be seen: track_activities is off"
     if facts.server.sees_sessions:
         return ""
     return (

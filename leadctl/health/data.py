@@ -56,7 +56,7 @@ def encryption(facts: Facts) -> Evidence:
         if not values:
             raise Skip("no keys are set, and nothing is encrypted")
         return warning(
-            f"{values:,} values are encrypted, and no key is set here to read them",
+            f"no key is set here to read {counted(values, 'encrypted value')}",
             "Set ENCRYPTION_KEY if this host must read them.",
             values,
             "values",
@@ -67,7 +67,7 @@ def encryption(facts: Facts) -> Evidence:
     legacy = sum(column.legacy for column in columns)
     if legacy:
         return warning(
-            f"{legacy:,} values of the Node helper",
+            f"{counted(legacy, 'value')} of the Node helper",
             "Re-encrypt them with: leadctl keys rotate",
             legacy,
             "legacy",
