@@ -153,7 +153,9 @@ class _Changes:
         if kind in {"table", "column"}:
             yield from self._tables.change(kind, name, old, new)
         elif key in self._both.replaced:
-            yield from replace_type(key, self._both.replaced, self._before, self._after)
+            yield from replace_type(
+                key, self._both.replaced, self._before, self._after, self._rebuilt
+            )
         elif kind == "domain" and old and new and key in self._rebuilt:
             bare = {name: each for name, each in old.items() if name not in {"checks", "default"}}
             for statement in objects.alter(kind, name, old, bare) or ():

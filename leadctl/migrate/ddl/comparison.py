@@ -228,7 +228,8 @@ class _Rebuilt:
         kind, of = _kind(key), _kind(used)
         if kind == "default":  # its column's type takes it along
             column = self._before[f"column {key.removeprefix('default ')}"]
-            return of in _CALLED and not of_replaced(column["type"], self._replaced)
+            along = of in TYPES and of_replaced(column["type"], self._replaced)
+            return of in _CALLED and not along
         if kind == "column":
             table = owner(key, self._before[key])
             return used == f"table {table}" or ("generated" in self._before[key] and of != "table")

@@ -35,6 +35,7 @@ from leadctl.migrate.ddl.tables import (
     parents,
     require_of_new_rows,
     row_security,
+    without_default,
 )
 from leadctl.migrate.ddl.type_replacement import is_moved
 
@@ -79,20 +80,61 @@ class TableChanges:
 
     def _moved(self, name: str, old: Attributes, new: Attributes) -> Iterator[Step]:
         """Yield what takes a table from its parents, and gives it to others."""
-        for _, statement in left_parents(name, old, new):
-            table = (link_to_parents(name),)
-            yield Step(statement, Phase.DROP_KEY, table, table)
-        yield from self._left_columns(name)
+        link = (link_to_parents(name),)
+        is_late = self._changes_places_late(name)
+        for parent, statement in left_parents(name, old, new):
+            if is_late:
+                yield Step(statement, Phase.KEY, link, link, needs=(*self._changing(parent),))
+            else:
+                yield Step(statement, Phase.DROP_KEY, link, link)
         becomes_partition = new.get("partition_of") != old.get("partition_of")
+        yield from self._left_columns(name)
+        if becomes_partition and "partition_of" in new:
+            yield from self._retyped_columns(name)
         for parent, statement in new_parents(name, old, new):
             if becomes_partition:
                 yield from self._missing_columns(name, parent)
             phase = Phase.KEY if self._has_other_columns(parent) else Phase.DEFINE
-            first = list(self._missing_rules(name, parent))
+            first = [] if is_late else list(self._missing_rules(name, parent))
             yield from first
             rules = tuple(key for each in first for key in each.makes)
-            needs = (f"table {parent}", link_to_parents(name), *self._missing(name, parent), *rules)
+            needs = (f"table {parent}", *link, *self._missing(name, parent), *rules)
+            needs += self._freed_places(parent)
             yield Step(statement, phase, (f"table {name}",), needs=needs)
+
+    def _changes_places_late(self, table: str) -> bool:
+        """Whether a partition gets other bounds of a parent that hands down other columns, too.
+
+        It leaves that for a moment once it has them.
+        """
+        old, new = (each.objects.get(f"table {table}", {}) for each in (self._before, self._after))
+        parent = new.get("partition_of")
+        return (
+            parent is not None
+            and parent == old.get("partition_of")
+            and old["partition_bound"] != new["partition_bound"]
+            and any(self._changing(parent))
+        )
+
+    def _freed_places(self, parent: str | None) -> tuple[str, ...]:
+        """Return what the partitions of a table are to it that leave it for a moment."""
+        names = self._after.names("table") if parent else ()
+        return tuple(
+            link_to_parents(each)
+            for each in names
+            if self._after.objects[f"table {each}"].get("partition_of") == parent
+            and self._changes_places_late(each)
+        )
+
+    def _changing(self, table: str) -> Iterator[str]:
+        """Yield the keys of what is done to the columns that a table has and hands down."""
+        for name in (table, *parents(self._after, table)):
+            then, now = (each.columns(name) for each in (self._before, self._after))
+            for own in {**then, **now}:
+                was, will = then.get(own), now.get(own)
+                is_other = definition(was) != definition(will)
+                if is_other or (will and is_moved(will, self._both.replaced)):
+                    yield from (f"{each} {name}.{own}" for each in ("column", "default", "no"))
 
     def _taken_over(self, table: str, own: str) -> Iterator[Step]:
         """Yield what makes an inherited column a child's own as well.
@@ -133,6 +175,17 @@ class TableChanges:
             if own in had and had[own]["nullable"] and is_required(each) and not listed:
                 required = f"ALTER TABLE {name} ALTER COLUMN {own} SET NOT NULL"
                 yield Step(required, Phase.DEFINE, (f"rule {own} for {name}",), needs=table)
+
+    def _retyped_columns(self, name: str) -> Iterator[Step]:
+        """Yield what gives a table the types and NULLs of a parent that it becomes a part of."""
+        had = all_columns(self._before, name)
+        for own, each in all_columns(self._after, name).items():
+            was = had.get(own, each)
+            loosened = each["nullable"] and not was["nullable"]
+            if own not in self._before.columns(name) and (is_retyped(was, each) or loosened):
+                was = {**was, "nullable": each["nullable"] and not loosened}
+                for step in self._alter_column(name, own, was, each):
+                    yield replace(step, needs=(link_to_parents(name), *step.needs))
 
     def _left_columns(self, name: str) -> Iterator[Step]:
         """Yield what drops columns that a parent handed down, and that stay where it is left."""
@@ -189,7 +242,7 @@ class TableChanges:
                 written = {**written, "nullable": True}
             if "default" in written and self._reads_what_comes(default):
                 later.append(_set_default(name, own, written))
-                written = _plainly(written)
+                written = without_default(written)
             else:
                 made.append(default)
             columns.append((own, written))
@@ -203,7 +256,11 @@ class TableChanges:
             (split_name(each.removeprefix("constraint "))[1], self._after.objects[each])
             for each in within
         ]
-        yield Step(create_table(name, new, columns, constraints), Phase.DEFINE, tuple(made))
+        statement, needs = (
+            create_table(name, new, columns, constraints),
+            self._freed_places(new.get("partition_of")),
+        )
+        yield Step(statement, Phase.DEFINE, tuple(made), needs=needs)
         yield from later
 
     def _is_required_by_parent(self, table: str, own: str) -> bool:
@@ -342,7 +399,7 @@ class TableChanges:
             loses = "" if "generated" in old else f"the column {own} of {table}"
             only = "ONLY " if self._is_kept_by_a_child(table, own) else ""
             statement = f"ALTER TABLE {only}{table} DROP COLUMN {own}"
-            yield Step(statement, Phase.DROP, ends=ends, loses=loses)
+            yield Step(statement, Phase.DROP, (f"no {name}",), ends, loses=loses)
         elif old is None:
             yield from self._add_column(table, own, self._as_written(f"column {name}", new))
         elif "generated" in old and "generated" not in new and "virtual" not in old:
@@ -394,16 +451,16 @@ class TableChanges:
             # Its default calls what is recreated, or the sequence whose name an identity takes.
             statement = f"ALTER TABLE {table} ALTER COLUMN {own} DROP DEFAULT"
             yield Step(statement, Phase.DROP_DEPENDENT, ends=(default,))
-            yield from self._alter_column(table, own, _plainly(old), _plainly(new))
+            yield from self._alter_column(table, own, without_default(old), without_default(new))
             if "default" in new:
                 yield _set_default(table, own, new)
         elif self._both.default_of_parent_changes(table, own):
             # What is done to the parent is done to all that inherit it.
-            yield from self._alter_column(table, own, _plainly(old), _plainly(new))
+            yield from self._alter_column(table, own, without_default(old), without_default(new))
             yield _set_default(table, own, new)
         elif not is_retyped(old, new) and is_moved(old, self._both.replaced):
             # What moves it to the type that replaces its own sets the default.
-            yield from self._alter_column(table, own, _plainly(old), _plainly(new))
+            yield from self._alter_column(table, own, without_default(old), without_default(new))
         else:
             yield from self._alter_column(table, own, old, new)
 
@@ -524,11 +581,6 @@ def _set_default(table: str, own: str, new: Attributes) -> Step:
     value = f"SET DEFAULT {new['default']}" if "default" in new else "DROP DEFAULT"
     statement = f"ALTER TABLE {table} ALTER COLUMN {own} {value}"
     return Step(statement, Phase.KEY, (default,))
-
-
-def _plainly(column: Attributes) -> Attributes:
-    """Return a column without its default."""
-    return {key: value for key, value in column.items() if key != "default"}
 
 
 def _base_type(catalog: Catalog, kind: str) -> str:

@@ -40,7 +40,7 @@ from leadctl.postgres import LONGEST_NAME
 _COST = (
     "{table} cannot be changed in place ({why}): its rows are copied, while no other session can "
     "read or write them, and take twice the space until the end. The new table belongs to the "
-    "role that runs this."
+    "role that runs this, and to no publication that names tables."
 )
 
 

@@ -233,6 +233,11 @@ def column(name: str, attributes: Attributes) -> str:
     return " ".join(parts)
 
 
+def without_default(column: Attributes) -> Attributes:
+    """Return a column without its default."""
+    return {key: value for key, value in column.items() if key != "default"}
+
+
 def is_required(attributes: Attributes) -> bool:
     """Whether no row has a NULL: what is not validated (PostgreSQL 18) refers to new ones only."""
     return not attributes["nullable"] and "unvalidated" not in attributes
@@ -403,8 +408,11 @@ def serials(before: Catalog, after: Catalog) -> Mapping[str, str]:
 
 def as_serial(column: Attributes) -> Attributes:
     """Return a column as it is written: of a type that brings sequence, default and NOT NULL."""
-    kept = {name: value for name, value in column.items() if name != "default"}
-    return {**kept, "type": _SERIALS[column["type"]], "nullable": "not_null" not in column}
+    return {
+        **without_default(column),
+        "type": _SERIALS[column["type"]],
+        "nullable": "not_null" not in column,
+    }
 
 
 def _is_plain(name: str, sequence: Attributes, column: Attributes, column_name: str) -> bool:

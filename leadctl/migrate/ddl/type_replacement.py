@@ -5,7 +5,7 @@ composite type with attributes of another type or in another order, a collation 
 or what is made of them: one of the same name replaces it, and columns move from the old to the new.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from leadctl.catalog.definitions import Attributes, Catalog, definition, split_name
@@ -19,7 +19,7 @@ from leadctl.migrate.ddl.objects import (
     word,
 )
 from leadctl.migrate.ddl.steps import Phase, Step, mentions, plain, suffixed
-from leadctl.migrate.ddl.tables import cast_loses, using_clause
+from leadctl.migrate.ddl.tables import cast_loses, using_clause, without_default
 
 _Columns = list[tuple[str, Attributes, Attributes]]
 """Columns of a table, each as it was and as it will be."""
@@ -71,9 +71,12 @@ def is_moved(column: Attributes, keys: Sequence[str]) -> bool:
     return of_replaced(column["type"], keys) or f"collation {column.get('collation')}" in keys
 
 
-def replace_type(key: str, keys: list[str], before: Catalog, after: Catalog) -> Iterator[Step]:
+def replace_type(
+    key: str, keys: list[str], before: Catalog, after: Catalog, apart: Collection[str]
+) -> Iterator[Step]:
     """Yield what replaces the type `key`, one of `keys`, and moves the columns to it.
 
+    `apart` are the keys of what is made again, such defaults among it as are not moved along.
     Raises OperationFailed where the values of columns cannot be moved.
     """
     kind, _, name = key.partition(" ")
@@ -98,7 +101,7 @@ def replace_type(key: str, keys: list[str], before: Catalog, after: Catalog) -> 
     if has_mover:
         yield Step(_move_arrays(name, before, after), Phase.DEFINE, mover, needs=needs)
     for each in filter(None, (key, of_many and f"type {of_many}")):
-        for table, columns in _columns_of(each, before, after).items():
+        for table, columns in _columns_of(each, before, after, apart).items():
             yield replace(_move(table, columns, key, before, after, keys), needs=needs)
     late = unvalidated_checks(name, new) if kind == "domain" else ()
     yield from (Step(each, Phase.CONSTRAINT) for each in late)
@@ -348,7 +351,9 @@ def _former(name: str) -> str:
     return suffixed(name, "__old")
 
 
-def _columns_of(key_of_type: str, before: Catalog, after: Catalog) -> Mapping[str, _Columns]:
+def _columns_of(
+    key_of_type: str, before: Catalog, after: Catalog, apart: Collection[str]
+) -> Mapping[str, _Columns]:
     """Return the columns that are and remain of a type or collation, or an array, by table."""
     found: dict[str, _Columns] = {}
     kind, _, name = key_of_type.partition(" ")
@@ -365,5 +370,7 @@ def _columns_of(key_of_type: str, before: Catalog, after: Catalog) -> Mapping[st
             and "generated" not in new
         ):
             table, column = split_name(key.removeprefix("column "))
+            if f"default {table}.{column}" in apart:
+                old, new = without_default(old), without_default(new)
             found.setdefault(table, []).append((column, old, new))
     return found
