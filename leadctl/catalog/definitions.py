@@ -23,7 +23,7 @@ OWN_KINDS = (
 )  # fmt: skip
 """Kinds that stand for themselves; indexes, constraints and the like go with their table."""
 
-READS = 6
+READS = 7
 """How much is read: what a schema was recorded with says which of it can be compared."""
 _NEWER_KINDS = ("property", "namespace")
 _NEWER = (("domain", "collation"), ("constraint", "invalid"), ("function", "aggregate_options"))
@@ -42,6 +42,8 @@ _LATEST_KEYS = re.compile(
     r"|grant sequence of |namespace .*(?: with grant option|rights of the owner)$"
 )
 """What records of 5 do not have."""
+_UNVALIDATED = "property unvalidated NOT NULL of "
+"""How the keys begin of what records of 6 do not have."""
 
 USES, DEFAULT_USES = "uses", "default_uses"
 """Attributes that say which objects one uses, and which a column's default does, by their keys."""
@@ -52,7 +54,7 @@ NOT_COMPARED = (
     "transforms", "text search parsers and templates", "default privileges of no schema",
     "large objects", "settings of the database", "security labels", "who granted a privilege",
     "privileges on base types",
-    "names of NOT NULL constraints and of identity sequences",
+    "names of NOT NULL constraints and of identity sequences", "order of columns",
 )  # fmt: skip
 """What is no part of a definition or of the schema."""
 
@@ -109,8 +111,13 @@ class Catalog:
         if reads >= READS:
             return self
         first = reads < 2
-        newer = (*_LATEST, *(_NEWER if first else ()), *(_NEWEST if reads < 3 else ()))
-        later = (*((_INHERITED,) if reads < 4 else ()), *((_OWN,) if reads < 5 else ()))
+        newer = (
+            *(_LATEST if reads < 6 else ()),
+            *(_NEWER if first else ()),
+            *(_NEWEST if reads < 3 else ()),
+        )
+        begins = (_INHERITED, _OWN, _UNVALIDATED)
+        later = tuple(each for each, since in zip(begins, (4, 5, 7), strict=True) if reads < since)
         return Catalog(
             {
                 key: {name: value for name, value in each.items() if (kind, name) not in newer}
@@ -118,7 +125,7 @@ class Catalog:
                 if (kind := key.partition(" ")[0]) not in _NEWER_KINDS * first
                 and not (first and "part_of" in each)
                 and not key.startswith(later)
-                and not _LATEST_KEYS.match(key)
+                and not (reads < 6 and _LATEST_KEYS.match(key))
             }
         )
 
@@ -217,6 +224,12 @@ def with_uses(
         if name in objects:
             objects[name] = {**objects[name], what: used}
     return Catalog(objects)
+
+
+def published(connection: Connection, schema: str, also: Sequence[str]) -> list[tuple[str, str]]:
+    """Return what makes publications like those that name columns, each with its table."""
+    schemas = [schema, *also]
+    return _DEPENDENCIES.rows(connection, "published", home=schema, schemas=schemas)
 
 
 def _union(

@@ -572,7 +572,8 @@ WITH r AS (
       AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_class'::regclass
                       AND e.objid = c.oid AND e.deptype = 'e')
 ), required AS (
-    SELECT n.conrelid, n.conkey[1] AS attnum, n.conname, n.connoinherit, o.description AS comment
+    SELECT n.conrelid, n.conkey[1] AS attnum, n.conname, n.connoinherit, n.convalidated, n.conislocal,
+        o.description AS comment
     FROM r JOIN pg_constraint n ON n.conrelid = r.oid AND n.contype = 'n'
     LEFT JOIN pg_description o ON o.objoid = n.oid AND o.classoid = 'pg_constraint'::regclass AND o.objsubid = 0
 ), a AS (  -- those of which anything is said below
@@ -729,6 +730,16 @@ FROM (
     SELECT 'NOT NULL of ' || a.name, a.key, a.alter || 'SET NOT NULL', a.alter || 'DROP NOT NULL'
     FROM a JOIN parent p ON p.rel = a.rel AND p.attname = a.attname
     WHERE NOT a.attislocal AND a.attnotnull AND NOT p.required
+      AND (a.rel, a.attnum) NOT IN (SELECT conrelid, attnum FROM required WHERE NOT convalidated)
+    UNION ALL
+    SELECT 'unvalidated NOT NULL of ' || a.name, a.key,
+        'ALTER TABLE ' || a.of_table || ' ADD CONSTRAINT ' || quote_ident(n.conname) || ' NOT NULL ' || quote_ident(a.attname)
+        || ' NOT VALID',
+        'ALTER TABLE ' || a.of_table || CASE WHEN p.required THEN ' VALIDATE' ELSE ' DROP' END || ' CONSTRAINT '
+        || quote_ident(n.conname)
+    FROM a JOIN parent p ON p.rel = a.rel AND p.attname = a.attname
+    JOIN required n ON n.conrelid = a.rel AND n.attnum = a.attnum AND NOT n.convalidated AND n.conislocal
+    WHERE NOT a.attislocal
     UNION ALL
     SELECT 'default of ' || a.name, a.key,
         a.alter || coalesce('SET DEFAULT ' || a.expression, 'DROP DEFAULT'),

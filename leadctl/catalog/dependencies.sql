@@ -106,6 +106,21 @@ WHERE d.deptype <> 'e' AND a.key <> b.key
   AND a.key NOT LIKE 'other index %%'
 GROUP BY a.key
 
+-- name: published
+-- what: Which tables do publications name columns of, in a list or in a filter?  What makes one like it.
+-- versions: 15-
+SELECT t.name, 'CREATE PUBLICATION ' || quote_ident(p.pubname || ' of ' || c.relname) || ' FOR TABLE ' || t.name
+    || coalesce(' (' || (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) FROM pg_attribute a
+                         WHERE a.attrelid = c.oid AND a.attnum = ANY (r.prattrs)) || ')', '')
+    || coalesce(' WHERE (' || pg_get_expr(r.prqual, c.oid) || ')', '') AS statement
+FROM pg_publication p JOIN pg_publication_rel r ON r.prpubid = p.oid
+JOIN pg_class c ON c.oid = r.prrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+CROSS JOIN LATERAL (
+    SELECT CASE n.nspname WHEN %(home)s THEN '' ELSE quote_ident(n.nspname) || '.' END || quote_ident(c.relname) AS name
+) AS t
+WHERE n.nspname = ANY (%(schemas)s) AND (r.prattrs IS NOT NULL OR r.prqual IS NOT NULL)
+ORDER BY 1, 2
+
 -- name: absent
 -- what: Which kinds of definitions.sql has a schema none of?  To plan what reads them takes as long
 --       as to read all others.  With a LIMIT the server goes by the schema's own objects.

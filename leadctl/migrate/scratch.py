@@ -18,6 +18,7 @@ from leadctl.catalog.definitions import (
     Catalog,
     compare,
     named,
+    published,
     read_catalog,
     with_uses,
     without_grants,
@@ -56,6 +57,7 @@ class Scratch:
         self._also = also
         self._shares_path = False
         self.asks_words = True
+        self._published = [] if apart else published(driver, target.schema, also)
         if apart:
             return
         exact.execute(driver, "SELECT set_config('lock_timeout', %s, true)", (_LOCK_TIMEOUT,))
@@ -165,12 +167,18 @@ class Scratch:
         return f"these differences would remain: {named(left)}" if left else ""
 
     def create(self, catalog: Catalog) -> None:
-        """Create what a catalog has; what leadctl does not write is used where it is."""
+        """Create what a catalog has; what leadctl does not write is used where it is.
+
+        Publications like the target's hold the columns that they name.
+        """
         steps = changes(Catalog({}), catalog.written())
         # A function may be there whose text names what is there no longer.
         self._driver.execute("SET LOCAL check_function_bodies = off")
         self.execute(step.sql for step in steps)
         self._driver.execute("SET LOCAL check_function_bodies TO DEFAULT")
+        for table, statement in self._published:
+            if f"table {table}" in catalog.objects:
+                self.rejection(statement)  # another schema than the target's may lack a column
 
 
 @contextmanager

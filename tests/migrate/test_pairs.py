@@ -148,6 +148,37 @@ def test_one_turns_into_the_other(
         server.drop(other)
 
 
+@pytest.mark.parametrize(
+    ("published", "change"),
+    [
+        ("t (id, name)", "DROP COLUMN name"),
+        ("t WHERE (id > 5)", "ALTER COLUMN id TYPE bigint"),
+        ("sales.t (id)", "DROP COLUMN id"),
+    ],
+)
+def test_a_publication_holds_the_columns_that_it_names(
+    published: str, change: str, server: Server, database: str, cli: Cli, tmp_path: Path
+) -> None:
+    """The server refuses a script that drops one, so the script says so before."""
+    other = server.create()
+    try:
+        url, wanted = server.url(database), server.url(other)
+        table = published.partition(" ")[0]
+        tables = (
+            f"CREATE SCHEMA sales; CREATE TABLE {table} (id int, name text, PRIMARY KEY (id, name))"
+        )
+        assert psql(url, f"{tables}; CREATE PUBLICATION news FOR TABLE {published};") == ""
+        assert psql(wanted, f"{tables}; ALTER TABLE {table} {change};") == ""
+        declare(tmp_path, ["sales"])
+        written = cli("migrate", "diff", "database", wanted, "-o", "sql", url=url)
+        assert written.code == 7
+        assert "-- Not written: a way there." in written.out
+        assert "publication" in written.out.partition("-- Not compared")[0].casefold()
+        assert "publication" in psql(url, written.out)
+    finally:
+        server.drop(other)
+
+
 NO_WAY_BACK = {
     "column_of_a_views_row_type",
     "enum_value_goes_that_was_the_default",
@@ -233,7 +264,7 @@ def test_what_was_not_recorded_then_is_no_drift() -> None:
         {"property inherited validity of positive of p1": valid, "property storage of p1.v": stored}
     )
     assert set(found.as_of(3).objects) == {"property storage of p1.v"}
-    assert found.as_of(6) is found
+    assert found.as_of(7) is found
     own = dict.fromkeys(("property own NOT NULL of p1.v", "property own fillfactor of i"), valid)
     assert Catalog({**found.objects, **own}).as_of(4) == found
     latest = (
@@ -243,6 +274,9 @@ def test_what_was_not_recorded_then_is_no_drift() -> None:
     )
     both = {**found.objects, **own, **dict.fromkeys(latest, valid)}
     assert Catalog(both).as_of(5) == Catalog({**found.objects, **own})
+    assert Catalog({**both, "property unvalidated NOT NULL of p1.v": valid}).as_of(6) == Catalog(
+        both
+    )
 
 
 def test_a_collation_in_use_that_ceases_to_be_deterministic_is_replaced() -> None:
