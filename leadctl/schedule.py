@@ -134,8 +134,9 @@ def cron(
     )
     line, mark = _in_crontab(line), _in_crontab(mark)
     printed = shlex.join(_own_command("cron", settings, found, seconds, on_failure))
-    others = f"crontab -l 2>/dev/null | grep -vF {shlex.quote(mark)}"
-    # Where nothing is printed, the line of before stays.
+    others = f"crontab -l 2>/dev/null | grep -vF {shlex.quote(mark)} || :"
+    # Where nothing is printed, the line of before stays.  The first line of a crontab finds none:
+    # that is no error, not even to a script that stops at the first one.
     install = f"line=$({printed}) && ({others}; printf '%s\\n' \"$line\") | crontab -"
     files = {"crontab": f"{found.cron} {line}"}
     return Schedule("cron", found.name, mark, files, (install,), on_failure is not None)

@@ -73,6 +73,8 @@ class TableRestore:
     orphans: tuple[Orphans, ...] = ()
     left_out: tuple[LeftOutEntry, ...] = ()
     """What belongs to them and is not back."""
+    changed: tuple[LeftOutEntry, ...] = ()
+    """Functions, types and extensions that they need, and that the database has otherwise."""
 
     @property
     def ok(self) -> bool:
@@ -105,7 +107,7 @@ def restore_by_name(
         _require_tables(found)
         live = [as_sql[name] for name in names if name in found]
         gone = [_spellings(name, target.schema) for name in names if name not in found]
-        back = RecreatedTables((), (), (), (), ())
+        back = RecreatedTables((), (), (), (), (), ())
         if gone:
             back = restore_dropped(
                 target,
@@ -129,6 +131,7 @@ def restore_by_name(
         made=back.made,
         orphans=back.orphans,
         left_out=back.left_out,
+        changed=back.changed,
     )
 
 

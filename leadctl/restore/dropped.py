@@ -6,6 +6,7 @@ All is one transaction.  It is tried without rows first, so that what the databa
 under the same names, is found before rows are loaded.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -42,6 +43,7 @@ from leadctl.restore.entries import (
     name_in,
 )
 from leadctl.restore.foreign_keys import ForeignKeys, Orphans
+from leadctl.restore.properties import IDENTIFIER
 from leadctl.restore.restorable import LeftOutEntry
 
 _QUERIES = queries_of(__file__, "restore.sql")
@@ -55,6 +57,12 @@ _IS_THERE = (
 _OF_ROWS = ("22", "23", "P0")
 """Classes of SQLSTATEs: of what is wrong with a row, and of functions that its table calls."""
 _BEFORE_ROWS = frozenset({"TABLE", "SEQUENCE", "SEQUENCE OWNED BY", "DEFAULT", "TABLE ATTACH"})
+_COPY = "leadctl_as_it_was"
+_COMPARED = re.compile(
+    rf"CREATE (?:FUNCTION|PROCEDURE|AGGREGATE|DOMAIN|TYPE) (?P<name>{IDENTIFIER}\.{IDENTIFIER})"
+    r"(?=\(| AS (?!RANGE\b))"
+)
+"""Not ranges, whose multirange has its own name, nor base types."""
 _LAST = frozenset({"TRIGGER", "POLICY", "ROW SECURITY", "PUBLICATION TABLE"})
 
 
@@ -68,6 +76,8 @@ class RecreatedTables:
     """What was made, as pg_restore lists it, besides comments and grants."""
     orphans: tuple[Orphans, ...]
     left_out: tuple[LeftOutEntry, ...]
+    changed: tuple[LeftOutEntry, ...]
+    """Functions, types and extensions that they need, and that the database has otherwise."""
     lines: tuple[str, ...]
     """SQL for what is left to do."""
 
@@ -188,6 +198,7 @@ class Making:
         self._not_made: set[str] = set()
         """The ids of entries that were there already, or failed."""
         self._left_out: list[LeftOutEntry] = []
+        self._changed: list[LeftOutEntry] = []
         self.cascade_losses = CascadeLosses(connection, reader, selection)
 
     def make_all(
@@ -224,6 +235,8 @@ class Making:
     def make_tables(self) -> None:
         """Make the tables, and what their columns need."""
         self._make_phase(_Phase.BEFORE_ROWS)
+        for entry in self._selection.called:
+            self._compare(entry, self._selection.scripts[entry])
 
     def load(self, schema: str) -> dict[str, int]:
         """Load the rows, and set the sequences; return how many rows each table has.
@@ -242,9 +255,11 @@ class Making:
             except psycopg.Error as error:
                 if not (error.sqlstate or "").startswith(_OF_ROWS):
                     raise
+                other = ", ".join(each.entry for each in self._changed)
+                why = f"It has another definition of {other}. " if other else ""
                 raise RestoreFailed(
                     f"The rows of {rows.table} are rejected: {told(error)}.",
-                    hint="Nothing was changed. Restore the backup into another database with "
+                    hint=f"{why}Nothing was changed. Restore the backup into another database with "
                     "--into.",
                 ) from None
         check_counts(self._reader, read, expected)
@@ -297,6 +312,7 @@ class Making:
                 *self.cascade_losses.left_out,
                 *(keys.left_out if keys else ()),
             ),
+            changed=tuple(self._changed),
             lines=(*self.cascade_losses.lines, *(keys.lines if keys else ())),
         )
 
@@ -309,7 +325,7 @@ class Making:
 
     def _make(self, entry: ArchiveEntry) -> None:
         script = self._selection.scripts[entry]
-        if not script or self._is_of_another(entry):
+        if not script or self._is_of_another(entry) or self._is_installed(entry):
             return
         if self._selection.is_part(entry):
             self._make_part(entry, script)
@@ -319,6 +335,7 @@ class Making:
                 self._selection.archive.run(script)
         except _IS_THERE:
             self._not_made.add(entry.id)
+            self._compare(entry, script)
         except psycopg.Error as error:
             if error.sqlstate is None:  # the connection is lost
                 raise
@@ -328,6 +345,41 @@ class Making:
                 self._left_out.append(LeftOutEntry(entry.label, told(error)))
         else:
             self._made.append(entry)
+
+    def _is_installed(self, entry: ArchiveEntry) -> bool:
+        """Whether an entry makes an extension that is there; note where that is another version."""
+        here = None
+        if entry.kind == "EXTENSION":
+            here = _QUERIES.value(self._connection, "extension_version", name=entry.name)
+        if here is None:
+            return False
+        self._not_made.add(entry.id)
+        for had in self._reader.manifest.extensions:
+            if had.name == entry.name and had.version != here:
+                reason = f"its version here is {here} (backup: {had.version})"
+                self._changed.append(LeftOutEntry(entry.label, reason))
+        return True
+
+    def _compare(self, entry: ArchiveEntry, script: Script) -> None:
+        """Note where what is there is not what the backup has: the server says what both are."""
+        found = next((f for each in script if (f := _COMPARED.match(each))), None)
+        if found is None:
+            return
+        copy = f"{found[0].removesuffix(found['name'])}pg_temp.{_COPY}{found.string[found.end() :]}"
+        asked = {"kind": entry.kind, "schema": entry.schema, "tag": entry.name, "copy": _COPY}
+        try:
+            with self._connection.transaction(force_rollback=True):
+                self._selection.archive.run((copy,))
+                same = _QUERIES.value(self._connection, "same_definition", **asked)
+            if same:
+                return
+            there = "another definition of it" if same is False else "no such one"
+            reason = f"the database has {there}"
+        except psycopg.Error as error:
+            if error.sqlstate is None:
+                raise
+            reason = f"it cannot be compared with the one in the database: {told(error)}"
+        self._changed.append(LeftOutEntry(entry.label, reason))
 
     def _is_of_another(self, entry: ArchiveEntry) -> bool:
         """Whether an entry says something of one that was not made here.

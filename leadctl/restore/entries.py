@@ -62,6 +62,9 @@ _NOT_CUT_OFF = frozenset(
 )  # fmt: skip
 """What needs a table and does not go with one of its columns."""
 
+_ROUTINES = frozenset({"FUNCTION", "PROCEDURE", "AGGREGATE"})
+_CALL = re.compile(r'(\w+)"?\s*\(')
+
 Name = tuple[str, ...]
 """Schema and name, without quotes."""
 Script = tuple[str, ...]
@@ -179,10 +182,12 @@ class EntrySelection:
         gone = {*self._ids, *(entry.id for entry in needing)}
         self.cut = self._cut(gone) if also is None else []
         """Tables, foreign tables and types that stay, and may have lost a part with the tables."""
+        self.called = self._called({*known, *needed})
+        """Functions that no entry names as needed, but the text of one that is: as it seems."""
         self.of_cut = self._needing_cut(chosen)
         """What needs those, and may have gone with such a part."""
         self.scripts = archive.scripts(
-            list(dict.fromkeys([*self.entries, *self.cut, *self.of_cut]))
+            list(dict.fromkeys([*self.entries, *self.cut, *self.of_cut, *self.called]))
         )
         self.names = {table: name_in(self.scripts[table]) or () for table in self.tables}
 
@@ -289,6 +294,20 @@ class EntrySelection:
                     found[need] = entry
                     waiting.append(entry)
         return list(found.values())
+
+    def _called(self, chosen: Collection[ArchiveEntry]) -> list[ArchiveEntry]:
+        routines: dict[str, list[ArchiveEntry]] = {}
+        for entry in self.archive.entries:
+            if entry.kind in _ROUTINES:
+                routines.setdefault(entry.name.partition("(")[0], []).append(entry)
+        found: dict[ArchiveEntry, None] = {}
+        waiting = [entry for entry in chosen if entry.kind in _ROUTINES]
+        while waiting:
+            for name in _CALL.findall(waiting.pop().definition):
+                new = [e for e in routines.get(name, ()) if e not in chosen and e not in found]
+                found |= dict.fromkeys(new)
+                waiting += new
+        return list(found)
 
     def _kind(self, number: str) -> str | None:
         entry = self._by_id.get(number)

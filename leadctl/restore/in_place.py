@@ -115,6 +115,7 @@ def restore_in_place(
         made=result.made,
         orphans=result.orphans,
         left_out=result.left_out,
+        changed=result.changed,
     )
 
 

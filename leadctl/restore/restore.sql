@@ -323,6 +323,41 @@ SELECT m.name, NULL, m.usual FROM made m
 WHERE m.usual IS NOT NULL AND m.acl IS NOT NULL
   AND NOT EXISTS (SELECT FROM aclexplode(m.acl) a WHERE a.grantee = 0)
 
+-- name: extension_version
+-- what: In which version is an extension installed? None where it is not.
+-- versions: 15-
+SELECT (SELECT extversion FROM pg_extension WHERE extname = %(name)s)
+
+-- name: same_definition
+-- what: Is a routine, a domain or a type what its temporary copy is, but for name, owner and grants?
+--   None where it is not there.  An archive names routines by the types of their arguments.
+-- versions: 15-
+WITH two AS (
+    SELECT to_jsonb(p) - '{oid,proname,pronamespace,proowner,proacl,proargdefaults,prosqlbody}'::text[]
+        || jsonb_build_object('arguments', pg_get_function_arguments(p.oid),
+            'body', pg_get_function_sqlbody(p.oid),
+            'aggregate', (SELECT to_jsonb(a) - 'aggfnoid' FROM pg_aggregate a WHERE a.aggfnoid = p.oid)) AS definition
+    FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+    WHERE %(kind)s IN ('FUNCTION', 'PROCEDURE', 'AGGREGATE')
+      AND (n.oid = pg_my_temp_schema() AND p.proname = %(copy)s
+           OR n.nspname = %(schema)s AND %(tag)s = format('%%s(%%s)', p.proname,
+               coalesce((SELECT string_agg(format_type(a.type, NULL), ', ' ORDER BY place)
+                         FROM unnest(p.proargtypes) WITH ORDINALITY AS a (type, place)),
+                        CASE p.prokind WHEN 'a' THEN '*' END)))
+    UNION ALL
+    SELECT jsonb_build_object('kind', t.typtype, 'base', format_type(nullif(t.typbasetype, 0), t.typtypmod),
+        'collation', t.typcollation, 'required', t.typnotnull, 'default', t.typdefault,
+        'checks', (SELECT jsonb_agg(pg_get_constraintdef(k.oid) ORDER BY k.conname) FROM pg_constraint k
+                   WHERE k.contypid = t.oid AND k.contype = 'c'),
+        'labels', (SELECT jsonb_agg(e.enumlabel ORDER BY e.enumsortorder) FROM pg_enum e WHERE e.enumtypid = t.oid),
+        'attributes', (SELECT jsonb_agg(ARRAY[a.attname, format_type(a.atttypid, a.atttypmod), a.attcollation::text]
+                                        ORDER BY a.attnum)
+                       FROM pg_attribute a WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped))
+    FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
+    WHERE %(kind)s IN ('DOMAIN', 'TYPE')
+      AND (n.oid = pg_my_temp_schema() AND t.typname = %(copy)s OR n.nspname = %(schema)s AND t.typname = %(tag)s))
+SELECT CASE count(*) WHEN 2 THEN count(DISTINCT definition) = 1 END FROM two
+
 -- name: orphans
 -- what: Of which rows does a table have to look for those that refer to nothing by a foreign key,
 --       by which condition on `r`, and are its operators the server's?  The key may be that of a

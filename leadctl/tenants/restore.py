@@ -90,6 +90,8 @@ class RestoredTenant:
     orphans: tuple[Orphans, ...]
     left_out: tuple[LeftOutEntry, ...]
     """Foreign keys that could not be added or validated."""
+    changed: tuple[LeftOutEntry, ...]
+    """Functions, types and extensions that it needs, and that the database has otherwise."""
 
     @property
     def ok(self) -> bool:
@@ -306,6 +308,7 @@ def _result(
         lines=made.lines,
         orphans=made.orphans,
         left_out=made.left_out,
+        changed=made.changed,
     )
 
 

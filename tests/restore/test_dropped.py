@@ -308,6 +308,72 @@ def test_rows_that_are_rejected_by_now(place: Dropped) -> None:
     assert place.query("SELECT to_regclass('t')") == [(None,)]
 
 
+CALLING = """
+CREATE SCHEMA rules;
+CREATE TYPE mood AS ENUM ('a', 'b'); CREATE TYPE pair AS (x int); CREATE TYPE span AS RANGE (subtype = int);
+CREATE DOMAIN email AS text CHECK (VALUE LIKE '%@%');
+CREATE FUNCTION rules.rate() RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 2';
+CREATE FUNCTION rules.tax(n int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT n * rules.rate()';
+CREATE FUNCTION rules.positive(n int) RETURNS bool LANGUAGE sql IMMUTABLE BEGIN ATOMIC SELECT n > 0; END;
+CREATE FUNCTION rules.sign(n int, m mood = 'a') RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT n';
+CREATE FUNCTION rules.start() RETURNS int LANGUAGE sql AS 'SELECT 1';
+CREATE FUNCTION rules.touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+CREATE TABLE bills (id int PRIMARY KEY, n int DEFAULT rules.start() CHECK (rules.positive(n)), m mood, e email,
+    p pair, s span, tax int GENERATED ALWAYS AS (rules.tax(n)) STORED);
+CREATE INDEX ON bills (rules.sign(n));
+CREATE TRIGGER touching BEFORE UPDATE ON bills FOR EACH ROW EXECUTE FUNCTION rules.touch();
+INSERT INTO bills (id, n, m, e, s) VALUES (1, 5, 'a', 'a@b', '[1,2)');
+"""
+OTHERWISE = {
+    "CREATE OR REPLACE FUNCTION rules.rate() RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 3'": "FUNCTION rules rate()",
+    "ALTER FUNCTION rules.tax PARALLEL SAFE": "FUNCTION rules tax(integer)",
+    "CREATE OR REPLACE FUNCTION rules.positive(n int) RETURNS bool LANGUAGE sql IMMUTABLE BEGIN ATOMIC SELECT n > 1; END":
+        "FUNCTION rules positive(integer)",
+    "CREATE OR REPLACE FUNCTION rules.sign(n int, m mood = 'b') RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT n'":
+        "FUNCTION rules sign(integer, public.mood)",
+    "CREATE OR REPLACE FUNCTION rules.start() RETURNS int LANGUAGE sql AS 'SELECT 4'": "FUNCTION rules start()",
+    "CREATE OR REPLACE FUNCTION rules.touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN OLD; END'":
+        "FUNCTION rules touch()",
+    "ALTER TYPE mood ADD VALUE 'c'": "TYPE public mood",
+    "ALTER TYPE pair ADD ATTRIBUTE y int": "TYPE public pair",
+    "ALTER DOMAIN email SET NOT NULL": "DOMAIN public email",
+    "ALTER FUNCTION rules.start OWNER TO pg_monitor; COMMENT ON TYPE mood IS 'ours'": None,
+}  # fmt: skip
+
+
+@pytest.mark.few(3)
+@pytest.mark.parametrize(("change", "named"), OTHERWISE.items())
+def test_what_it_calls_is_another_now(place: Dropped, change: str, named: str | None) -> None:
+    """Its rows are back, and what is computed by a function is as that computes today."""
+    backed_up(place, CALLING)
+    place.query(f"DROP TABLE bills; {change}")
+    arguments = ("restore", "latest", "--table", "bills")
+    dry = place.leadctl(*arguments, "--dry-run", "-o", "json")
+    assert dry.code == 0, dry.err
+    planned = dry.json["changed"]
+    assert [each["entry"] for each in planned] == [named or each for each in planned], planned
+    assert len(planned) == (named is not None)
+    outcome = place.leadctl(*arguments)
+    assert outcome.code == 0, outcome.err
+    assert (f"NOT as in the backup: {named}" in outcome.out) == (named is not None)
+    assert place.query("SELECT tax FROM bills") == [(15 if "SELECT 3" in change else 10,)]
+
+
+def test_an_extension_that_is_there_is_not_made_again(place: Dropped) -> None:
+    if not place.query("SELECT FROM pg_extension WHERE extname = 'pg_trgm'"):
+        pytest.skip("the server does not have pg_trgm")
+    before = backed_up(
+        place,
+        "CREATE TABLE t (id int PRIMARY KEY, words text); INSERT INTO t VALUES (1, 'x');"
+        "CREATE INDEX ON t USING gin (words ext.gin_trgm_ops)",
+    )
+    place.query("DROP TABLE t; COMMENT ON EXTENSION pg_trgm IS 'ours'")
+    made = place.restore("t")["made"]
+    assert made == ["TABLE public t", "CONSTRAINT public t t_pkey", "INDEX public t_words_idx"]
+    place.query("COMMENT ON EXTENSION pg_trgm IS NULL")
+    assert [each for each in before if "COMMENT ON EXT" not in each] == place.dump()
+
+
 def test_a_dry_run_changes_nothing(place: Dropped) -> None:
     backed_up(place, SHOP)
     place.query("DROP TABLE orders CASCADE")

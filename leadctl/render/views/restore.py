@@ -68,6 +68,7 @@ def tenant(result: "RestoredTenant") -> Iterator[Block]:
     yield from (Line(_orphans(each), "warn") for each in result.orphans)
     for left in result.left_out:
         yield Line(f"Left out: {left.entry}: {left.reason}", "bad")
+    yield from _changed(result.changed)
     yield from (Line(line, command=True) for line in result.lines)
 
 
@@ -101,6 +102,7 @@ def by_name(result: "TableRestore") -> Iterator[Block]:
     for each in result.orphans:
         yield Line(_orphans(each), "warn")
     yield from _left_out(result.left_out)
+    yield from _changed(result.changed)
     if result.dry_run:
         yield Line("Nothing was changed.", "warn")
         return
@@ -129,6 +131,16 @@ def _left_out(entries: "Sequence[LeftOutEntry]") -> Iterator[Block]:
     """What is not back, and why."""
     for each in entries:
         yield Line(f"NOT restored: {each.entry}: {each.reason}.", "bad")
+
+
+def _changed(entries: "Sequence[LeftOutEntry]") -> Iterator[Block]:
+    """What is not as it was, and may let the tables hold other values, or refuse others."""
+    for each in entries:
+        yield Line(
+            f"NOT as in the backup: {each.entry}: {each.reason}. What the restored tables compute "
+            "or check by it may differ.",
+            "warn",
+        )
 
 
 def merged(result: "RestoredTables") -> list[Block]:
