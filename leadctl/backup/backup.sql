@@ -81,6 +81,16 @@ WHERE c.relkind = 'r' AND c.relpersistence <> 't'
                   AND d.objid = c.oid AND d.deptype = 'e')
 ORDER BY 1
 
+-- name: extension_tables
+-- what: Of which tables of extensions does a dump hold rows, how large are they, and which rows are it?
+-- versions: 15-
+SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname),
+    coalesce(pg_total_relation_size(c.oid), 0), config.condition
+FROM pg_extension e CROSS JOIN unnest(e.extconfig, e.extcondition) AS config (oid, condition)
+JOIN pg_class c ON c.oid = config.oid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'r' AND NOT (c.relpersistence = 'u' AND pg_is_in_recovery())
+ORDER BY 1
+
 -- name: materialized_views
 -- what: Which materialized views have rows, so that they are refreshed after a restore?
 -- versions: 15-
@@ -216,7 +226,8 @@ WHERE c.relkind IN ('r', 'p', 'S') AND c.relpersistence <> 't'
        OR NOT CASE c.relkind WHEN 'S' THEN has_sequence_privilege(c.oid, 'SELECT')
                              ELSE has_table_privilege(c.oid, 'SELECT') END)
   AND NOT EXISTS (SELECT FROM pg_depend d WHERE (d.classid, d.objid, d.deptype)
-                  = ('pg_class'::regclass, c.oid, 'e'))
+                  = ('pg_class'::regclass, c.oid, 'e')
+                  AND c.oid NOT IN (SELECT unnest(extconfig) FROM pg_extension))
 ORDER BY 1
 
 -- name: with_descendants

@@ -185,7 +185,7 @@ def _kept(newest_first: Sequence[StoredBackup], retention: Retention) -> dict[st
     for backup in newest_first:
         manifest, at = backup.manifest, backup.made_at
         left_out = frozenset(manifest.left_out)
-        held = {table.name for table in manifest.tables} - left_out
+        held = {table.name for table in manifest.all_tables} - left_out
         newer = set[tuple[str, str]]().union(
             *(taken for lacks, taken in periods.items() if not lacks & held)
         )

@@ -188,6 +188,13 @@ class BackupManifest:
     """What a Citus cluster distributes; None where nothing is known of that."""
     one_moment: bool | None = None
     """Whether all its nodes were dumped as of one moment; None for rows of one node."""
+    extension_tables: tuple[DumpedTable, ...] = ()
+    """Tables that extensions make, and whose rows a dump has; of some that is a part of them."""
+
+    @property
+    def all_tables(self) -> tuple[DumpedTable, ...]:
+        """The tables that the archive has rows of, those of extensions among them."""
+        return (*self.tables, *self.extension_tables)
 
     @property
     def versions(self) -> VersionTable:
@@ -283,7 +290,7 @@ def _major(version: str) -> int:
 
 def _check_names(manifest: BackupManifest) -> None:
     """Refuse what would not be a name in a statement: its hash keeps nobody from writing one."""
-    tables = (table.name for table in manifest.tables)
+    tables = (table.name for table in manifest.all_tables)
     for name in (*tables, *manifest.materialized_views, *manifest.left_out):
         try:
             parts = parts_of(name)

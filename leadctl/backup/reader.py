@@ -151,12 +151,12 @@ class BackupReader:
     def differences(self, contents: Contents, rows: Mapping[tuple[str, ...], int]) -> list[str]:
         """Return where an archive's tables, with so many `rows`, are not those of the manifest.
 
-        What an extension makes is in no manifest, nor, in older ones, what is in its schema; the
-        archive does not make these either.
+        What an extension makes, and in older ones what is in its schema, is in no older manifest;
+        the archive does not make these either.
         """
         schemas = {"public", *named(contents.entries, "SCHEMA")}
         made = {e.parts for e in contents.entries if e.kind == "TABLE" and e.schema in schemas}
-        known = {table.parts: table for table in self.manifest.tables}
+        known = {table.parts: table for table in self.manifest.all_tables}
         return [
             *(
                 f"the archive has rows of {'.'.join(parts)}, which the manifest does not list"
@@ -185,7 +185,8 @@ class BackupReader:
         self.backup.programs()
         self.schema  # noqa: B018 - raises where it cannot be read
         there = set(rows_of_tables(self.contents.entries).values())
-        rows = {table.parts: table.rows for table in self.manifest.tables if table.parts in there}
+        tables = self.manifest.all_tables
+        rows = {table.parts: table.rows for table in tables if table.parts in there}
         if wrong := self.differences(self.contents, dict.fromkeys(there, 0) | rows):
             raise BackupDamaged(
                 f"The backup {self.backup.id} is not what its manifest says: {wrong[0]}.",

@@ -29,7 +29,13 @@ from leadctl.journal.records import VERSION_TABLE, VersionTable
 from leadctl.keys.encrypted_values import EncryptedTable, count_values
 from leadctl.postgres.connect import Connection, connect, set_session
 from leadctl.postgres.exact import as_owner
-from leadctl.postgres.queries import identifier, parts_of, queries_of, version_of
+from leadctl.postgres.queries import (
+    identifier,
+    parts_of,
+    queries_of,
+    version_of,
+    written_by_server,
+)
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
 from leadctl.redact import Secret
@@ -141,6 +147,7 @@ class Snapshot:
             "settings": _read_database(connection),
             **(self._of_tenant(tenant) if tenant else self._of_database()),
             "tables": self._tables(excluded, tenant, counted),
+            "extension_tables": self._extension_tables(counted),
         }
 
     def _tables(
@@ -156,6 +163,17 @@ class Snapshot:
         if missing and not self.clustered:
             raise BackupFailed(f"pg_dump did not write {', '.join(missing[:_SHOWN])}.")
         return tuple(DumpedTable(n, rows.get(parts_of(n), 0), size) for n, size in sizes.items())
+
+    def _extension_tables(
+        self, counted: Callable[[], Mapping[tuple[str, ...], int]]
+    ) -> tuple[DumpedTable, ...]:
+        rows = counted()
+        found = _QUERIES.rows(self.connection, "extension_tables")
+        return tuple(
+            DumpedTable(name, rows[parts], size)
+            for name, size, _ in found
+            if (parts := parts_of(name)) in rows
+        )
 
     def _of_database(self) -> dict[str, Any]:
         """Return what is asked of the whole database where the whole is in the backup."""
@@ -376,6 +394,18 @@ def count_tables(connection: Connection) -> tuple[DumpedTable, ...]:
         DumpedTable(name, count_rows(connection, name, may_fail=may_fail, owner=owner), size)
         for name, size, may_fail, owner in _QUERIES.rows(connection, "tables", tenant=None)
     )
+
+
+def count_extension_tables(connection: Connection) -> dict[tuple[str, ...], int]:
+    """Count the rows that a dump would hold of each table of an extension, by schema and name."""
+    found = _QUERIES.rows(connection, "extension_tables")
+    count = sql.SQL("SELECT pg_catalog.count(*) FROM ONLY {} {}")
+    rows = dict[tuple[str, ...], int]()
+    for name, _, condition in found:
+        where = written_by_server(condition or "")
+        ((number,),) = connection.execute(count.format(identifier(name), where))
+        rows[parts_of(name)] = number
+    return rows
 
 
 def count_rows(

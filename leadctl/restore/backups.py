@@ -14,7 +14,7 @@ from psycopg import sql
 from leadctl.backup.contents import ArchiveEntry
 from leadctl.backup.manifest import SCHEMA, BackupManifest
 from leadctl.backup.reader import RESTORE, BackupReader, VerifyCheck
-from leadctl.backup.snapshot import count_rows, not_valid, revision
+from leadctl.backup.snapshot import count_extension_tables, count_rows, not_valid, revision
 from leadctl.db import rehearsal_target
 from leadctl.errors import (
     BackupDamaged,
@@ -284,6 +284,8 @@ def _compared(
     if incomplete is not None:
         incomplete += different
     yield _rows(manifest, different)
+    if manifest.extension_tables:
+        yield _extension_rows(connection, manifest)
     ((objects,),) = exact.execute(connection, "SELECT count(*) FROM pg_largeobject_metadata")
     yield VerifyCheck(
         "large objects",
@@ -338,6 +340,24 @@ def _rows(manifest: BackupManifest, different: Sequence[IncompleteTable]) -> Ver
     tables = counted(len(manifest.tables), "table")
     message = f"{counted(manifest.rows, 'row')} in {tables}, as in the manifest"
     return VerifyCheck("rows", True, message)
+
+
+def _extension_rows(connection: Connection, manifest: BackupManifest) -> VerifyCheck:
+    """Compare the rows in tables of extensions, which may put more of their own there."""
+    what = "rows of extensions"
+    try:
+        found = count_extension_tables(connection)
+    except psycopg.Error as error:
+        return VerifyCheck(what, None, told(error))
+    different = [
+        IncompleteTable(table.name, table.rows, found.get(table.parts, 0))
+        for table in manifest.extension_tables
+        if found.get(table.parts, 0) != table.rows
+    ]
+    wrong = [each for each in different if each.restored < each.rows]
+    names = [f"{each.table} {each.restored:,} of {each.rows:,}" for each in wrong or different]
+    message = ", ".join(names) or "as in the manifest"
+    return VerifyCheck(what, not wrong and (None if different else True), message)
 
 
 def _check_indexes(connection: Connection) -> VerifyCheck:

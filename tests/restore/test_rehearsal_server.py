@@ -65,6 +65,64 @@ def test_extensions_that_nothing_has(
         cli("db", "destroy", "--yes", env={})
 
 
+CONFIGURED = """
+CREATE TABLE @extschema@.rates (id int PRIMARY KEY, own bool DEFAULT true, rate int);
+INSERT INTO @extschema@.rates VALUES (1, false, 7), (2, false, 8);
+CREATE TABLE @extschema@."All" (id int); CREATE TABLE @extschema@.never (id int);
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.rates', 'WHERE own');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@."All"', '');
+"""
+
+
+@pytest.mark.thorough
+@pytest.mark.skipif(MAJOR < 18, reason="extension_control_path")
+def test_rows_in_tables_of_an_extension(cli: Cli, tmp_path: Path) -> None:
+    """pg_dump has those that the extension names; they are counted as those of other tables."""
+    with RunningServer(MAJOR) as server:
+        folder = Path(server.info.socket) / "extension"
+        folder.mkdir()
+        (folder / "configured.control").write_text("default_version = '1'\nrelocatable = false\n")
+        script = folder / "configured--1.sql"
+        script.write_text(CONFIGURED)
+        with server.info.connect() as connection:
+            path = f"ALTER SYSTEM SET extension_control_path = '{folder.parent}:$system'"
+            connection.execute(path)
+            connection.execute("SELECT pg_reload_conf()")
+            connection.execute("CREATE DATABASE shop")
+        with server.info.connect("shop") as connection:
+            connection.execute("CREATE EXTENSION configured; CREATE TABLE t AS SELECT 1 AS i")
+            connection.execute("INSERT INTO rates SELECT i, true, i FROM generate_series(3, 12) i")
+            connection.execute('INSERT INTO "All" VALUES (1); INSERT INTO never VALUES (1)')
+        env = encrypted_backups(tmp_path) | {"DATABASE_URL": server.info.url("shop")}
+        assert cli("backup", env=env).code == 0
+        shown = cli("backup", "show", "latest", "-o", "json", env=env).json["manifest"]
+        counts = {t["name"]: t["rows"] for t in shown["extension_tables"]}
+        assert counts == {'public."All"': 1, "public.rates": 10}
+        assert [t["name"] for t in shown["tables"]] == ["public.t"]
+        verified = cli("backup", "verify", "latest", "--restore", "-o", "json", env=env)
+        assert (verified.code, verified.json["depth"]) == (0, "restored"), verified.out
+        assert cli("restore", "latest", "--into", "good", env=env).code == 0
+        with server.info.connect("good") as connection:
+            assert connection.execute("SELECT count(*), sum(rate) FROM rates").fetchone() == (
+                12,
+                90,
+            )
+
+        script.write_text(CONFIGURED + 'INSERT INTO @extschema@."All" VALUES (5);')
+        more = cli("restore", "latest", "--into", "more", env=env)
+        told = 'Not compared: rows of extensions: public."All" 2 of 1.'
+        assert (more.code, told in more.out) == (0, True), more.out + more.err
+        script.write_text(
+            CONFIGURED + "CREATE RULE r AS ON INSERT TO @extschema@.rates DO INSTEAD "
+            "NOTHING; CREATE FUNCTION @extschema@.f() RETURNS trigger LANGUAGE plpgsql AS "
+            "'BEGIN RETURN CASE WHEN NEW.id > 1 THEN NEW END; END';"
+            'CREATE TRIGGER t BEFORE INSERT ON @extschema@."All" FOR EACH ROW EXECUTE FUNCTION @extschema@.f();'
+        )
+        lost = cli("restore", "latest", "--into", "lost", env=env)
+        assert lost.code == 1
+        assert 'rows of extensions: public."All" 0 of 1' in lost.err
+
+
 def test_which_servers_bring_extensions() -> None:
     assert server_with(["plpgsql"], 1, lambda: None) is not None
     assert server_with(["nobody_has_it"], 1, lambda: None) is None
