@@ -81,6 +81,19 @@ class TableRestore:
         """Whether nothing was left out."""
         return not self.left_out
 
+    def with_recreated(self, back: RecreatedTables) -> "TableRestore":
+        """Return this with tables that were gone."""
+        tables = (CopiedTable(name, None, rows) for name, rows in back.tables)
+        return replace(
+            self,
+            tables=(*tables, *self.tables),
+            lines=(*back.lines, *self.lines),
+            made=back.made,
+            orphans=back.orphans,
+            left_out=back.left_out,
+            changed=back.changed,
+        )
+
 
 def restore_by_name(
     target: Target,
@@ -124,15 +137,7 @@ def restore_by_name(
             existing = _restore_beside(
                 target, reader, live, app=app, dry_run=dry_run, narrate=narrate
             )
-    return replace(
-        existing,
-        tables=(*(CopiedTable(name, None, rows) for name, rows in back.tables), *existing.tables),
-        lines=(*back.lines, *existing.lines),
-        made=back.made,
-        orphans=back.orphans,
-        left_out=back.left_out,
-        changed=back.changed,
-    )
+    return existing.with_recreated(back)
 
 
 def _require_tables(found: Mapping[str, Relation]) -> None:

@@ -347,7 +347,7 @@ class Making:
             self._made.append(entry)
 
     def _is_installed(self, entry: ArchiveEntry) -> bool:
-        """Whether an entry makes an extension that is there; note where that is another version."""
+        """Whether an entry makes an installed extension; note where that has another version."""
         here = None
         if entry.kind == "EXTENSION":
             here = _QUERIES.value(self._connection, "extension_version", name=entry.name)

@@ -24,7 +24,7 @@ from leadctl.postgres.queries import parts_of, queries_of, written_by_server
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import needs_privileges
 from leadctl.progress import Narrate
-from leadctl.restore.copied_tables import CopiedTable, TableRestore
+from leadctl.restore.copied_tables import TableRestore
 from leadctl.restore.dropped import (
     Making,
     RecreatedTables,
@@ -105,18 +105,8 @@ def restore_in_place(
             narrate(f"Dropped, since the backup does not have it: {', '.join(newer)}.")
         narrate("The schemas are back. Validating foreign keys.")
         result = made.settle(target, app.name, keys, rows)
-    return TableRestore(
-        backup=reader.backup.id,
-        database=target.database,
-        dry_run=False,
-        schema=None,
-        tables=tuple(CopiedTable(name, None, count) for name, count in result.tables),
-        lines=result.lines,
-        made=result.made,
-        orphans=result.orphans,
-        left_out=result.left_out,
-        changed=result.changed,
-    )
+    restored = TableRestore(reader.backup.id, target.database, False, None, (), ())
+    return restored.with_recreated(result)
 
 
 def _require_schema(reader: BackupReader, schema: str) -> None:
