@@ -63,8 +63,6 @@ class Constraint(NamedTuple):
     kind: str
     columns: tuple[str, ...]
     validated: bool
-    deferrable: bool
-    deferred: bool
 
 
 class Reference(NamedTuple):
@@ -94,9 +92,6 @@ class Reference(NamedTuple):
     """Whether its last columns are periods: what refers needs rows that cover it together."""
     enforced: bool
     """Whether it is looked at when rows change (from PostgreSQL 18 it may not be)."""
-    validated: bool
-    deferrable: bool
-    deferred: bool
 
     @property
     def other(self) -> tuple[str, str]:

@@ -141,7 +141,7 @@ SELECT n.conrelid::bigint AS oid, n.conname AS name, n.contype::text AS kind,
              FROM pg_catalog.unnest(n.conkey) WITH ORDINALITY AS k (attnum, number)
              JOIN pg_catalog.pg_attribute a ON a.attrelid = n.conrelid AND a.attnum = k.attnum
              ORDER BY k.number) AS columns,
-       n.convalidated AS validated, n.condeferrable AS deferrable, n.condeferred AS deferred
+       n.convalidated AS validated
 FROM pg_catalog.pg_constraint n
 LEFT JOIN pg_catalog.pg_constraint p ON p.oid = n.conparentid
 WHERE n.conrelid = ANY (%(oids)s::bigint[]::oid[]) AND n.contype IN ('p', 'u', 'c', 'x', 'f')
@@ -187,9 +187,7 @@ SELECT f.oid::bigint AS oid, f.outgoing, n.conname AS name,
              ORDER BY k.number) AS equal,
        n.confdeltype::text AS on_delete,
        coalesce((pg_catalog.to_jsonb(n) ->> 'conperiod')::boolean, false) AS period,
-       coalesce((pg_catalog.to_jsonb(n) ->> 'conenforced')::boolean, true) AS enforced,
-       n.convalidated AS validated,
-       n.condeferrable AS deferrable, n.condeferred AS deferred
+       coalesce((pg_catalog.to_jsonb(n) ->> 'conenforced')::boolean, true) AS enforced
 FROM found f
 JOIN pg_catalog.pg_constraint n ON n.oid = f.constraint_oid
 JOIN pg_catalog.pg_class c ON c.oid = n.conrelid
