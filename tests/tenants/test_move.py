@@ -32,8 +32,9 @@ class Places:
         return self.tenants.done("tenants", "move", "acme", "--to", self.to, *(more or ["--yes"]))
 
     def begin(self) -> "subprocess.Popen[str]":
-        return start("tenants", "move", "acme", "--to", self.to, "--yes",
-                     env={"DATABASE_URL": self.tenants.url, **self.tenants.env})  # fmt: skip
+        folder = str(self.tenants.folder)  # what a killed run leaves goes with it
+        env = {"DATABASE_URL": self.tenants.url, "TMPDIR": folder, **self.tenants.env}
+        return start("tenants", "move", "acme", "--to", self.to, "--yes", env=env)
 
     def open_in(self) -> list[str]:
         """Return the databases in which the app's role may write to the tenant, by its name."""
