@@ -86,16 +86,23 @@ def cut_off(seconds: float) -> None:
 
 
 @contextmanager
-def ending_in_order(request: Callable[[int], None], within: float | None = None) -> Iterator[None]:
+def ending_in_order(
+    request: Callable[[int], None],
+    within: float | None = None,
+    at_once: Callable[[int], None] | None = None,
+) -> Iterator[None]:
     """Let the first SIGINT or SIGTERM ask the run to end in order; a second one ends it at once.
 
-    `request` is told the signal.  What has not ended `within` so many seconds is cut off, and then
+    `request` is told the signal.  `at_once` ends the process where an error would not: it waits for
+    threads.  What has not ended `within` so many seconds is cut off, and then
     the signal is why it failed.  In another thread than the main one signals are another's affair.
     """
     asked: list[tuple[int, float]] = []
 
     def stop(number: int, _frame: FrameType | None) -> None:
         if asked:
+            if at_once is not None:
+                at_once(number)
             raise _REASONS[number]
         asked.append((number, time.monotonic()))
         request(number)
@@ -121,7 +128,7 @@ def ending_in_order(request: Callable[[int], None], within: float | None = None)
 @contextmanager
 def last_words() -> Iterator[None]:
     """Hold signals back while one is told of that ends the process; others then end it silently."""
-    own = [each for each in _SAID if signal.getsignal(each) is end]
+    own = [each for each in _SAID if signal.getsignal(each) is end_process]
     for each in own:
         signal.signal(each, signal.SIG_IGN)
     yield
@@ -129,7 +136,7 @@ def last_words() -> Iterator[None]:
         signal.signal(each, lambda number, _: os._exit(128 + number))
 
 
-def end(number: int, _frame: FrameType | None) -> None:
+def end_process(number: int, _frame: FrameType | None) -> None:
     """End the process as a shell expects it: 130 for SIGINT, 143 for SIGTERM."""
     with last_words():
         os.write(2, _SAID[signal.Signals(number)])
@@ -143,6 +150,6 @@ def quit_quietly() -> None:
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, end)
+            signal.signal(number, end_process)
             # Python itself gives signals back at the very end: one would be the exit code then.
             atexit.register(signal.signal, number, signal.SIG_IGN)

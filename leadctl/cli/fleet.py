@@ -7,6 +7,7 @@ and keeps what it would have written.
 import signal
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
@@ -17,6 +18,7 @@ from leadctl.cli.exit_codes import (
     NAGIOS_CRITICAL,
     NAGIOS_UNKNOWN,
     ExitCode,
+    end_process,
     ending_in_order,
     exit_code,
     nagios_code,
@@ -166,7 +168,7 @@ def run_for_fleet(
         bounds.requested.set()
         run.narrate("Stopping after the targets that run now; a second signal stops at once.")
 
-    with ending_in_order(end):
+    with ending_in_order(end, at_once=partial(_end_now, run)):
         report = fleet.each(verb, one, by_database=use.by_database)
     if metrics_to is None:
         _write(run, report)
@@ -178,6 +180,17 @@ def run_for_fleet(
         terminated = signals[:1] == [signal.SIGTERM]
         raise typer.Exit(ExitCode.TERMINATED if terminated else ExitCode.INTERRUPTED)
     raise typer.Exit(_nagios(report) if verb == "health-check" else _code(report))
+
+
+def _end_now(run: Run, number: int) -> None:
+    """End the process with what its threads do; what they have not committed is rolled back."""
+    from leadctl.postgres.connect import cancel_all
+
+    run.console.finish()
+    try:
+        cancel_all()
+    finally:
+        end_process(number, None)
 
 
 def _refuse_unfit(run: Run, use: FleetUse, values: dict[str, Any]) -> None:

@@ -389,7 +389,7 @@ def _listening() -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     others = sys.unraisablehook
     try:
-        if before[signal.SIGINT] is exit_codes.end:
+        if before[signal.SIGINT] is exit_codes.end_process:
             signal.signal(signal.SIGINT, end)
         signal.signal(signal.SIGTERM, end)
         if before[signal.SIGHUP] is not signal.SIG_IGN:

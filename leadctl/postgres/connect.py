@@ -127,6 +127,7 @@ _LOOKS = 5
 """At a pooler: in a busy one, one look is not enough."""
 _HOLD = b"BEGIN; SELECT pg_catalog.pg_backend_pid()"
 _SOON = 1.0
+_CANCEL_SECONDS = 0.5
 _known: "weakref.WeakSet[Connection]" = weakref.WeakSet()
 """The connections of this process."""
 _LOGGER = logging.getLogger("leadctl.sql")
@@ -317,6 +318,13 @@ def cut_off_all(seconds: float) -> None:
     timer = threading.Timer(seconds, cut_open)
     timer.daemon = True
     timer.start()
+
+
+def cancel_all() -> None:
+    """Cancel what runs on all connections, for a process that ends at once: servers would go on."""
+    for connection in list(_known):
+        with suppress(psycopg.Error):
+            connection.cancel_safe(timeout=_CANCEL_SECONDS)
 
 
 def _cut(handle: int) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.conftest import Prepared
 from tests.fleet.test_fleet_migrate import APPLIED, declare, dump, standing
+from tests.history import Project
 from tests.processes import run, start
 from tests.servers import Server
 
@@ -94,6 +95,32 @@ def test_an_interrupt_ends_after_the_targets_in_flight(place: Prepared, tmp_path
     assert out.count('"state": "not run"') == 60 - len(found)
     assert run(*MIGRATE, env=env, cwd=tmp_path).returncode == 0
     check_whole(place, 60)
+
+
+@pytest.mark.thorough
+def test_a_second_interrupt_waits_for_no_target(
+    place: Prepared, project: Project, tmp_path: Path
+) -> None:
+    declare(tmp_path, 6)
+    project.revision("CREATE TABLE a (n int)")
+    env = {"DATABASE_URL": place.url}
+    assert run(*MIGRATE, env=env, cwd=tmp_path).returncode == 0
+    project.revision("SELECT pg_sleep(300)", "CREATE TABLE b (n int)")
+    process = start(*MIGRATE, env=env, cwd=tmp_path)
+    sleeps = (
+        "SELECT 1 FROM pg_stat_activity WHERE query ~ 'pg_sleep.300' AND state = 'active'"
+        " AND datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    place.wait_for(sleeps)
+    os.kill(process.pid, signal.SIGINT)
+    assert process.stderr is not None
+    while "Stopping after the targets" not in process.stderr.readline():
+        pass
+    os.kill(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err.splitlines()[-1]) == (130, "Interrupted.")
+    place.wait_for(f"SELECT 1 WHERE NOT EXISTS ({sleeps})")
+    assert place.query("SELECT count(*) FROM pg_class WHERE relname = 'b'") == [(0,)]
 
 
 @pytest.mark.thorough
