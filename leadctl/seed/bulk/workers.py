@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from multiprocessing.connection import Connection as Pipe
 
 from leadctl.apps.synthetic.chunk import CHUNK_ROWS, TablePlan, World, chunk_text
@@ -36,10 +37,10 @@ class ChunkJob:
     step: int
 
     def chunks(self) -> Iterator[tuple[TablePlan, int]]:
-        """Yield the chunks of this process, in order."""
-        for number, chunk in enumerate(_all_chunks(self.world)):
-            if number % self.step == self.first:
-                yield chunk
+        """Return the chunks of this process, in order."""
+        tables = self.world.tables.values()
+        chunks = ((table, index) for table in tables for index in range(_chunks(table)))
+        return islice(chunks, self.first, None, self.step)
 
 
 @contextmanager
@@ -121,12 +122,6 @@ def _send(ready: _Ahead, pipe: Pipe) -> None:
             pipe.send_bytes(block)
         except OSError:  # the one who loads is gone
             os._exit(1)
-
-
-def _all_chunks(world: World) -> Iterator[tuple[TablePlan, int]]:
-    for table in world.tables.values():
-        for index in range(_chunks(table)):
-            yield table, index
 
 
 def _chunks(table: TablePlan) -> int:
