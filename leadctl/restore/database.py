@@ -39,6 +39,7 @@ _DROP_SUBSCRIPTION = (
 _PATIENCE = "5s"
 _TRIES = 5
 _PAUSE_SECONDS = 0.5
+_ENDING_SECONDS, _LOOK_SECONDS = 2.0, 0.005
 _LOADED_WITH = {"synchronous_commit": "off"}
 """No statement waits for the disk.  The one that renames the database does, for all of the WAL
 before it, too: a server that crashes either has all or still has the old database."""
@@ -222,11 +223,19 @@ def carry_over(target: Target, loaded: Target) -> None:
 
 
 def end_sessions(connection: Connection, database: str) -> int:
-    """End the sessions of a database; return how many.
+    """End the sessions of a database, and wait a little until they are gone; return how many.
 
-    Raises psycopg.errors.InsufficientPrivilege where this role may not.
+    The server's own waiting takes 100 ms of each, one after another.  Raises
+    psycopg.errors.InsufficientPrivilege where this role may not.
     """
-    return len(_QUERIES.rows(connection, "end_sessions", name=database))
+    pids = _QUERIES.column(connection, "end_sessions", name=database)
+    until = time.monotonic() + _ENDING_SECONDS
+    while pids and _QUERIES.value(connection, "are_there", pids=pids):
+        if time.monotonic() > until:
+            break
+        time.sleep(_LOOK_SECONDS)
+        connection.execute("SELECT pg_catalog.pg_stat_clear_snapshot()")
+    return len(pids)
 
 
 Elsewhere = Callable[[str, str, str | None], AbstractContextManager[Callable[[], None]]]

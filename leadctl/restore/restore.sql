@@ -241,9 +241,14 @@ SELECT pg_try_advisory_lock(hashtext('leadctl restore'), hashtext(%(name)s))
 -- name: end_sessions
 -- what: Ends the sessions of a database, so that it can be renamed.  That ends autovacuum by itself.
 -- versions: 15-
-SELECT pid, usename, application_name, pg_terminate_backend(pid, 2000)
+SELECT pid, pg_terminate_backend(pid)
 FROM pg_stat_activity
 WHERE datname = %(name)s AND pid <> pg_backend_pid() AND backend_type <> 'autovacuum worker'
+
+-- name: are_there
+-- what: Are any of these sessions still there?
+-- versions: 15-
+SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = ANY (%(pids)s))
 
 -- name: own_tables
 -- what: Does a database have tables of its own, so that it is more than just made?

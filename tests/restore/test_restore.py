@@ -10,6 +10,7 @@ import pytest
 from psycopg import sql
 
 from leadctl.journal.kept_names import kept_database, kept_prefix, kept_since, moved_database
+from leadctl.restore.database import end_sessions, set_database_name
 from tests.backups import (
     EVERYTHING,
     WEIRD,
@@ -564,3 +565,22 @@ def test_secrets_show_nowhere(leadctl: Restore, env: dict[str, str]) -> None:
         for secret in (KEY, private, "correct horse"):
             assert secret not in outcome.out + outcome.err
     assert json.dumps(env)
+
+
+def test_all_sessions_of_a_database_end_at_once(leadconnector: Prepared) -> None:
+    """They are gone when that is said, so that the server renames it without waiting."""
+    server, name = leadconnector.server, leadconnector.name
+    renamed = f"{name}_renamed"
+    others = [server.connect(name) for _ in range(9)]
+    try:
+        with server.connect("postgres") as connection, connection.transaction():
+            assert end_sessions(connection, name) == len(others)
+            with server.connect("postgres") as witness:
+                left = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s"
+                assert witness.execute(left, (name,)).fetchall() == [(0,)]
+            set_database_name(connection, name, renamed)
+            set_database_name(connection, renamed, name)
+            assert end_sessions(connection, name) == 0
+    finally:
+        for other in others:
+            other.close()
