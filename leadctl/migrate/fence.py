@@ -7,16 +7,17 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, LiteralString, Self
+from typing import Any, ClassVar, LiteralString, NoReturn, Self
 
 import psycopg
 from psycopg import sql
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
-from leadctl.errors import OperationFailed
+from leadctl.errors import OperationFailed, RevisionFailed
 from leadctl.postgres.connect import Connection
 from leadctl.sql.lexer import Kind, Reader, split, tokens, words_of
+from leadctl.sql.reach import begins_transaction
 
 _RELATIONS = {"table", "view", "sequence", "index"}
 _BEFORE_NAME = {"if", "not", "exists", "concurrently"}
@@ -46,6 +47,8 @@ JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
 WHERE n.nspname OPERATOR(pg_catalog.=) %s
 """).format(own=_OWN)
 """What a name without a schema leads to in the target, since the scratch has it not."""
+_MAY_CONTROL = re.compile(r"\b(?:ABORT|BEGIN|COMMIT|END|PREPARE|ROLLBACK|START)\b", re.IGNORECASE)
+_UNDO = {"ABORT", "ROLLBACK"}
 _PATH = "SELECT pg_catalog.current_setting('search_path')"
 _BACK_TO = "SELECT pg_catalog.set_config('search_path', %s, true)"
 
@@ -73,6 +76,26 @@ class _Fence:
     def __post_init__(self) -> None:
         self._locked = self._locks()
         self._path = self._ask(_PATH, ())
+
+    def in_transaction(self, statement: Any) -> Any:
+        """Return a statement without what would end the transaction that is rolled back at last.
+
+        Raises RevisionFailed for what undoes statements before it.
+        """
+        text = _text(statement, self.driver)
+        if not _MAY_CONTROL.search(text):
+            return statement
+        parts = list(split(text))
+        left = [each for each in parts if begins_transaction(each) is None]
+        if any(Reader(each).peek().word in _UNDO for each in parts if each not in left):
+            self.refuse_rollback()
+        return statement if len(left) == len(parts) else ";\n".join(left) or "SELECT"
+
+    def refuse_rollback(self) -> NoReturn:
+        """Refuse what undoes what was done before it: the scratch itself."""
+        raise RevisionFailed(
+            "A revision rolls back what is before it, so it cannot be tried in one transaction."
+        )
 
     def before(self, statement: object, values: Any) -> None:
         """Refuse a statement that names the target; and all that follow one."""
@@ -146,6 +169,7 @@ class _FencedCursor(psycopg.Cursor[Any]):
 
     def execute(self, query: Any, params: Any = None, **options: Any) -> Self:
         """Execute what the fence lets through."""
+        query = self.fence.in_transaction(query)
         self.fence.before(query, params)
         done = super().execute(query, params, **options)
         self.fence.after()
@@ -249,8 +273,13 @@ def fenced(
     plain = getattr(before, "plain", before)
     made = type("Fenced", (_FencedCursor, plain), {"fence": fence, "plain": plain})
     driver.cursor_factory = made
+    ends = driver.commit, driver.rollback
+    driver.commit = lambda: None  # type: ignore[method-assign]
+    if env_py is None:
+        driver.rollback = fence.refuse_rollback  # type: ignore[method-assign]
     try:
         yield
     finally:
+        driver.commit, driver.rollback = ends  # type: ignore[method-assign]
         driver.cursor_factory = before
         fence.refuse()

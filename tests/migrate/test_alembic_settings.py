@@ -387,6 +387,46 @@ KINDS = {
     "a begun transaction": Kind(
         imports=", text", connected='connection.execute(text("SELECT 1"))\n    connection.commit()'
     ),
+    "a lock that is polled for, and a computed version table": Kind(
+        before='NAME = "zoo_" + "version"\n',
+        imports=", text",
+        connected='while not connection.execute(text("SELECT pg_try_advisory_xact_lock(7)")).scalar():\n'
+        "        pass\n    connection.commit()",
+        call=", version_table=NAME",
+    ),
+    "a path among the options of connecting": Kind(
+        sql="CREATE SCHEMA app",
+        before="make = create_engine\n\n"
+        'create_engine = lambda url: make(url, connect_args={"options": "-csearch_path=app,public"})\n',
+    ),
+    "a path that a listener sets": Kind(
+        sql="CREATE SCHEMA app",
+        imports=", event",
+        before="make = create_engine\n\ndef create_engine(url):\n    engine = make(url)\n"
+        '    @event.listens_for(engine, "connect", insert=True)\n'
+        "    def set_path(driver, record):\n"
+        "        before, driver.autocommit = driver.autocommit, True\n"
+        '        driver.cursor().execute("SET SESSION search_path=\'app\'")\n'
+        "        driver.autocommit = before\n"
+        "    return engine\n",
+    ),
+    "a version table in a schema of the models": Kind(
+        models='sa.Table("plants", metadata, sa.Column("id", sa.Integer, primary_key=True),'
+        ' sa.Column("name", sa.Text), schema="app")\n',
+        revisions=(
+            ANIMALS,
+            Revision(
+                "a2", "db/versions/a2.py",
+                table("plants").removesuffix(")") + ', schema="app")',
+                'op.drop_table("plants", schema="app")', '"a1"',
+            ),
+        ),
+        imports=", text",
+        connected='connection.execute(text("CREATE SCHEMA IF NOT EXISTS app"))\n'
+        "    connection.commit()",
+        call=', version_table_schema="app", include_schemas=True,'
+        " include_name=lambda name, kind, _: kind != 'schema' or name in {None, 'app'}",
+    ),
     "an engine of the project's": Kind(
         files={"engine_{n}.py": "import os\nimport sqlalchemy\n"
                'engine = sqlalchemy.create_engine(os.environ["ZOO_URL"])\n'},
@@ -765,6 +805,54 @@ _SAYS = "connection.execute(text({!r}))"
 _IF_THERE = "DO $$ BEGIN IF to_regclass('{0}animals') IS NOT NULL THEN {1}; END IF; END $$"
 _ROWS = _SAYS.format(_IF_THERE.format("public.", "UPDATE public.animals SET name = 'x'"))
 _NUMBER = "PERFORM setval('animals_id_seq', 700)"
+ENDS = {
+    "text": 'op.execute("COMMIT")',
+    "text with more": 'op.execute("COMMIT; SELECT 1; BEGIN")',
+    "the driver": "op.get_bind().connection.commit()",
+    "the driver, undoing": "op.get_bind().connection.rollback()",
+    "text that undoes": 'op.execute("ROLLBACK")',
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[] if name == "text" else [pytest.mark.thorough]) for name in ENDS],
+)
+def test_a_revision_that_ends_its_transaction_leaves_nothing_of_a_scratch(
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    server: Server,
+    database: str,
+    cli: Cli,
+) -> None:
+    """The live schemas stand aside in it, under other names: a commit would leave them so."""
+    kind = KINDS["a version table in a schema of the models"]
+    ends = Revision(
+        "a3",
+        "db/versions/a3.py",
+        f'{ENDS[name]}\n    op.add_column("animals", sa.Column("legs", sa.Integer))',
+        'op.drop_column("animals", "legs")',
+        '"a2"',
+    )
+    legs = f'{kind.animals}, sa.Column("legs", sa.Integer)'
+    enter(tmp_path, monkeypatch)
+    number = 900 + list(ENDS).index(name)
+    make(replace(kind, animals=legs, revisions=(*kind.revisions, ends)), tmp_path, number)
+    url = server.url(database)
+    with server.connect(database) as connection:
+        alembic(tmp_path, url, ("upgrade", "a2"))
+        connection.execute("ALTER TABLE animals ADD COLUMN legs integer")
+        connection.execute("UPDATE app.alembic_version SET version_num = 'a3'")
+    before = dumped(server, database)
+    assert cli("init", "--app", "zoo", url=url, env=NOWHERE).code == 0
+    done = cli("migrate", "check", url=url, env=NOWHERE)
+    assert dumped(server, database) == before
+    undoes = "undo" in name
+    assert ("A revision rolls back" in done.out + done.err) == undoes, done.out + done.err
+    assert done.code == 0, done.out + done.err
+
+
 ENV_NAMES_PUBLIC = {
     "rows": _ROWS,
     "a sequence by a path": "\n    ".join(
