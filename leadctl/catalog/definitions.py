@@ -256,7 +256,8 @@ def _parameters(
             (list(also),),
         ).fetchall()
         for (name,) in existing:
-            yield {"schema": name, "ignore": [], "prefix": f"{name}."}
+            theirs = [each for each in ignore if getattr(each, "schema", None) == name]
+            yield {"schema": name, "ignore": theirs, "prefix": f"{name}."}
 
 
 def owner(key: str, attributes: Attributes) -> str | None:
