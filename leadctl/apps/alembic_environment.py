@@ -27,7 +27,14 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, Engine
 
 from leadctl.apps.alembic_config import AlembicConfig, VersionLocations
-from leadctl.apps.lent_engine import connected_to, engine_to_nothing, replaced, shared_engine
+from leadctl.apps.lent_engine import (
+    WaitsForever,
+    connected_to,
+    engine_to_nothing,
+    replaced,
+    schema_set,
+    shared_engine,
+)
 from leadctl.apps.loading import make_importable, user_code
 from leadctl.errors import EnvironmentNotRun, LeadctlError
 from leadctl.journal.records import VersionTable
@@ -50,6 +57,7 @@ _HOW_TO_CONNECT = frozenset(
     }
 )
 """Options of `context.configure` that say how to connect and to run: those are leadctl's."""
+_NO_SAVEPOINT = "3B001"
 _UPGRADE = {
     "cmd": (command.upgrade, ["revision"], ["sql", "tag"]),
     "revision": "heads",
@@ -71,6 +79,8 @@ class EnvironmentFacts:
     """What it hands to `context.configure`."""
     version_table: VersionTable
     versions: VersionLocations
+    schema: str | None
+    """The schema that it sets the search path to, before that call."""
 
 
 @dataclass
@@ -95,7 +105,7 @@ class AlembicEnvironment:
             table = VersionTable(name, given.get("version_table_schema"))
             folders = tuple(Path(each) for each in script._version_locations)  # noqa: SLF001
             where = VersionLocations(folders, script.recursive_version_locations)
-            found.append(EnvironmentFacts(dict(given), table, where))
+            found.append(EnvironmentFacts(dict(given), table, where, schema_set(run.engine)))
             raise _Enough
 
         self._run_env(lambda: _Run(self, engine_to_nothing(), said))
@@ -307,7 +317,7 @@ class _Run:
         as_sql: bool = False,
     ) -> None:
         self._environment = environment
-        self._engine = engine
+        self.engine = engine
         self._on_configure = on_configure
         self._ready = ready
         self._as_sql = as_sql
@@ -341,7 +351,7 @@ class _Run:
         """
         self._offline = offline
         if handed:
-            self.context.config.attributes["connection"] = self._engine.connect()
+            self.context.config.attributes["connection"] = self.engine.connect()
         before = Path.cwd()
         folder = self._environment.config.folder
         try:
@@ -349,7 +359,7 @@ class _Run:
             with (
                 user_code(),
                 _logging_as_it_is(),
-                connected_to(self._engine, lambda: not self._in_revisions),
+                connected_to(self.engine, lambda: not self._in_revisions),
                 self.fence(lambda: not self._in_revisions),
                 application_of(self._environment),
                 self.context,
@@ -360,8 +370,8 @@ class _Run:
                         self.context.run_migrations()
         except _Enough:
             return
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - an env.py may raise anything
-            if self._error is None or isinstance(error, LeadctlError):
+        except (Exception, SystemExit, WaitsForever) as error:  # noqa: BLE001 - an env.py may raise anything
+            if isinstance(error, LeadctlError) or not (self._error or self._is_late(error)):
                 raise self._failed(error) from None
         finally:
             os.chdir(before)
@@ -394,6 +404,11 @@ class _Run:
             raise
         finally:
             self._in_revisions = False
+
+    def _is_late(self, error: BaseException) -> bool:
+        """Whether it is about what is not there behind revisions that are printed or committed."""
+        state = getattr(getattr(error, "orig", None), "sqlstate", None)
+        return self._has_run and (self._as_sql or state == _NO_SAVEPOINT)
 
     def _failed(self, error: BaseException) -> LeadctlError:
         if isinstance(error, LeadctlError):

@@ -7,8 +7,11 @@ a driver that is called directly is refused.
 import contextlib
 import importlib
 import importlib.util
+import inspect
+import re
 import threading
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import psycopg
@@ -19,6 +22,16 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.pool import StaticPool
 
 _DRIVER = "postgresql+psycopg"
+_SET = {
+    "search_path": "SELECT pg_catalog.set_config('search_path', %s, false)",
+    "role": "SELECT pg_catalog.set_config('role', %s, false)",
+}
+"""What of an engine's options decides where tables are made, and whose they are."""
+_OPTION = re.compile(r"(?:-c\s*|--)(search[_-]path|role)=((?:\\.|\S)+)", re.IGNORECASE)
+_PATH = re.compile(r"\bsearch_path'?\s*(?:=|,|\bTO\b)\s*(.+)", re.IGNORECASE | re.DOTALL)
+_ONE_ROW = re.compile(r"\s*SELECT\s+(\d+|(?:pg_catalog\.)?pg_try_advisory\w+\(.*\))\s*;?\s*", re.I)
+_MOST_REPEATS = 8
+"""How often nothing is asked the same: what asks more often waits for another answer."""
 
 
 def shared_engine(driver: Any, dialect: Any, *, fenced: bool) -> Engine:
@@ -69,28 +82,65 @@ class _Borrowed:
         """Leave it open."""
 
 
+class WaitsForever(BaseException):
+    """Ends an env.py that asks nothing the same again and again, until the answer is another."""
+
+
 class _Nothing:
     """A driver's connection to nothing."""
 
     autocommit = False
     description = (("column", 25, None, None, None, None, None),)
     rowcount = 0
+    search_path: str | None = None
+    """What it was told to set."""
+
+    def __init__(self) -> None:
+        self._asked: Counter[str] = Counter()
+        self._question = ""
+        self._rows: list[tuple[Any, ...]] = []
 
     def cursor(self, *_given: Any, **_options: Any) -> "_Nothing":
         return self
 
-    def execute(self, *_given: Any, **_options: Any) -> None:
+    def execute(self, statement: object = "", values: Any = (), **_options: Any) -> None:
+        """Execute nothing; a number is a row all the same, and so is a lock that nobody holds."""
+        text = str(statement)
+        self._question = f"{' '.join(text.split())} {values or ''}".strip()
+        if found := _PATH.search(text):
+            given = values.values() if isinstance(values, Mapping) else values or ()
+            self.search_path = next((str(each) for each in given), found[1])
+        row = _ONE_ROW.fullmatch(text)
+        self._rows = [(int(row[1]) if row[1].isdigit() else True,)] if row else []
+
+    def commit(self) -> None:
+        """Commit nothing."""
+
+    def executemany(self, *_given: Any) -> None:
         """Execute nothing."""
 
-    executemany = commit = rollback = close = execute
+    rollback = close = commit
 
-    def fetchone(self) -> None:
-        """Return no row."""
+    def fetchone(self) -> tuple[Any, ...] | None:
+        """Return the row, if there is one."""
+        return next(iter(self.fetchall()), None)
 
     def fetchall(self, *_given: Any) -> list[Any]:
-        return []
+        """Return the rows.  Raises WaitsForever where they were asked for again and again."""
+        self._asked[self._question] += 1
+        if self._asked[self._question] > _MOST_REPEATS:
+            raise WaitsForever(f"it repeats {self._question}, which has no other answer here")
+        rows, self._rows = self._rows, []
+        return rows
 
     fetchmany = fetchall
+
+
+def schema_set(engine: Engine) -> str | None:
+    """Return the schema that comes first in the search path that an engine to nothing was given."""
+    path = engine.raw_connection().dbapi_connection.search_path  # type: ignore[union-attr]
+    found = re.match(r"""[\s'"]*([\w$]+)""", path or "")
+    return found[1] if found else None
 
 
 @contextlib.contextmanager
@@ -118,10 +168,18 @@ def connected_to(engine: Engine, is_meant: Callable[[], bool]) -> Iterator[None]
     real_connect, real_raw = Engine.connect, Engine.raw_connection
 
     def connect(self: Engine) -> Connection:
-        return real_connect(engine) if applies() else real_connect(self)
+        if not applies():
+            return real_connect(self)
+        connection = real_connect(engine)
+        _prepare(connection.connection, self)
+        return connection
 
     def raw_connection(self: Engine) -> Any:
-        return real_raw(engine) if applies() else real_raw(self)
+        if not applies():
+            return real_raw(self)
+        connection = real_raw(engine)
+        _prepare(connection, self)
+        return connection
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(replaced(Engine, "connect", connect))
@@ -135,6 +193,34 @@ def connected_to(engine: Engine, is_meant: Callable[[], bool]) -> Iterator[None]
             refused = _refused(vars(owner)[name], applies)
             stack.enter_context(replaced(owner, name, refused))
         yield
+
+
+def _prepare(lent: Any, engine: Engine) -> None:
+    """Do on a connection that is lent what an engine does on each that it makes itself.
+
+    A listener that wants the driver's own class is passed over.
+    """
+    for name, value in _options(engine).items():
+        lent.cursor().execute(_SET[name], (value,))
+    for listener in engine.pool.dispatch.connect.listeners:
+        if not listener.__module__.startswith("sqlalchemy."):
+            with contextlib.suppress(AttributeError, ImportError, TypeError):
+                listener(lent.dbapi_connection, lent)
+
+
+def _options(engine: Engine) -> Mapping[str, str]:
+    """Return what an engine connects with, of `_SET`: by its URL or `connect_args`, whose both are.
+
+    SQLAlchemy keeps that in what makes its connections, and says it nowhere else.
+    """
+    make = getattr(engine.pool, "_creator", None)
+    if not inspect.isfunction(make):
+        return {}
+    arguments = inspect.getclosurevars(make).nonlocals.get("cparams", {})
+    found = {name: arguments.get("server_settings", {}).get(name) for name in _SET}  # asyncpg's
+    for name, value in _OPTION.findall(str(arguments.get("options", ""))):
+        found[name.lower().replace("-", "_")] = re.sub(r"\\(.)", r"\1", value)
+    return {name: value for name, value in found.items() if value}
 
 
 def _makers() -> Iterator[tuple[Any, str]]:

@@ -101,8 +101,11 @@ def init_own(
     app, metadata = _with_models(app, models, choose, files, said)
     if app.models is not None:
         entries["models"] = app.models
+    schema = settings.schema or _schema_of_env_py(app)
+    if schema != settings.schema:
+        entries["schema"] = schema
     if metadata.tables:
-        entries |= _schemas(metadata, settings.schema, alone=app.environment is None)
+        entries |= _schemas(metadata, schema, alone=app.environment is None)
     entries["migrations"] = _location(folder, root, config)
     if app.alembic:
         entries["alembic"] = _relative(app.alembic, root)
@@ -190,6 +193,15 @@ def notes(root: Path) -> list[str]:
         f".gitignore lacks {', '.join(missing)}, which hold secrets and data: "
         f"printf '{lines}' >> .gitignore"
     ]
+
+
+def _schema_of_env_py(app: App) -> str | None:
+    """Return the schema that an env.py sets the search path to, where it is not the usual one."""
+    try:
+        found = app.alembic_environment.facts.schema if app.environment is not None else None
+    except EnvironmentNotRun:
+        return None
+    return None if found in {"public", "user", "$user"} else found
 
 
 def _relative(path: Path, root: Path) -> str:

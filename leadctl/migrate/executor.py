@@ -158,6 +158,7 @@ class _Applying:
                 self._said_passed_over = True
                 self._narrate(f"{self._runner.passed_over}. Its offline half is run instead.")
             self._refuse_other_path(driver, path)
+            recorder.take_role()
 
         def steps(context: Any, step: Callable[[str], Any]) -> Iterator[Any]:
             while self._waiting:

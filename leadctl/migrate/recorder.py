@@ -95,8 +95,10 @@ class Recorder:
         self._rolled_back = False
         self._transaction = ""
         """The id of the transaction that the revision began in."""
-        self._session: tuple[str, ...] = ()
+        self._session: dict[str, str] = {}
         """What was set before the revision: its record is written under that."""
+        self._role: str | None = None
+        """Whose a revision and Alembic's own table are: env.py may have set another role."""
         self._facts = recorded_facts(app)  # now: an env.py cannot be run within a revision
         self.is_last = True
         """Whether the revision is the run's last, which the fingerprint is recorded with."""
@@ -185,10 +187,18 @@ class Recorder:
         """Forget what was executed until now: a revision begins."""
         self._guarded = self._own = None
         set_timeouts(self.driver, self._timeouts)
-        self._session = tuple(self.driver.execute(_READ_SESSION).fetchone() or ())
+        ours = self._session.get("role")
+        self._session = self._read_session()
+        if ours is not None:
+            self._session["role"] = ours
         self._names = self._read_names()
         self._statements.clear()
         self._started = time.perf_counter()
+        self._settle(self._role)
+
+    def take_role(self) -> None:
+        """Run what follows as the role that env.py has set; records are ours."""
+        self._role = self._read_session()["role"]
 
     def on_version_apply(self, ctx: Any, step: Any, heads: Any, run_args: Any) -> None:  # noqa: ARG002
         """Record a revision; Alembic calls this after each, within its transaction."""
@@ -232,6 +242,7 @@ class Recorder:
         """Record the fingerprint of where a run stopped: its last revision did not come to it."""
         self._guarded = None
         with suppress(DBAPIError, psycopg.Error):
+            self._settle()
             current = records.current_revisions(self.driver, self._schema, self._app.version_table)
             self.record_fingerprint(current or [])
             self.driver.commit()
@@ -239,11 +250,13 @@ class Recorder:
     def _read_names(self) -> set[str]:
         return read_names(self.driver, self._schema, [self._app.version_table], self._app.schemas)
 
-    def _settle(self) -> None:
+    def _read_session(self) -> dict[str, str]:
+        return dict(zip(_SESSION, self.driver.execute(_READ_SESSION).fetchone() or (), strict=True))
+
+    def _settle(self, role: str | None = None) -> None:
         """Set again what the revision has set: its record does not depend on it."""
-        now = self.driver.execute(_READ_SESSION).fetchone() or ()
-        both = zip(_SESSION, self._session, now, strict=True)
-        changed = {name: before for name, before, after in both if before != after}
+        wanted = self._session | ({"role": role} if role else {})
+        changed = dict(wanted.items() - self._read_session().items())
         if changed:
             set_session(self.driver, changed)
 
@@ -255,7 +268,7 @@ class Recorder:
             own = not _keeps_record(statement, self._app.version_table)
         if not own:
             if not Reader(statement).accept("SELECT"):
-                self._settle()
+                self._settle(self._role)
             return statement, parameters
         self._statements.append(statement.strip())
         for each in split(statement) if _MAY_END.search(statement) else ():

@@ -390,6 +390,50 @@ def test_what_env_py_does_after_its_revisions_is_said(
     assert cli("migrate", "status", url=server.url(database)).code == 0
 
 
+def test_what_env_py_looks_for_after_its_revisions_is_not_there_where_they_are_printed(
+    plain_project: Path, server: Server, database: str, cli: Cli
+) -> None:
+    looks = "    import sqlalchemy\n    assert sqlalchemy.inspect(connection).has_table('alembic_version')"
+    plain_project.write_text(_env(after=looks))
+    url = server.url(database)
+    for command in (["--plan"], [], ["check"], ["down", "--yes"]):
+        done = cli("migrate", *command, url=url)
+        assert done.code == 0, done.out + done.err
+
+
+@pytest.mark.few(2)
+@pytest.mark.parametrize(
+    "how",
+    [
+        "connection.execute(text('SET ROLE {role}')); connection.commit()",
+        "connect_args",
+    ],
+)
+def test_the_role_that_env_py_sets_owns_what_revisions_make(
+    plain_project: Path, server: Server, database: str, cli: Cli, how: str
+) -> None:
+    """As with Alembic, whose table is that role's, too; leadctl's own records are not."""
+    role, url = f"owns_{database}", server.url(database)
+    options = f", connect_args={{'options': '-c role={role}'}}"
+    text = _env(inside=how.format(role=role)) if "{" in how else _env()
+    made = 'none")' if "{" in how else f'none"{options})'
+    plain_project.write_text(text.replace('none")', made))
+    with server.connect(database) as connection:
+        connection.execute(f"CREATE ROLE {role}; GRANT ALL ON SCHEMA public TO {role}")
+        try:
+            for command in (["up"], ["check"], ["down", "--yes"], ["up"], ["drift"]):
+                done = cli("migrate", *command, url=url)
+                assert done.code == 0, done.out + done.err
+            owners = connection.execute(
+                "SELECT relname, relowner::regrole::text = %s FROM pg_class"
+                " WHERE relname IN ('things', 'alembic_version', 'migration') ORDER BY 1",
+                (role,),
+            ).fetchall()
+            assert owners == [("alembic_version", True), ("migration", False), ("things", True)]
+        finally:
+            connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
 def test_an_error_that_env_py_hides_is_said(
     plain_project: Path, server: Server, database: str, cli: Cli
 ) -> None:
