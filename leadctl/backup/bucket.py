@@ -15,7 +15,7 @@ import re
 import socket
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -85,9 +85,10 @@ class BucketBackup(StoredBackup):
         """Whether prune keeps the backup whatever its age."""
         return PINNED in self._objects
 
-    def held(self) -> AbstractContextManager[bool]:
+    @contextmanager
+    def held(self) -> Iterator[None]:
         """Do nothing: object storage has no locks; a prune would end the reading with an error."""
-        return nullcontext(True)
+        yield
 
     def record(self, verification: Verification) -> None:
         """Keep how the backup was verified.  Raises OSError."""

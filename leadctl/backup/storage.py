@@ -11,7 +11,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -177,9 +177,20 @@ class StoredBackup:
         """Whether prune keeps the backup whatever its age."""
         return (self.path / PINNED).exists()
 
-    def held(self) -> AbstractContextManager[bool]:
-        """Keep prune from the backup within the block, while it is read."""
-        return _locked(self.path, fcntl.LOCK_SH)
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep prune from the backup within the block, while it is read.
+
+        Raises UnknownBackup where a prune was faster.
+        """
+        with ExitStack() as stack:
+            with suppress(FileNotFoundError):
+                stack.enter_context(_locked(self.path, fcntl.LOCK_SH))
+            if not self.path.is_dir():
+                raise UnknownBackup(
+                    f"The backup {self.id} was removed meanwhile.", hint="See: leadctl backup list"
+                )
+            yield
 
     def record(self, verification: Verification) -> None:
         """Keep how the backup was verified."""

@@ -1,10 +1,13 @@
 """`leadctl backup` as people use it: flags, output, retention, hooks, health."""
 
+import fcntl
 import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,6 +16,7 @@ import pytest
 from leadctl.backup import manifest as manifests
 from leadctl.backup.inventory import Retention, prune_decisions
 from leadctl.backup.storage import BackupFolder, StoredBackup
+from leadctl.errors import UnknownBackup
 from tests.backups import encrypted_backups, key_pair
 from tests.conftest import KEY, Cli, Outcome, Prepared
 from tests.processes import environment
@@ -306,6 +310,23 @@ def test_a_backup_that_is_read_is_not_pruned(backup: Backup, years: BackupFolder
     with years.backups()[-1].held():
         outcome = backup("prune", "--yes", "-o", "json")
     assert outcome.json["left"] == [years.backups()[-1].id]
+
+
+def test_a_backup_that_is_pruned_first_is_not_damaged(years: BackupFolder) -> None:
+    """Whoever found it waits for the lock that prune has, and gets that of a folder that is gone."""
+    oldest, newest = years.backups()[-1], years.backups()[0]
+    handle = os.open(oldest.path, os.O_RDONLY)
+    with ThreadPoolExecutor(1) as thread:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        reading = thread.submit(oldest.held().__enter__)
+        time.sleep(0.2)  # it may wait for the lock by now, and ends alike where it does not
+        oldest.path.rename(oldest.path.with_name("gone"))
+        os.close(handle)
+        with pytest.raises(UnknownBackup, match="removed meanwhile"):
+            reading.result()
+    assert years.remove(newest) is None
+    with pytest.raises(UnknownBackup, match="removed meanwhile"), newest.held():
+        raise AssertionError
 
 
 # --- health ---------------------------------------------------------------------------------
