@@ -18,6 +18,7 @@ from leadctl.backup.contents import ArchiveEntry
 from leadctl.backup.manifest import ARCHIVE, SCHEMA
 from leadctl.backup.reader import BackupReader
 from leadctl.errors import (
+    InsufficientPrivilege,
     MissingRole,
     RelationExists,
     RestoreFailed,
@@ -25,11 +26,11 @@ from leadctl.errors import (
 )
 from leadctl.journal import state
 from leadctl.journal.lock import schema_lock
-from leadctl.journal.runs import journaled
+from leadctl.journal.runs import journal_done
 from leadctl.postgres.connect import Connection, Timeouts, connect, set_session
 from leadctl.postgres.queries import identifier, parts_of, queries_of, written_by_server
 from leadctl.postgres.target import Target
-from leadctl.postgres.translate import needs_privileges, told
+from leadctl.postgres.translate import needs_privileges, told, translate
 from leadctl.progress import Narrate
 from leadctl.restore.cascade_losses import CascadeLosses
 from leadctl.restore.dump_archive import check_counts, owner_of_rows, rows_of
@@ -123,7 +124,7 @@ def restore_dropped(
             parts = "Making keys, indexes and other objects of the tables."
             rows = made.make_all(target.schema, keys, waits.lock_wait, narrate, parts=parts)
         narrate("The tables are back. Validating foreign keys.")
-        return made.settle(target, app, keys, rows)
+        return made.settle(target, app, keys, rows, narrate)
 
 
 def as_pg_restore(connection: Connection, lock_timeout: float) -> None:
@@ -219,17 +220,26 @@ class Making:
         return rows
 
     def settle(
-        self, target: Target, app: str, keys: ForeignKeys, rows: Mapping[str, int]
+        self,
+        target: Target,
+        app: str,
+        keys: ForeignKeys,
+        rows: Mapping[str, int],
+        narrate: Narrate,
     ) -> RecreatedTables:
         """Do what follows the commit: validate, analyze, and write the journal, if there is one."""
         keys.validate()
         for name in self._selection.names.values():
             self._connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(*name)))
         result = self.result(rows, keys)
-        if state.is_there(self._connection):
-            with journaled(target, "restore", app) as entry:
-                tables = [name for name, _ in result.tables]
-                entry.note(backup=self._reader.backup.id, tables=tables, made_again=len(tables))
+        tables = [name for name, _ in result.tables]
+        facts = {"backup": self._reader.backup.id, "tables": tables, "made_again": len(tables)}
+        try:
+            if state.is_there(self._connection):
+                with connect(target, "restore") as session:
+                    journal_done(session, target, "restore", app, **facts)
+        except (psycopg.errors.InsufficientPrivilege, InsufficientPrivilege) as error:
+            narrate(f"WARNING: this is not in the journal: {translate(error) or error}.")
         return result
 
     def make_tables(self) -> None:
@@ -326,6 +336,9 @@ class Making:
     def _make(self, entry: ArchiveEntry) -> None:
         script = self._selection.scripts[entry]
         if not script or self._is_of_another(entry) or self._is_installed(entry):
+            return
+        if entry.kind == "SCHEMA" and not script[0].startswith("CREATE SCHEMA "):
+            self._not_made.add(entry.id)  # public: whose it is now is no matter of a table
             return
         if self._selection.is_part(entry):
             self._make_part(entry, script)

@@ -104,7 +104,7 @@ def restore_in_place(
         if newer:
             narrate(f"Dropped, since the backup does not have it: {', '.join(newer)}.")
         narrate("The schemas are back. Validating foreign keys.")
-        result = made.settle(target, app.name, keys, rows)
+        result = made.settle(target, app.name, keys, rows, narrate)
     restored = TableRestore(reader.backup.id, target.database, False, None, (), ())
     return restored.with_recreated(result)
 

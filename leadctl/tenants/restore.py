@@ -138,7 +138,7 @@ def restore_tenant(
             made_result = made.result(rows, keys)
         if not how.dry_run:
             narrate("The tenant is back. Validating foreign keys.")
-            made_result = made.settle(tenant, app.name, keys, rows)
+            made_result = made.settle(tenant, app.name, keys, rows, narrate)
     return _result(how, reader, target, revisions or [], made_result, kept)
 
 

@@ -492,6 +492,23 @@ def test_the_owner_without_createdb(place: Dropped, roles: str) -> None:
     assert place.query(f"SELECT * FROM {orphans['kept_in']}") == [(9,)]
 
 
+def test_a_role_that_may_not_write_the_journal(place: Dropped, roles: str) -> None:
+    """The table is back, which is told; and the schema public stays whose it is by now."""
+    assert place.leadctl("db", "environment", "dev", "--unprotect").code == 0
+    place.query(f"ALTER SCHEMA public OWNER TO {READER}")
+    place.query(f"CREATE TABLE a (id int); ALTER TABLE a OWNER TO {roles}")
+    backed_up(place, f"INSERT INTO a VALUES (1); GRANT {READER} TO {roles}")
+    place.query(f"DROP TABLE a; ALTER SCHEMA public OWNER TO {roles}")
+    url = place.server.url(place.name).replace("//postgres:", f"//{roles}:")
+    outcome = place.leadctl("restore", "--table", "a", "--url", url)
+    assert (outcome.code, "Made again: TABLE public a." in outcome.out) == (0, True), outcome.err
+    assert "this is not in the journal: " in outcome.err
+    assert place.query("SELECT * FROM a") == [(1,)]
+    owner = "SELECT nspowner::regrole::text FROM pg_namespace WHERE nspname = 'public'"
+    assert place.query(owner) == [(roles,)]
+    place.query("ALTER SCHEMA public OWNER TO pg_database_owner")
+
+
 @pytest.mark.thorough
 def test_a_table_that_another_session_holds(place: Dropped) -> None:
     """A key that must wait for an app's transaction is tried again, then left to do."""
