@@ -188,7 +188,8 @@ class StoredBackup:
                 stack.enter_context(_locked(self.path, fcntl.LOCK_SH))
             if not self.path.is_dir():
                 raise UnknownBackup(
-                    f"The backup {self.id} was removed meanwhile.", hint="See: leadctl backup list"
+                    f"The backup {self.id} was removed in the meantime.",
+                    hint="See: leadctl backup list",
                 )
             yield
 

@@ -322,10 +322,10 @@ def test_a_backup_that_is_pruned_first_is_not_damaged(years: BackupFolder) -> No
         time.sleep(0.2)  # it may wait for the lock by now, and ends alike where it does not
         oldest.path.rename(oldest.path.with_name("gone"))
         os.close(handle)
-        with pytest.raises(UnknownBackup, match="removed meanwhile"):
+        with pytest.raises(UnknownBackup, match="removed in the meantime"):
             reading.result()
     assert years.remove(newest) is None
-    with pytest.raises(UnknownBackup, match="removed meanwhile"), newest.held():
+    with pytest.raises(UnknownBackup, match="removed in the meantime"), newest.held():
         raise AssertionError
 
 
