@@ -625,6 +625,26 @@ def test_what_the_server_rejects_is_left_out(
             connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
+def test_a_column_of_a_typed_table_is_refused_by_name(
+    server: Server, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli
+) -> None:
+    """PostgreSQL has no other columns there than the type's, which models do not say."""
+    monkeypatch.chdir(tmp_path)
+    url = server.url(database)
+    with server.connect(database) as connection:
+        connection.execute("CREATE TYPE pair AS (x int, y text); CREATE TABLE t OF pair")
+        connection.execute("ALTER TABLE t ADD PRIMARY KEY (x)")
+    assert cli("init", "--from-database", "--app", f"typed_{database}", url=url).code == 0
+    models = tmp_path / f"typed_{database}_models.py"
+    text = models.read_text()
+    models.write_text(text.replace("class T(Base):", "class T(Base):\n    n: Mapped[int | None]"))
+    outcome = cli("migrate", "new", "-m", "n", url=url)
+    assert (outcome.code, "The table t is of the type pair" in outcome.err) == (1, True), (
+        outcome.err
+    )
+    assert "ALTER TYPE pair ADD ATTRIBUTE" in outcome.err
+
+
 def test_an_empty_database(server: Server, database: str, cli: Cli) -> None:
     outcome = cli("init", "--from-database", "--app", "cats", url=server.url(database))
     assert (outcome.code, outcome.out) == (1, "")

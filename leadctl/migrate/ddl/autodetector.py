@@ -450,7 +450,24 @@ class _Changes:
         shapes = [
             {own: (c["type"], c.get("collation")) for own, c in each.items()} for each in both
         ]
-        return shapes[0] != shapes[1]
+        if shapes[0] == shapes[1]:
+            return False
+        self._refuse_other_than_of_type(table, name)
+        return True
+
+    def _refuse_other_than_of_type(self, table: str, name: str) -> None:
+        """Refuse a typed table whose columns are not to be those of its type."""
+        statement = self._after.objects.get(f"property {name}", {}).get("do", "")
+        of = statement.partition(f"ALTER TABLE {table} OF ")[2]
+        known = self._after.objects.get(f"type {of}", {}).get("attributes")
+        if known is not None and {objects.attribute(each)[0] for each in known} != set(
+            self._after.columns(table)
+        ):
+            raise OperationFailed(
+                f"The table {table} is of the type {of}, so its columns are that type's alone.",
+                hint=f"Write it by hand, for the type: ALTER TYPE {of} ADD ATTRIBUTE … CASCADE; "
+                "leadctl migrate new --empty -m NAME. Then the models may say it.",
+            )
 
     def _loosens(self, table: str) -> bool:
         """Whether a column of a table is to be NULL at times, which a replica identity's is not."""
