@@ -154,7 +154,7 @@ def _with_updates(
             yield replace(step, sql=step.nullable, requires=None)
         yield Step(f"UPDATE {fill.table} SET {fill.assignment} WHERE {fill.where}", step.phase)  # noqa: S608
         set_not_null = f"ALTER TABLE {fill.table} ALTER COLUMN {step.requires[1]} SET NOT NULL"
-        yield replace(step, sql=set_not_null)
+        yield replace(step, sql=set_not_null) if step.nullable else step
 
     return [
         replace(draft, up=[new for step in draft.up for new in steps(step)]) for draft in drafts

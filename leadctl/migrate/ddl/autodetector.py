@@ -29,7 +29,14 @@ from leadctl.migrate.ddl.steps import (
 )
 from leadctl.migrate.ddl.table_changes import TableChanges
 from leadctl.migrate.ddl.table_copies import Copy
-from leadctl.migrate.ddl.tables import count_on, inherited_column, is_retyped, parents
+from leadctl.migrate.ddl.tables import (
+    ancestors,
+    count_on,
+    inherited_column,
+    is_retyped,
+    parents,
+    required,
+)
 from leadctl.migrate.ddl.type_replacement import is_moved, replace_type
 
 _HAD_OTHERWISE = ("default", "expression", "NOT NULL")
@@ -407,7 +414,8 @@ class _Changes:
             stage = self._stage_of_replica(str(new["of"]), index) if index else Stage.MAIN
             if self._both.online and self._is_held_later(name):
                 stage = Stage.VALIDATE
-            yield Step(new["do"], phase, (key,), needs=index, stage=stage)
+            needs = (*index, required(name.rpartition(" of ")[2]))
+            yield Step(new["do"], phase, (key,), needs=needs, stage=stage)
             if name.startswith(_NOT_HANDED_DOWN):
                 yield from self._freed_children(name.removeprefix(_NOT_HANDED_DOWN), key)
 
@@ -522,7 +530,7 @@ class _Changes:
             parent = _from_parent(self._after, name)
             table, own = split_name(name.partition(" of ")[2])
             kept = (
-                f"property {_NOT_HANDED_DOWN}{each}.{own}" for each in parents(self._after, table)
+                f"property {_NOT_HANDED_DOWN}{each}.{own}" for each in ancestors(self._after, table)
             )
             return (
                 parent is not None

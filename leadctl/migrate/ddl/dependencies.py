@@ -21,7 +21,7 @@ from leadctl.catalog.definitions import (
 )
 from leadctl.migrate.ddl.objects import create, unique_keys
 from leadctl.migrate.ddl.steps import BACKWARDS, Stage, Step, mentions, plain, values_first
-from leadctl.migrate.ddl.tables import parents
+from leadctl.migrate.ddl.tables import ancestors, parents
 
 Uses = Mapping[str, set[str]]
 """The keys of what each object uses, by its own key; `default t.c` is that of a column."""
@@ -174,9 +174,7 @@ def _above(key: str, catalogs: Sequence[Catalog]) -> Iterator[str]:
     """Yield the tables that a table is a part of: what refers to those is in a partition's way."""
     kind, _, name = key.partition(" ")
     for catalog in catalogs if kind == "table" else ():
-        for parent in parents(catalog, name):
-            yield parent
-            yield from _above(f"table {parent}", [catalog])
+        yield from ancestors(catalog, name)
 
 
 class _Reach:

@@ -10,7 +10,7 @@ from hashlib import sha256
 
 from leadctl.catalog.definitions import Attributes, split_name
 from leadctl.migrate.ddl.steps import Fill, Phase, Stage, Step, identifier, plain
-from leadctl.migrate.ddl.tables import column, is_required
+from leadctl.migrate.ddl.tables import column, is_required, require, required
 from leadctl.postgres import LONGEST_NAME
 from leadctl.sql.lock_modes import VOLATILE
 
@@ -74,7 +74,9 @@ def add_constraint(name: str, statement: str, stage: Stage) -> Iterator[Step]:
 _CHECK = "_is_not_null"
 
 
-def set_not_null(table: str, own: str, stage: Stage = Stage.MAIN) -> Iterator[Step]:
+def set_not_null(
+    table: str, own: str, attributes: Attributes, stage: Stage = Stage.MAIN
+) -> Iterator[Step]:
     """Yield NOT NULL by a CHECK that is validated while others write."""
     check = _check_name(table, own)
     yield Step(
@@ -88,8 +90,9 @@ def set_not_null(table: str, own: str, stage: Stage = Stage.MAIN) -> Iterator[St
         f"ALTER TABLE {table} VALIDATE CONSTRAINT {check}", Phase.CONSTRAINT, stage=Stage.VALIDATE
     )
     yield Step(
-        f"ALTER TABLE {table} ALTER COLUMN {own} SET NOT NULL",
+        require(table, own, attributes),
         Phase.CONSTRAINT,
+        makes=(required(f"{table}.{own}"),),
         why=_CHECKED,
         stage=Stage.NOT_NULL,
     )
@@ -145,7 +148,7 @@ def add_column(table: str, own: str, new: Attributes) -> Iterator[Step]:
             fill=Fill(table, f"{own} = {default}", f"{own} IS NULL"),
         )
     if is_required(new):
-        for step in set_not_null(table, own, Stage.CONSTRAINT):
+        for step in set_not_null(table, own, new, Stage.CONSTRAINT):
             yield replace(step, requires=None) if default else _filled_first(step, table, own)
 
 

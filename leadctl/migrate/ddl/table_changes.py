@@ -33,7 +33,9 @@ from leadctl.migrate.ddl.tables import (
     must_be_added_anew,
     new_parents,
     parents,
+    require,
     require_of_new_rows,
+    required,
     row_security,
     without_default,
 )
@@ -173,8 +175,8 @@ class TableChanges:
         for own, each in all_columns(self._after, parent).items():
             listed = f"column {name}.{own}" in self._after.objects
             if own in had and had[own]["nullable"] and is_required(each) and not listed:
-                required = f"ALTER TABLE {name} ALTER COLUMN {own} SET NOT NULL"
-                yield Step(required, Phase.DEFINE, (f"rule {own} for {name}",), needs=table)
+                statement = require(name, own, {})
+                yield Step(statement, Phase.DEFINE, (f"rule {own} for {name}",), needs=table)
 
     def _retyped_columns(self, name: str) -> Iterator[Step]:
         """Yield what gives a table the types and NULLs of a parent that it becomes a part of."""
@@ -525,9 +527,9 @@ class TableChanges:
         for_new_rows = "unvalidated" in new and "unvalidated" not in old
         if becomes_required and not later:
             yield Step(
-                f"ALTER TABLE {table} ALTER COLUMN {own} SET NOT NULL",
+                require(table, own, new),
                 Phase.DEFINE,
-                makes=(key,),
+                makes=(key, required(f"{table}.{own}")),
                 requires=(table, own) if self._both.exists(table) else None,
             )
         if "identity" in old and "identity" not in new:
@@ -559,7 +561,7 @@ class TableChanges:
         if for_new_rows:
             yield Step(require_of_new_rows(table, own, new), Phase.KEY)
         if later:
-            yield from online.set_not_null(table, own)
+            yield from online.set_not_null(table, own, new)
         stage = Stage.NOT_NULL if later else Stage.MAIN
         for action in counted:
             yield Step(f"ALTER TABLE {table} {action}", Phase.CONSTRAINT, stage=stage)

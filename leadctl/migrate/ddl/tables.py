@@ -70,6 +70,13 @@ def parents(catalog: Catalog, table: str) -> list[str]:
     return [*filter(None, [attributes.get("partition_of")]), *attributes.get("inherits", ())]
 
 
+def ancestors(catalog: Catalog, table: str) -> Iterator[str]:
+    """Yield the parents of a table, and theirs."""
+    for parent in parents(catalog, table):
+        yield parent
+        yield from ancestors(catalog, parent)
+
+
 def inherited_column(catalog: Catalog, table: str, column: str) -> Attributes | None:
     """Return a column that a table has from its parent: a partition's, or one of inheritance."""
     for parent in parents(catalog, table):
@@ -241,6 +248,19 @@ def without_default(column: Attributes) -> Attributes:
 def is_required(attributes: Attributes) -> bool:
     """Whether no row has a NULL: what is not validated (PostgreSQL 18) refers to new ones only."""
     return not attributes["nullable"] and "unvalidated" not in attributes
+
+
+def required(column: str) -> str:
+    """Return the key of the NOT NULL of `table.column`."""
+    return f"required {column}"
+
+
+def require(table: str, own: str, attributes: Attributes) -> str:
+    """Return what keeps NULL out of all rows, by a name where that has one."""
+    name = attributes.get("not_null")
+    if name is None:
+        return f"ALTER TABLE {table} ALTER COLUMN {own} SET NOT NULL"
+    return f"ALTER TABLE {table} ADD CONSTRAINT {name} NOT NULL {own}"
 
 
 def require_of_new_rows(table: str, name: str, attributes: Attributes) -> str:
