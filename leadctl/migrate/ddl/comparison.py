@@ -151,6 +151,10 @@ class _Rebuilt:
         self._before, self._after = before.objects, after.objects
         self._both = before.objects.keys() & after.objects.keys()
         self._gone = before.objects.keys() - after.objects.keys()
+        new = after.objects.keys() - before.objects.keys()
+        used = {each for its in uses.values() for each in its}
+        self._from_identities = {each for each in used & new if each.startswith("sequence ")}
+        """Sequences that are an identity's before, and so no objects of their own."""
         self._uses = {
             key: used for key, used in uses.items() if key in self._both or self._is_default(key)
         }
@@ -201,7 +205,7 @@ class _Rebuilt:
 
     def _loses_what_it_uses(self, key: str) -> bool:
         """Whether something that an object uses goes, or has its name taken by another."""
-        gone = self._uses[key] & self._gone
+        gone = self._uses[key] & (self._gone | self._from_identities)
         if _kind(key) == "domain":  # it is changed in place
             gone = gone if definition(self._before[key]) == definition(self._after[key]) else set()
         return any(self._goes_with(key, each) for each in gone)
@@ -228,6 +232,9 @@ class _Rebuilt:
         kind, of = _kind(key), _kind(used)
         if kind == "default":  # its column's type takes it along
             column = self._before[f"column {key.removeprefix('default ')}"]
+            if of == "sequence":
+                name = key.removeprefix("default ")
+                return bool(column["default"] == self._after[f"column {name}"]["default"])
             along = of in TYPES and of_replaced(column["type"], self._replaced)
             return of in _CALLED and not along
         if kind == "column":
