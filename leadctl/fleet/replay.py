@@ -18,6 +18,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.types.json import Jsonb
 
 from leadctl.apps.registry import App
+from leadctl.catalog.citus import has_citus
 from leadctl.catalog.definitions import read_names
 from leadctl.fleet.scripts import RevisionScript
 from leadctl.fleet.standings import QUERIES, Standing, standings_on
@@ -92,6 +93,7 @@ class Replayer:
         connection = self._connection
         state.ensure(connection, target, adopts=True)
         ((path,),) = connection.execute("SELECT pg_catalog.current_setting('leadctl.app_path')")
+        self._one_by_one = has_citus(connection)
         self._same = not QUERIES.value(connection, "event_triggers")
         settings = {"lock_timeout": "0", "statement_timeout": "0", "search_path": OWN_PATH}
         set_session(connection, settings)
@@ -208,7 +210,13 @@ class Replayer:
                 connection.execute("ROLLBACK")
             if going.began:
                 own_path = f"SET search_path = {OWN_PATH}"
-                _send(connection, [own_path, self.text("run_end", outcome="failed", id=None)])
+                self.send([own_path, self.text("run_end", outcome="failed", id=None)])
+
+    def send(self, statements: Sequence[str]) -> None:
+        """Send statements as one text; to Citus one by one, which passes a statement's text on."""
+        cursor = psycopg.ClientCursor(self._connection)
+        for text in statements if self._one_by_one else ["\n;\n".join(statements)]:
+            cursor.execute(text)
 
     def _names(self, schema: str) -> frozenset[str]:
         app = self._app
@@ -264,7 +272,7 @@ class _Going:
                 self._transaction([*opening, *self._along_path(script)], script, following)
             else:
                 if opening:
-                    _send(self._connection, ["BEGIN", *opening, "COMMIT", _PATH_OF_SESSION])
+                    self._replayer.send(["BEGIN", *opening, "COMMIT", _PATH_OF_SESSION])
                     self.began = True
                 for statement in script.statements:
                     self._connection.execute(written_by_user(statement))
@@ -324,15 +332,15 @@ class _Going:
             ending.append(_releasing(self._lock))
         elif not following.transactional:
             ending.append(_PATH_OF_SESSION)
-        send, connection = _send, self._connection
+        send = self._replayer.send
         if is_last and self._alike is not None:
-            send(connection, ["BEGIN", *statements, *recording, self._copied(), *ending])
+            send(["BEGIN", *statements, *recording, self._copied(), *ending])
         elif made is not None and not is_last:
-            send(connection, ["BEGIN", *statements, *recording, *ending])
+            send(["BEGIN", *statements, *recording, *ending])
         else:  # what it made, or looks like now, must be read before it is recorded
-            send(connection, ["BEGIN", *statements, *recording])
+            send(["BEGIN", *statements, *recording])
             self._read(script, is_last=is_last)
-            send(connection, ending)
+            send(ending)
         self.began = True
         self._has_table = True
 
@@ -407,8 +415,3 @@ def _releasing(lock: tuple[int, int]) -> str:
         f"SELECT pg_catalog.pg_advisory_unlock({lock[0]:d}, {lock[1]:d}),"
         f" pg_catalog.set_config('search_path', '{OWN_PATH}', false)"
     )
-
-
-def _send(connection: Connection, statements: Sequence[str]) -> None:
-    """Send statements as one text."""
-    psycopg.ClientCursor(connection).execute("\n;\n".join(statements))
