@@ -196,6 +196,12 @@ class Snapshot:
             "event_triggers": (),
             "subscriptions": (),
             "tablespaces": (),
+            "distribution": tuple(
+                part
+                for part in distribution(self.connection, Distributed) or ()
+                if parts_of(part.name)[0] == tenant
+            )
+            or None,
         }
 
     def records(self, tenant: str) -> bytes:

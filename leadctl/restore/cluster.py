@@ -35,6 +35,7 @@ _LOADED_WITH = {
     "citus.enable_unsafe_triggers": "on",
 }
 _KINDS = frozenset({"schema", "reference", "table", "local", "function"})
+_METHODS = {"method a": "append", "method r": "range"}
 
 
 @dataclass(frozen=True)
@@ -195,16 +196,23 @@ class Cluster:
             yield connection
 
 
+def refuse_unmakeable(parts: Sequence[Distributed]) -> None:
+    """Refuse what was distributed as leadctl does not make it.  Raises NotOnCitus."""
+    for part in parts:
+        if part.kind not in _KINDS:
+            how = _METHODS.get(part.kind, part.kind)
+            raise NotOnCitus(
+                f"{part.name} was distributed by {how}, which leadctl does not make. "
+                "Nothing was changed.",
+                hint="Restore each tenant: leadctl restore --tenant NAME",
+            )
+
+
 def distribute(target: Target, parts: Sequence[Distributed]) -> None:
     """Distribute what is made and has no rows yet.  Raises RestoreFailed."""
     first: dict[int, str] = {}
     with connect(target, "restore", like_pg_dump=True) as connection:
         for part in parts:
-            if part.kind not in _KINDS:
-                raise RestoreFailed(
-                    f"{part.name} was distributed by the {part.kind}, which leadctl does not make.",
-                    hint="Restore each tenant: leadctl restore --tenant NAME",
-                )
             beside = first.get(part.group, "none")
             values = {**asdict(part), "beside": beside}
             if beside != "none" or part.column is None:

@@ -40,7 +40,7 @@ from leadctl.postgres.target import Target
 from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
 from leadctl.redact import scrub
-from leadctl.restore.cluster import Cluster, distribute, drop_everywhere
+from leadctl.restore.cluster import Cluster, distribute, drop_everywhere, refuse_unmakeable
 from leadctl.restore.database import (
     analyze,
     carry_over,
@@ -172,6 +172,7 @@ def _cluster_of(member: Target, origin: Origin) -> Cluster | None:
             hint="Restore each tenant, which distributes it: leadctl restore --tenant NAME "
             f"{origin.name}. A backup by this version can be restored as a whole.",
         )
+    refuse_unmakeable(origin.distribution)
     cluster = Cluster.of(member)
     if cluster is None:
         raise NotOnCitus(

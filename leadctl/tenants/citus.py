@@ -3,16 +3,19 @@
 https://docs.citusdata.com/en/stable/develop/api_udf.html#citus-schema-move
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import psycopg
 
 from leadctl.apps.registry import App
-from leadctl.catalog.citus import clean_up, has_citus, nodes
+from leadctl.backup.manifest import Distributed
+from leadctl.catalog.citus import clean_up, distribution, has_citus, nodes
 from leadctl.errors import MoveFailed, NotOnCitus, UsageError
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
 from leadctl.postgres.connect import Connection, Timeouts, connect
+from leadctl.postgres.queries import parts_of
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
@@ -77,6 +80,25 @@ def refuse_database(connection: Connection) -> None:
             "name. Nothing was changed.",
             hint="Move, rename or drop its tenants one by one: leadctl tenants list",
         )
+
+
+def refuse_spread(
+    connection: Connection, name: str, recorded: Sequence[Distributed] | None
+) -> None:
+    """Refuse to restore a tenant whose tables are, or were, distributed one by one.
+
+    All of them would be on one node.  Raises NotOnCitus.
+    """
+    if not has_citus(connection):
+        return
+    for part in (*(recorded or ()), *(distribution(connection, Distributed) or ())):
+        is_table = part.kind not in {"schema", "local", "function"}
+        if is_table and parts_of(part.name)[0] == name:
+            raise NotOnCitus(
+                f"{part.name} is a table that Citus distributes by itself, not with its schema: a "
+                f"restore of the tenant {name} would put all on one node. Nothing was changed.",
+                hint="Restore the whole cluster into another database: leadctl restore --into NAME",
+            )
 
 
 def _known_node(connection: Connection, node: str) -> tuple[str, int]:

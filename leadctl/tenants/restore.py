@@ -45,6 +45,7 @@ from leadctl.restore.foreign_keys import ForeignKeys, Orphans
 from leadctl.restore.in_place import copy_records, refuse_less, refuse_partly
 from leadctl.restore.restorable import LeftOutEntry
 from leadctl.seed.seed import record_files_in
+from leadctl.tenants.citus import refuse_spread
 from leadctl.tenants.schemas import (
     QUERIES,
     forget_records,
@@ -125,6 +126,7 @@ def restore_tenant(
         if exists and not how.dry_run:
             consent = permit(connection, tenant, f"{RESTORE} {name}", consent)
         require_identity(connection, RESTORE)
+        refuse_spread(connection, name, reader.manifest.distribution)
         reader.check()
         as_pg_restore(connection, timeouts.lock_timeout)
         loading = TenantLoading(connection, reader, name, owners=how.owners)

@@ -14,7 +14,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from leadctl.backup.manifest import ExtensionFacts, parse, render
+from leadctl.backup.manifest import Distributed, ExtensionFacts, parse, render
 from leadctl.postgres.queries import Queries
 from tests.backups import encrypted_backups
 from tests.conftest import Cli, Outcome, Prepared
@@ -67,10 +67,13 @@ def test_a_whole_clusters_backup_is_refused_by_name(tenants: Tenants) -> None:
     path = Path(tenants.done("backup")["path"]) / "manifest.json"
     manifest = parse(path.read_text())
     citus = ExtensionFacts("citus", "13.2-1", "pg_catalog")
-    path.write_text(render(dataclasses.replace(manifest, extensions=(*manifest.extensions, citus))))
-    for more in (["--yes"], ["--dry-run"], ["--into", "elsewhere"]):
-        outcome = tenants.leadctl("restore", "latest", *more)
-        assert (outcome.code, "Citus" in outcome.err) == (5, True), outcome.err
+    appended = Distributed("method a", "acme.orders", None, 0, 1, 0)
+    for distribution, said in ((None, "Citus"), ((appended,), "distributed by append")):
+        facts = {"extensions": (*manifest.extensions, citus), "distribution": distribution}
+        path.write_text(render(dataclasses.replace(manifest, **facts)))
+        for more in (["--yes"], ["--dry-run"], ["--into", "elsewhere"]):
+            outcome = tenants.leadctl("restore", "latest", *more)
+            assert (outcome.code, said in outcome.err) == (5, True), outcome.err
     assert tenants.schemas() == ["acme"]
     assert tenants.done("restore", "--tenant", "acme", "--yes")["rows"] == 1
 
@@ -322,6 +325,46 @@ def cluster(cli: Cli, tmp_path: Path) -> Iterator[Cluster]:
             "SELECT nspname FROM pg_namespace WHERE starts_with(nspname, %s)", found.name
         ):
             found.query(f'DROP SCHEMA "{schema}" CASCADE')
+
+
+def test_the_next_tenant_on_a_cluster_needs_no_alembic(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Citus passes the text of some statements on to its nodes: they are sent one by one."""
+    from leadctl.migrate.alembic_runner import AlembicRunner
+
+    cluster.done("tenants", "create", cluster.name)
+    monkeypatch.setattr(AlembicRunner, "run", None)
+    made = cluster.done("tenants", "create", f"{cluster.name}_b")
+    assert made["applied"] == 2
+    assert len(cluster.nodes_of(f"{cluster.name}_b")) == 1
+    assert cluster.leadctl("migrate", "drift", "--schema", f"{cluster.name}_b").code == 0
+
+
+@pytest.mark.parametrize("how", ["hash", "range", "append"])
+def test_tables_that_are_distributed_by_themselves_are_no_tenants(
+    cluster: Cluster, how: str
+) -> None:
+    """A restore of their schema would put all on one node; it is refused, and changes nothing."""
+    name = cluster.name
+    cluster.query(
+        f"SET citus.enable_schema_based_sharding = off; CREATE SCHEMA {name};"
+        f"CREATE TABLE {name}.spread (id int, n int);"
+        f"SELECT create_distributed_table('{name}.spread', 'id', '{how}')"
+    )
+    method = f"SELECT partmethod::text FROM pg_dist_partition WHERE logicalrelid = '{name}.spread'::regclass"
+    whole, alone = cluster.done("backup")["id"], cluster.done("backup", "--tenant", name)["id"]
+    for backup in (whole, alone):
+        for more in ("--yes", "--dry-run"):
+            outcome = cluster.leadctl("restore", backup, "--tenant", name, more)
+            assert (outcome.code, f"{name}.spread" in outcome.err) == (5, True), outcome.err
+    assert cluster.query(method) == [(how[0],)]
+    cluster.query(f"DROP SCHEMA {name} CASCADE")
+    outcome = cluster.leadctl("restore", alone, "--tenant", name, "--yes")
+    assert (outcome.code, f"{name}.spread" in outcome.err) == (5, True), outcome.err
+    if how != "hash":
+        outcome = cluster.leadctl("restore", whole, "--into", f"{name}_copy", "--yes")
+        assert (outcome.code, f"distributed by {how}" in outcome.err) == (5, True), outcome.err
 
 
 def test_a_tenant_on_a_cluster(cluster: Cluster) -> None:
