@@ -57,7 +57,9 @@ _IS_THERE = (
 )
 _OF_ROWS = ("22", "23", "P0")
 """Classes of SQLSTATEs: of what is wrong with a row, and of functions that its table calls."""
-_BEFORE_ROWS = frozenset({"TABLE", "SEQUENCE", "SEQUENCE OWNED BY", "DEFAULT", "TABLE ATTACH"})
+_BEFORE_ROWS = frozenset(
+    {"TABLE", "FOREIGN TABLE", "SEQUENCE", "SEQUENCE OWNED BY", "DEFAULT", "TABLE ATTACH"}
+)
 _COPY = "leadctl_as_it_was"
 _COMPARED = re.compile(
     rf"CREATE (?:FUNCTION|PROCEDURE|AGGREGATE|DOMAIN|TYPE) (?P<name>{IDENTIFIER}\.{IDENTIFIER})"
@@ -229,8 +231,9 @@ class Making:
     ) -> RecreatedTables:
         """Do what follows the commit: validate, analyze, and write the journal, if there is one."""
         keys.validate()
-        for name in self._selection.names.values():
-            self._connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(*name)))
+        names = [sql.Identifier(*name).as_string() for name in self._selection.names.values()]
+        for name in _QUERIES.column(self._connection, "without_foreign", names=names):
+            self._connection.execute(sql.SQL("ANALYZE {}").format(identifier(name)))
         result = self.result(rows, keys)
         tables = [name for name, _ in result.tables]
         facts = {"backup": self._reader.backup.id, "tables": tables, "made_again": len(tables)}

@@ -234,7 +234,7 @@ class EntrySelection:
         attached = [entry.needs for entry in self.archive.entries if entry.kind == "TABLE ATTACH"]
         reached = set(found)
         for entry in self.archive.entries:
-            if entry.kind == "TABLE" and entry.needs & reached:
+            if entry.kind in {"TABLE", "FOREIGN TABLE"} and entry.needs & reached:
                 reached.add(entry.id)
         scripts = self.archive.scripts([self._by_id[number] for number in reached])
         names = {name_in(scripts[table]) for table in tables}

@@ -64,25 +64,32 @@ FROM pg_roles r WHERE r.rolname = current_user
 
 -- name: analyzed
 -- what: Which tables does ANALYZE take, the largest first?  A partitioned one stands for its parts;
---   the server's own are those of any new database.
+--   the server's own are those of any new database.  No server of a foreign table is asked.
 -- versions: 15-17
+WITH RECURSIVE far (oid) AS (
+    SELECT oid FROM pg_class WHERE relkind = 'f'
+    UNION SELECT i.inhparent FROM far f JOIN pg_inherits i ON i.inhrelid = f.oid)
 SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p', 'm') AND NOT c.relispartition AND c.relpersistence <> 't'
-  AND c.oid >= 16384
+WHERE c.relkind IN ('r', 'p', 'm') AND c.relpersistence <> 't' AND c.oid >= 16384 AND c.oid NOT IN (TABLE far)
+  AND (NOT c.relispartition OR (SELECT inhparent FROM pg_inherits WHERE inhrelid = c.oid) IN (TABLE far))
 ORDER BY coalesce((SELECT sum(pg_table_size(relid)) FROM pg_partition_tree(c.oid)), pg_table_size(c.oid)) DESC
 
 -- name: analyzed
 -- what: Of which tables were no statistics restored, or not all, the largest first?  Those of
---   expressions in indexes and of several columns are in no dump.
+--   expressions in indexes and of several columns are in no dump.  As above.
 -- versions: 18-
-WITH parts AS (
+WITH RECURSIVE far (oid) AS (
+    SELECT oid FROM pg_class WHERE relkind = 'f'
+    UNION SELECT i.inhparent FROM far f JOIN pg_inherits i ON i.inhrelid = f.oid),
+parts AS (
     SELECT c.oid AS root, t.oid, t.relkind, tn.nspname, t.relname
     FROM pg_class c
     CROSS JOIN LATERAL (SELECT c.oid UNION SELECT relid FROM pg_partition_tree(c.oid)) m (oid)
     JOIN pg_class t ON t.oid = m.oid JOIN pg_namespace tn ON tn.oid = t.relnamespace
-    WHERE c.relkind IN ('r', 'p', 'm') AND NOT c.relispartition AND c.relpersistence <> 't'
-      AND c.oid >= 16384 AND t.relkind IN ('r', 'p', 'm')),
+    WHERE c.relkind IN ('r', 'p', 'm') AND c.relpersistence <> 't' AND c.oid >= 16384 AND c.oid NOT IN (TABLE far)
+      AND (NOT c.relispartition OR (SELECT inhparent FROM pg_inherits WHERE inhrelid = c.oid) IN (TABLE far))
+      AND t.relkind IN ('r', 'p', 'm')),
 known AS (SELECT schemaname, tablename, attname, inherited FROM pg_stats),
 without AS (
     SELECT p.root FROM parts p
@@ -96,6 +103,14 @@ without AS (
 SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname)
 FROM without w JOIN pg_class c ON c.oid = w.root JOIN pg_namespace n ON n.oid = c.relnamespace
 ORDER BY coalesce((SELECT sum(pg_table_size(relid)) FROM pg_partition_tree(c.oid)), pg_table_size(c.oid)) DESC
+
+-- name: without_foreign
+-- what: Which of these tables have no foreign table below them, which ANALYZE would ask for rows?
+-- versions: 15-
+WITH RECURSIVE far (oid) AS (
+    SELECT oid FROM pg_class WHERE relkind = 'f'
+    UNION SELECT i.inhparent FROM far f JOIN pg_inherits i ON i.inhrelid = f.oid)
+SELECT name FROM unnest(%(names)s::text[]) name WHERE to_regclass(name) NOT IN (TABLE far)
 
 -- name: kept_from_dropping
 -- what: Is a database a template, and how many subscriptions are in it?  Neither can be dropped.

@@ -825,3 +825,31 @@ def test_an_owner_that_may_not_read_what_its_key_refers_to(place: Dropped, roles
     (orphans,) = result["orphans"]
     assert place.query(f"SELECT n FROM {orphans['kept_in']}") == [(2,)]
     assert place.query(NOT_VALID) == [("b_a_fkey",)]
+
+
+FAR = """
+CREATE FOREIGN DATA WRAPPER unreachable; CREATE SERVER far FOREIGN DATA WRAPPER unreachable;
+CREATE TABLE parts (id int, n int) PARTITION BY RANGE (id);
+CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM (0) TO (100);
+CREATE FOREIGN TABLE parts_far PARTITION OF parts FOR VALUES FROM (100) TO (200) SERVER far;
+CREATE TABLE base (id int); CREATE FOREIGN TABLE base_far () INHERITS (base) SERVER far;
+CREATE INDEX ON parts_1 ((n + 1)); CREATE STATISTICS st ON id, n FROM parts_1;
+INSERT INTO parts SELECT i, i FROM generate_series(1, 50) i; INSERT INTO base VALUES (1);
+"""
+
+
+def test_no_server_of_a_foreign_table_is_asked(place: Dropped) -> None:
+    """ANALYZE of a table reads what is below it, also elsewhere: where nothing answers, say."""
+    before = backed_up(place, FAR)
+    copy = f"{place.name}_far"
+    try:
+        restored = place.leadctl("restore", "latest", "--into", copy)
+        assert restored.code == 0, restored.err
+        assert plain_dump(place.server, copy) == before
+        analyzed = "SELECT DISTINCT tablename FROM pg_stats_ext WHERE statistics_name = 'st'"
+        assert place.query(analyzed, copy) == [("parts_1",)]
+    finally:
+        place.server.drop(copy)
+    place.query("DROP TABLE parts; DROP TABLE base CASCADE")
+    result = place.restore("parts", "base")
+    assert (result["left_out"], place.dump()) == ([], before)
