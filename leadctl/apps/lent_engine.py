@@ -198,14 +198,18 @@ def connected_to(engine: Engine, is_meant: Callable[[], bool]) -> Iterator[None]
 def _prepare(lent: Any, engine: Engine) -> None:
     """Do on a connection that is lent what an engine does on each that it makes itself.
 
-    A listener that wants the driver's own class is passed over.
+    A listener that wants another driver, or rows where there are none, is passed over.
     """
     for name, value in _options(engine).items():
         lent.cursor().execute(_SET[name], (value,))
     for listener in engine.pool.dispatch.connect.listeners:
         if not listener.__module__.startswith("sqlalchemy."):
-            with contextlib.suppress(AttributeError, ImportError, TypeError):
+            try:
                 listener(lent.dbapi_connection, lent)
+            except psycopg.Error:  # the server's own answer
+                raise
+            except Exception:  # noqa: BLE001, S112
+                continue
 
 
 def _options(engine: Engine) -> Mapping[str, str]:

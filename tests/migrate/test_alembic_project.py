@@ -241,6 +241,17 @@ def test_what_env_py_may_not_do(
         " target_metadata=[metadata])\n"
         "with context.begin_transaction():\n    context.run_migrations()\n",
         _env(connect="begin", inside="connection.execute(text('SELECT 1'))"),
+        _env(
+            before="from sqlalchemy import Engine, event\nmake = create_engine\n"
+            "def refuse(driver, record):\n    raise LookupError('another driver')\n"
+            "def create_engine(url):\n    engine = make(url)\n"
+            "    event.listen(engine, 'connect', refuse)\n    return engine\n"
+        ),
+        _env(
+            connect="begin",
+            inside="nested = connection.begin_nested()",
+            after="    nested.commit()",
+        ),
         _env().replace(
             "        context.run", "        for each in ['only']:\n            context.run"
         ),
