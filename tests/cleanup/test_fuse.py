@@ -173,3 +173,14 @@ def test_what_is_far_from_usual_is_found_however_small_its_share(
     refused = cli(*rule, url=filled.url)
     assert refused.code == 5
     assert "usual" in refused.err
+
+
+def test_one_row_is_told_in_the_singular(filled: Prepared, cli: Cli) -> None:
+    Path("leadctl.toml").write_text(
+        "[retention.archived-leads]\nfuse_rows = 0\nfuse_share = 0.00001\n"
+    )
+    filled.query("UPDATE leads SET status = 'NEW'")
+    filled.query("UPDATE leads SET status = 'ARCHIVED' WHERE id = 'l3900'")
+    refused = cli("cleanup", "--rule", "archived-leads", url=filled.url)
+    assert refused.code == 5
+    assert "1 row is due" in refused.err
