@@ -144,3 +144,15 @@ def test_a_temporary_folder_of_a_killed_process_is_removed_by_the_next(
         assert (tmp_path / "else").exists()
     running.communicate(b"")
     assert not [each for each in tmp_path.glob("leadctl-some-*") if not each.is_symlink()]
+
+
+def test_every_temporary_folder_is_known_to_the_next_run() -> None:
+    """Its name says that it is leadctl's; those of db.py have the number of their process."""
+    package = Path(__file__).parents[1] / "leadctl"
+    makes = ("TemporaryDirectory(", "mkdtemp(", "NamedTemporaryFile(", "mkstemp(")
+    found = {
+        path.name
+        for path in package.rglob("*.py")
+        if any(each in path.read_text(encoding="utf-8") for each in makes)
+    }
+    assert found == {"files.py", "db.py"}

@@ -3,7 +3,6 @@
 import gc
 import importlib.util
 import sys
-import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from leadctl.apps.metadata import load_metadata
 from leadctl.apps.registry import App, all_apps, find_app
 from leadctl.catalog.definitions import read_names
 from leadctl.errors import AlreadyDeclared, OperationFailed, UsageError
+from leadctl.files import temporary_folder
 from leadctl.init.discovery import ForeignHistory, PrismaMigration
 from leadctl.init.existing_models import app_name, notes, refuse_declared
 from leadctl.init.existing_schema import (
@@ -303,8 +303,8 @@ def _record(
 def _load(text: str) -> MetaData:
     """Import models from a file that is not there yet."""
     name = f"leadctl_init_{uuid4().hex}"
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"{name}.py"
+    with temporary_folder("leadctl-init-") as folder:
+        path = folder / f"{name}.py"
         path.write_text(text, encoding="utf-8")
         spec = importlib.util.spec_from_file_location(name, path)
         assert spec is not None

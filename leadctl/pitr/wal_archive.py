@@ -9,7 +9,6 @@ import re
 import shutil
 import signal
 import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from leadctl.errors import BarmanFailed, MissingProgram, PitrNotSetUp
-from leadctl.files import trusted, write_whole
+from leadctl.files import temporary_folder, trusted, write_whole
 from leadctl.postgres.barman import SERVER, barman_command, configuration
 from leadctl.postgres.binaries import Binaries
 from leadctl.postgres.target import DEFAULT_SCHEMA, Target
@@ -285,8 +284,8 @@ class WalArchive:
 
 def _commits(segment: Path, programs: Binaries) -> Iterator[Commit]:
     """Read the ends of transactions in a segment; one that is not whole ends with an error."""
-    with tempfile.TemporaryDirectory(prefix="leadctl-wal-") as folder:
-        named = Path(folder, segment.name[:24])
+    with temporary_folder("leadctl-wal-") as folder:
+        named = folder / segment.name[:24]
         named.symlink_to(segment)
         done = subprocess.run(
             [programs.path("pg_waldump"), "--rmgr=Transaction", f"--path={folder}", named.name],
