@@ -15,12 +15,19 @@ from leadctl.catalog.definitions import (
     differing,
     without_grants,
 )
-from leadctl.errors import LeadctlError, OperationFailed, RevisionFailed, UsageError
+from leadctl.errors import (
+    EnvironmentNotRun,
+    LeadctlError,
+    OperationFailed,
+    RevisionFailed,
+    UsageError,
+)
 from leadctl.migrate.compare_hooks import not_compared_by_env
 from leadctl.migrate.ddl.autodetector import writable_changes
 from leadctl.migrate.ddl.dependencies import narrowed
 from leadctl.migrate.ddl.renames import named_by, named_renames, possible_renames
 from leadctl.migrate.ddl.steps import as_script
+from leadctl.migrate.include_hooks import left_out_by_hooks
 from leadctl.migrate.integrity import open_history, read_current, read_verified
 from leadctl.migrate.revision import Revision
 from leadctl.migrate.revisions import read_history
@@ -192,12 +199,14 @@ def compare_with_record(
     found = database_schema(connection, target, app, written=written)
     record = recorded_schema(connection, target, app)
     if record is not None:
-        should, found = record.catalog, found.as_of(record.reads)
+        should = record.catalog
+        found = _of_the_app(app, should, found.as_of(record.reads))
         differences = compare(should, found)
     else:
         at = " and ".join(current)
         narrate(f"No schema was recorded after {at}, so its history is run in a scratch schema.")
         should = history_schema(target, app, current)
+        found = _of_the_app(app, should, found)
         differences = without_grants(compare(should, found))
     result = Drift(
         app.name,
@@ -208,6 +217,18 @@ def compare_with_record(
         tuple(differences),
     )
     return ComparedWithRecord(result, should, found)
+
+
+def _of_the_app(app: App, should: Catalog, found: Catalog) -> Catalog:
+    """Return what is there without what is there alone, and env.py's hooks leave to others."""
+    extra = found.objects.keys() - should.objects.keys()
+    if not extra or app.environment is None:
+        return found
+    try:
+        left = left_out_by_hooks(app, should, found) & extra
+    except EnvironmentNotRun:
+        return found
+    return Catalog({key: each for key, each in found.objects.items() if key not in left})
 
 
 @dataclass(frozen=True)

@@ -427,6 +427,11 @@ KINDS = {
         call=', version_table_schema="app", include_schemas=True,'
         " include_name=lambda name, kind, _: kind != 'schema' or name in {None, 'app'}",
     ),
+    "a table that is there alone, left out": Kind(
+        sql="CREATE TABLE theirs (id serial PRIMARY KEY, name text UNIQUE)",
+        call=", include_object=lambda item, name, kind, reflected, other: not "
+        "(kind == 'table' and reflected and other is None)",
+    ),
     "an engine of the project's": Kind(
         files={"engine_{n}.py": "import os\nimport sqlalchemy\n"
                'engine = sqlalchemy.create_engine(os.environ["ZOO_URL"])\n'},
