@@ -15,8 +15,9 @@ import psycopg
 from psycopg import sql
 
 from leadctl.backup.contents import ArchiveEntry
-from leadctl.backup.manifest import ARCHIVE, SCHEMA
+from leadctl.backup.manifest import ARCHIVE, SCHEMA, Distributed
 from leadctl.backup.reader import BackupReader
+from leadctl.catalog.citus import distribution, has_citus
 from leadctl.errors import (
     InsufficientPrivilege,
     MissingRole,
@@ -326,8 +327,22 @@ class Making:
                 *(keys.left_out if keys else ()),
             ),
             changed=tuple(self._changed),
-            lines=(*self.cascade_losses.lines, *(keys.lines if keys else ())),
+            lines=(
+                *self.cascade_losses.lines,
+                *(keys.lines if keys else ()),
+                *self._distributing(),
+            ),
         )
+
+    def _distributing(self) -> list[str]:
+        """Return what distributes again what a Citus cluster distributed table by table."""
+        made = set(self._selection.names.values())
+        parts = self._reader.manifest.distribution or ()
+        wanted = [part for part in parts if parts_of(part.name) in made]
+        if not (wanted and has_citus(self._connection)):
+            return []
+        now = {part.name for part in distribution(self._connection, Distributed) or ()}
+        return [_distributes(part) for part in wanted if part.name not in now]
 
     def _of(self, phase: "_Phase") -> list[ArchiveEntry]:
         return [e for e in self._selection.entries if _phase(self._selection, e) is phase]
@@ -497,3 +512,17 @@ def _phase(selection: EntrySelection, entry: ArchiveEntry) -> _Phase:
     if entry.kind in _LAST or (entry.kind == "RULE" and selection.is_part(entry)):
         return _Phase.TRIGGERS
     return _Phase.KEYS
+
+
+def _distributes(part: Distributed) -> str:
+    """Return what distributes a table that has its rows already, or says that leadctl does not."""
+    name = sql.Literal(part.name).as_string()
+    if part.kind == "reference":
+        return f"SELECT create_reference_table({name});"
+    if part.kind == "local":
+        return f"SELECT citus_add_local_table_to_metadata({name});"
+    if part.kind == "table":
+        shards = f", shard_count => {part.shards:d}" if part.column else ""
+        column = sql.Literal(part.column).as_string()
+        return f"SELECT create_distributed_table({name}, {column}{shards});"
+    return f"-- Distribute {' '.join(part.name.split())} as it was: by {part.kind}."

@@ -367,6 +367,33 @@ def test_tables_that_are_distributed_by_themselves_are_no_tenants(
         assert (outcome.code, f"distributed by {how}" in outcome.err) == (5, True), outcome.err
 
 
+def test_what_distributes_a_dropped_table_again_is_said(cluster: Cluster) -> None:
+    name = cluster.name
+    cluster.query(
+        f"SET citus.enable_schema_based_sharding = off; CREATE SCHEMA {name};"
+        f"CREATE TABLE {name}.spread (id int); CREATE TABLE {name}.small (id int);"
+        f"CREATE TABLE {name}.single (id int); INSERT INTO {name}.spread VALUES (1), (2);"
+        f"SELECT create_distributed_table('{name}.spread', 'id', shard_count => 6);"
+        f"SELECT create_reference_table('{name}.small');"
+        f"SELECT create_distributed_table('{name}.single', NULL)"
+    )
+    parts = (
+        "SELECT table_name::text, citus_table_type, distribution_column, shard_count"
+        f" FROM citus_tables WHERE starts_with(table_name::text, '{name}.') ORDER BY 1"
+    )
+    before = cluster.query(parts)
+    assert len(before) == 3
+    backup = cluster.done("backup")["id"]
+    tables = [f"{name}.{table}" for table in ("spread", "small", "single")]
+    cluster.query(f"DROP TABLE {', '.join(tables)}")
+    wanted = [word for table in tables for word in ("--table", table)]
+    back = cluster.done("restore", backup, *wanted, "--yes")
+    for line in back["lines"]:
+        cluster.query(line)
+    assert cluster.query(parts) == before
+    assert cluster.query(f"SELECT count(*) FROM {name}.spread") == [(2,)]
+
+
 def test_a_tenant_on_a_cluster(cluster: Cluster) -> None:
     """Made, filled, measured, backed up, put back, renamed, moved and dropped: always distributed."""
     name = cluster.name
