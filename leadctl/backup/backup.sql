@@ -82,7 +82,7 @@ WHERE c.relkind = 'r' AND c.relpersistence <> 't'
 ORDER BY 1
 
 -- name: extension_tables
--- what: Of which tables of extensions does a dump hold rows, how large are they, and which rows are it?
+-- what: Of which tables of extensions does a dump hold rows, how large are they, and which are these?
 -- versions: 15-
 SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname),
     coalesce(pg_total_relation_size(c.oid), 0), config.condition

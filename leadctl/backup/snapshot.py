@@ -167,7 +167,8 @@ class Snapshot:
     def _extension_tables(
         self, counted: Callable[[], Mapping[tuple[str, ...], int]]
     ) -> tuple[DumpedTable, ...]:
-        rows = counted()
+        """Return what extensions keep in tables of theirs, but for Citus: that is made anew."""
+        rows = {} if self.clustered else counted()
         found = _QUERIES.rows(self.connection, "extension_tables")
         return tuple(
             DumpedTable(name, rows[parts], size)

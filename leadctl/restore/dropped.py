@@ -270,7 +270,7 @@ class Making:
                 if not (error.sqlstate or "").startswith(_OF_ROWS):
                     raise
                 other = ", ".join(each.entry for each in self._changed)
-                why = f"It has another definition of {other}. " if other else ""
+                why = f"The database has another definition of {other}. " if other else ""
                 raise RestoreFailed(
                     f"The rows of {rows.table} are rejected: {told(error)}.",
                     hint=f"{why}Nothing was changed. Restore the backup into another database with "
@@ -392,7 +392,7 @@ class Making:
         return True
 
     def _compare(self, entry: ArchiveEntry, script: Script) -> None:
-        """Note where what is there is not what the backup has: the server says what both are."""
+        """Note where the database has another definition than the backup, by the server's word."""
         found = next((f for each in script if (f := _COMPARED.match(each))), None)
         if found is None:
             return
