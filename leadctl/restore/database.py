@@ -39,7 +39,7 @@ _DROP_SUBSCRIPTION = (
 _PATIENCE = "5s"
 _TRIES = 5
 _PAUSE_SECONDS = 0.5
-_ENDING_SECONDS, _LOOK_SECONDS = 2.0, 0.005
+_ENDING_SECONDS, _LOOK_SECONDS, _LOCK_SECONDS = 2.0, 0.005, 0.1
 _LOADED_WITH = {"synchronous_commit": "off"}
 """No statement waits for the disk.  The one that renames the database does, for all of the WAL
 before it, too: a server that crashes either has all or still has the old database."""
@@ -156,14 +156,18 @@ def _let_go(target: Target, connection: Connection, name: str) -> None:
 def restore_lock(connection: Connection, database: str) -> Iterator[None]:
     """Keep other runs from restoring a database, by a lock in the maintenance database.
 
-    Raises LockHeld at once where another restore of it goes on.
+    Raises LockHeld where another restore of it goes on: a run that has just ended may hold the lock
+    until the server has noticed.
     """
     connection.execute("SET idle_session_timeout = 0")
-    if not _QUERIES.value(connection, "lock", name=database):
-        raise LockHeld(
-            f"Another run restores the database {database}.",
-            hint="Wait for it to finish; see: leadctl history",
-        )
+    until = time.monotonic() + _ENDING_SECONDS
+    while not _QUERIES.value(connection, "lock", name=database):
+        if time.monotonic() > until:
+            raise LockHeld(
+                f"Another run restores the database {database}.",
+                hint="Wait for it to finish; see: leadctl history",
+            )
+        time.sleep(_LOCK_SECONDS)
     yield
 
 

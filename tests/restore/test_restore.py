@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from psycopg import sql
 
 from leadctl.journal.kept_names import kept_database, kept_prefix, kept_since, moved_database
-from leadctl.restore.database import end_sessions, set_database_name
+from leadctl.restore.database import end_sessions, restore_lock, set_database_name
 from tests.backups import (
     EVERYTHING,
     WEIRD,
@@ -584,3 +585,13 @@ def test_all_sessions_of_a_database_end_at_once(leadconnector: Prepared) -> None
     finally:
         for other in others:
             other.close()
+
+
+def test_a_lock_that_is_just_let_go_is_no_other_run(leadconnector: Prepared) -> None:
+    """The server notices the end of a session a moment after it."""
+    server, name = leadconnector.server, leadconnector.name
+    held = server.connect("postgres")
+    with server.connect("postgres") as connection, restore_lock(held, name):
+        threading.Timer(0.1, held.close).start()
+        with restore_lock(connection, name):
+            assert held.closed
