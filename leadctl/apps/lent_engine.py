@@ -96,8 +96,8 @@ class _Nothing:
     """What it was told to set."""
 
     def __init__(self) -> None:
-        self._asked: Counter[str] = Counter()
-        self._question = ""
+        self._asked: Counter[tuple[str, str]] = Counter()
+        self._question = "", ""
         self._rows: list[tuple[Any, ...]] = []
 
     def cursor(self, *_given: Any, **_options: Any) -> "_Nothing":
@@ -106,7 +106,7 @@ class _Nothing:
     def execute(self, statement: object = "", values: Any = (), **_options: Any) -> None:
         """Execute nothing; a number is a row all the same, and so is a lock that nobody holds."""
         text = str(statement)
-        self._question = f"{' '.join(text.split())} {values or ''}".strip()
+        self._question = " ".join(text.split()), str(values)
         if found := _PATH.search(text):
             given = values.values() if isinstance(values, Mapping) else values or ()
             self.search_path = next((str(each) for each in given), found[1])
@@ -129,7 +129,7 @@ class _Nothing:
         """Return the rows.  Raises WaitsForever where they were asked for again and again."""
         self._asked[self._question] += 1
         if self._asked[self._question] > _MOST_REPEATS:
-            raise WaitsForever(f"it repeats {self._question}, which has no other answer here")
+            raise WaitsForever(f"it repeats {self._question[0]}, which has no other answer here")
         rows, self._rows = self._rows, []
         return rows
 
@@ -213,7 +213,7 @@ def _prepare(lent: Any, engine: Engine) -> None:
 
 
 def _options(engine: Engine) -> Mapping[str, str]:
-    """Return what an engine connects with, of `_SET`: by its URL or `connect_args`, whose both are.
+    """Return what of `_SET` an engine connects with, by its URL or its `connect_args`.
 
     SQLAlchemy keeps that in what makes its connections, and says it nowhere else.
     """

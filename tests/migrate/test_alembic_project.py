@@ -216,6 +216,15 @@ def _env(before: str = "", inside: str = "pass", after: str = "", **other: str) 
         ),
         (_env(before="raise SystemExit('no')"), "env.py, line 4 cannot be run: SystemExit: no"),
         (_env(before="import nothing_like_it"), "ModuleNotFoundError"),
+        (
+            _env(
+                before="TABLE = 'our_' + 'versions'",
+                inside="while connection.execute(text('SELECT 1 WHERE :given <> :given'),"
+                " {'given': 'hidden'}).scalar() is None: pass",
+                call=", version_table=TABLE",
+            ),
+            "it repeats SELECT 1 WHERE %(given)s <> %(given)s, which has no other answer here",
+        ),
     ],
 )
 def test_what_env_py_may_not_do(
@@ -224,6 +233,7 @@ def test_what_env_py_may_not_do(
     plain_project.write_text(text)
     outcome = cli("migrate", url=server.url(database))
     assert (outcome.code in {1, 3}, said in outcome.err) == (True, True), outcome.err
+    assert "hidden" not in outcome.err
     with server.connect(database) as connection:
         found = connection.execute("SELECT to_regclass('things'), to_regclass('our_versions')")
         assert found.fetchone() == (None, None)
