@@ -167,7 +167,7 @@ class Snapshot:
     def _extension_tables(
         self, counted: Callable[[], Mapping[tuple[str, ...], int]]
     ) -> tuple[DumpedTable, ...]:
-        """Return what extensions keep in tables of theirs, but for Citus: that is made anew."""
+        """Return what extensions keep in tables of theirs; a restore makes that of Citus itself."""
         rows = {} if self.clustered else counted()
         found = _QUERIES.rows(self.connection, "extension_tables")
         return tuple(
