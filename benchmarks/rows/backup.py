@@ -59,7 +59,7 @@ def restore(bench: Bench, rows: int) -> Iterator[Sides]:
 
     def ours() -> Sample:
         bench.drop(copy)
-        return bench.leadctl(name, "restore", "--into", copy, variables=variables)
+        return bench.leadctl(name, "restore", "-q", "--into", copy, variables=variables)
 
     def theirs() -> Sample:
         bench.drop(copy)
@@ -98,7 +98,7 @@ def from_bucket(bench: Bench, rows: int) -> Iterator[Sides]:
 
         def restored(variables: Mapping[str, str]) -> Sample:
             bench.drop(copy)
-            return bench.leadctl(name, "restore", "--into", copy, variables=variables)
+            return bench.leadctl(name, "restore", "-q", "--into", copy, variables=variables)
 
         for variables in (on_disk, in_bucket):
             bench.leadctl(name, "backup", variables=variables)

@@ -243,7 +243,7 @@ def _end(run: Run, result: Any, database: "Database") -> None:
     from leadctl.render.views.restore import restored
 
     run.emit(result, restored)
-    if result.revision is not None:
+    if result.revision is not None and not run.console.quiet:
         _say_migrations(run, database)
     _exit(complete=result.complete)
 
