@@ -43,19 +43,28 @@ def left_out_by_hooks(app: App, models: Catalog, found: Catalog) -> set[str]:
         if kind is None:
             return False
         name = unquoted(split_name(key.partition(" ")[2])[-1])
-        table = unquoted(owner(key, attributes) or name)
-        parents = {"schema_name": None, "table_name": table, "schema_qualified_table_name": table}
+        *within_schema, table = map(
+            unquoted, split_name(owner(key, attributes) or key.partition(" ")[2])
+        )
+        schema = within_schema[0] if within_schema else None
+        whole = ".".join((*within_schema, table))
+        parents = {
+            "schema_name": schema,
+            "table_name": table,
+            "schema_qualified_table_name": whole,
+        }
         if reflected and by_name:
-            within = {"schema_name": None} if kind == "table" else parents
+            within = {"schema_name": schema} if kind == "table" else parents
             if not by_name(name, kind, within):
                 return True
         if not by_object:
             return False
         item = _Item(kind, name, str(attributes.get("definition", "")))
-        made = item.of_models(tables[table]) if table in tables else None
-        there = item.as_reflected(table, tables.get(table)) if key in found.objects else None
+        known = tables.get(whole)
+        made = None if known is None else item.of_models(known)
+        there = item.as_reflected(table, schema, known) if key in found.objects else None
         if reflected or made is None:
-            made = item.as_reflected(table, tables.get(table)) if there is None else there
+            made = item.as_reflected(table, schema, known) if there is None else there
         return not by_object(made, name, kind, reflected, None if reflected else there)
 
     excluded = {key for key in models.objects.keys() | found.objects.keys() if is_excluded(key)}
@@ -116,7 +125,7 @@ class _Item(NamedTuple):
         parts: list[Any] = [*table.indexes, *table.constraints]
         return next((each for each in parts if each.name == self.name), None)
 
-    def as_reflected(self, table_name: str, known: "Table | None") -> Any:
+    def as_reflected(self, table_name: str, schema: str | None, known: "Table | None") -> Any:
         """Return it as Alembic reflects it: an object of SQLAlchemy's, with its table."""
         from sqlalchemy import (
             Column,
@@ -129,7 +138,12 @@ class _Item(NamedTuple):
         from sqlalchemy.types import NullType
 
         columns = () if known is None else known.columns
-        copied = Table(table_name, MetaData(), *(Column(each.name, each.type) for each in columns))
+        copied = Table(
+            table_name,
+            MetaData(),
+            *(Column(each.name, each.type) for each in columns),
+            schema=schema,
+        )
         if self.kind == "table":
             return copied
         if self.kind == "column":

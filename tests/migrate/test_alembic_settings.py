@@ -469,6 +469,23 @@ DIFFERING = {
     "a type of which the function does not know": Kind(
         animals='sa.Column("name", sa.String(20))', call=", compare_type=lambda *_: None"
     ),
+    "a column of a schema that a hook takes alone": Kind(
+        models='sa.Table("plants", metadata, sa.Column("id", sa.Integer, primary_key=True),'
+        ' sa.Column("name", sa.Text), sa.Column("size", sa.Integer), schema="app")\n',
+        revisions=(
+            ANIMALS,
+            Revision(
+                "a2", "db/versions/a2.py",
+                table("plants").removesuffix(")") + ', schema="app")',
+                'op.drop_table("plants", schema="app")', '"a1"',
+            ),
+        ),
+        imports=", text",
+        connected='connection.execute(text("CREATE SCHEMA IF NOT EXISTS app"))\n'
+        "    connection.commit()",
+        call=', include_schemas=True, include_object=lambda item, name, kind, *_:'
+        " not (kind == 'table' and item.schema != 'app')",
+    ),
     "an identity, whatever is said of defaults": Kind(
         animals='sa.Column("name", sa.Text), sa.Column("n", sa.Integer, sa.Identity())',
         revisions=first(
