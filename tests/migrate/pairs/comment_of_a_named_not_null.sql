@@ -1,3 +1,4 @@
+-- SINCE 18
 -- FROM
 CREATE TABLE t (a int CONSTRAINT must NOT NULL, b int NOT NULL);
 COMMENT ON CONSTRAINT must ON t IS 'kept';

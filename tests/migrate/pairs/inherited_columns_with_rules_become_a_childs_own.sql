@@ -1,3 +1,4 @@
+-- SINCE 16
 -- FROM
 CREATE TABLE parent (a int, b int NOT NULL, c int CHECK (c > 0), g int GENERATED ALWAYS AS (a * 2) STORED);
 CREATE TABLE other (a int, e text COLLATE "C");
