@@ -111,14 +111,25 @@ PARAMETERS = {
     "created_at": "2026-01-31 00:00Z",
     "slot": "leadctl_pitr",
     "was": "acme",
+    "pids": [0],
+    "kind": "FUNCTION",
+    "tag": "f()",
+    "version": "0.1.0",
+    "statements": ["SELECT 1"],
+    "transactional": True,
 }
-OF_BLOCK = {"dumps_on_node": {"session": "leadctl"}}
+OF_BLOCK = {
+    "dumps_on_node": {"session": "leadctl"},
+    "scripts": {"revisions": ["r"]},
+    "record_script": {"recorded": "x"},
+}
 """Values of another type than other blocks have by the name."""
 RECORDS = {
     PACKAGE / "migrate" / "backfill.sql": "create",
     PACKAGE / "seed" / "seed_files.sql": "create_seed_files",
     PACKAGE / "tenants" / "move.sql": "create_moves",
     PACKAGE / "journal" / "state.sql": "create_kept",
+    PACKAGE / "fleet" / "fleet.sql": "create_scripts",
 }
 """Tables of records that are made when they are first needed."""
 
