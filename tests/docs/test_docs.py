@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
+from benchmarks import report
 from leadctl.cli.commands import app
 from leadctl.crypto import Key, Keyring, decrypt
 from tests.docs import reference
@@ -29,6 +30,11 @@ CONSOLE = re.compile(r"```console\n(.*?)```", re.DOTALL)
 @pytest.mark.parametrize("name", ["output", "cli", "python", "architecture"])
 def test_references_are_what_the_code_says(name: str) -> None:
     assert (ROOT / "docs" / f"{name}.md").read_text() == getattr(reference, name)()
+
+
+def test_figures_are_those_that_were_measured() -> None:
+    found = report.load(ROOT / "benchmarks" / "results.json")
+    assert (ROOT / "docs" / "benchmarks.md").read_text() == report.document(found)
 
 
 def commands(block: str) -> Iterator[tuple[str, str]]:
