@@ -26,24 +26,24 @@ OWN_KINDS = (
 READS = 7
 """How much is read: what a schema was recorded with says which of it can be compared."""
 _NEWER_KINDS = ("property", "namespace")
-_NEWER = (("domain", "collation"), ("constraint", "invalid"), ("function", "aggregate_options"))
-"""What 0.1, whose records are of 1, did not read."""
-_NEWEST = (("other", "comment"),)
-"""What records of 2 do not have."""
-_INHERITED = "property inherited "
-"""How the keys begin of what records of 3 do not have."""
+"""Kinds that 0.1, whose records are of 1, did not read."""
+_ATTRIBUTES_SINCE = (
+    (2, ("domain", "collation")), (2, ("constraint", "invalid")),
+    (2, ("function", "aggregate_options")), (3, ("other", "comment")),
+    (6, ("other", "details")), (6, ("other", "encodings")),
+)  # fmt: skip
+"""Attributes by kind, each with the records that have it first."""
 OWN_NOT_NULL = "own NOT NULL of "
 """How a property begins that says of a column's NOT NULL that it is there beside a parent's."""
-_OWN = "property own "
-"""How the keys begin of what records of 4 do not have."""
-_LATEST = (("other", "details"), ("other", "encodings"))
+_BEGINNINGS_SINCE = (
+    (4, "property inherited "), (5, "property own "), (7, "property unvalidated NOT NULL of ")
+)  # fmt: skip
+"""How keys begin, each with the records that have them first."""
 _LATEST_KEYS = re.compile(
     r"property (?:rights of the owner|expression|identity|dependence|comment of trigger) "
     r"|grant sequence of |namespace .*(?: with grant option|rights of the owner)$"
 )
 """What records of 5 do not have."""
-_UNVALIDATED = "property unvalidated NOT NULL of "
-"""How the keys begin of what records of 6 do not have."""
 
 USES, DEFAULT_USES = "uses", "default_uses"
 """Attributes that say which objects one uses, and which a column's default does, by their keys."""
@@ -111,13 +111,8 @@ class Catalog:
         if reads >= READS:
             return self
         first = reads < 2
-        newer = (
-            *(_LATEST if reads < 6 else ()),
-            *(_NEWER if first else ()),
-            *(_NEWEST if reads < 3 else ()),
-        )
-        begins = (_INHERITED, _OWN, _UNVALIDATED)
-        later = tuple(each for each, since in zip(begins, (4, 5, 7), strict=True) if reads < since)
+        newer = {each for since, each in _ATTRIBUTES_SINCE if reads < since}
+        later = tuple(each for since, each in _BEGINNINGS_SINCE if reads < since)
         return Catalog(
             {
                 key: {name: value for name, value in each.items() if (kind, name) not in newer}
