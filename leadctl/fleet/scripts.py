@@ -104,22 +104,21 @@ def recorded_scripts(
 def record_scripts(
     connection: Connection, app: App, scripts: Mapping[Revision, RevisionScript | None]
 ) -> None:
-    """Record the scripts of revisions whose files alone say what they do, if this role may."""
+    """Record the scripts of revisions, which all stand alone, if this role may."""
     with suppress(psycopg.Error), connection.transaction():
         QUERIES.run(connection, "create_scripts")
         for revision, script in scripts.items():
-            if revision.stands_alone:
-                QUERIES.run(
-                    connection,
-                    "record_script",
-                    app=app.name,
-                    revision=revision.id,
-                    checksum=revision.checksum,
-                    version=__version__,
-                    statements=list(script.statements) if script else None,
-                    transactional=script.transactional if script else None,
-                    recorded=script.recorded if script else None,
-                )
+            QUERIES.run(
+                connection,
+                "record_script",
+                app=app.name,
+                revision=revision.id,
+                checksum=revision.checksum,
+                version=__version__,
+                statements=list(script.statements) if script else None,
+                transactional=script.transactional if script else None,
+                recorded=script.recorded if script else None,
+            )
 
 
 def _is_one(sent: str, rendered: Sequence["RevisionStatement"], *, first: bool) -> bool:

@@ -8,6 +8,7 @@ from psycopg import sql
 
 from leadctl.errors import RowsWithoutValue, UsageError
 from leadctl.migrate.ddl.steps import Fill, Phase, Stage, Step, literal, plain
+from leadctl.migrate.ddl.tables import require
 from leadctl.migrate.new import Ask, Ready
 from leadctl.migrate.revision_writer import Draft
 from leadctl.postgres.connect import Connection, connect
@@ -150,11 +151,12 @@ def _with_updates(
         if step.requires is None or fill is None:
             yield step
             return
+        last = step
         if step.nullable:
             yield replace(step, sql=step.nullable, requires=None)
+            last = replace(step, sql=require(fill.table, step.requires[1], {}))
         yield Step(f"UPDATE {fill.table} SET {fill.assignment} WHERE {fill.where}", step.phase)  # noqa: S608
-        set_not_null = f"ALTER TABLE {fill.table} ALTER COLUMN {step.requires[1]} SET NOT NULL"
-        yield replace(step, sql=set_not_null) if step.nullable else step
+        yield last
 
     return [
         replace(draft, up=[new for step in draft.up for new in steps(step)]) for draft in drafts

@@ -258,10 +258,8 @@ class TableChanges:
             (split_name(each.removeprefix("constraint "))[1], self._after.objects[each])
             for each in within
         ]
-        statement, needs = (
-            create_table(name, new, columns, constraints),
-            self._freed_places(new.get("partition_of")),
-        )
+        statement = create_table(name, new, columns, constraints)
+        needs = self._freed_places(new.get("partition_of"))
         yield Step(statement, Phase.DEFINE, tuple(made), needs=needs)
         yield from later
 
