@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
@@ -112,6 +112,20 @@ class Kind:
     files: dict[str, str] = field(default_factory=dict)
 
 
+WITH_SCHEMA: dict[str, Any] = {
+    "revisions": (
+        ANIMALS,
+        Revision(
+            "a2", "db/versions/a2.py",
+            table("plants").removesuffix(")") + ', schema="app")',
+            'op.drop_table("plants", schema="app")', '"a1"',
+        ),
+    ),
+    "imports": ", text",
+    "connected": 'connection.execute(text("CREATE SCHEMA IF NOT EXISTS app"))\n'
+    "    connection.commit()",
+}  # fmt: skip
+"""A table of another schema, which env.py makes."""
 KINDS = {
     "a package's folder": Kind(
         "script_location = pkg_{n}:db\nprepend_sys_path = .\n",
@@ -413,17 +427,7 @@ KINDS = {
     "a version table in a schema of the models": Kind(
         models='sa.Table("plants", metadata, sa.Column("id", sa.Integer, primary_key=True),'
         ' sa.Column("name", sa.Text), schema="app")\n',
-        revisions=(
-            ANIMALS,
-            Revision(
-                "a2", "db/versions/a2.py",
-                table("plants").removesuffix(")") + ', schema="app")',
-                'op.drop_table("plants", schema="app")', '"a1"',
-            ),
-        ),
-        imports=", text",
-        connected='connection.execute(text("CREATE SCHEMA IF NOT EXISTS app"))\n'
-        "    connection.commit()",
+        **WITH_SCHEMA,
         call=', version_table_schema="app", include_schemas=True,'
         " include_name=lambda name, kind, _: kind != 'schema' or name in {None, 'app'}",
     ),
@@ -472,17 +476,7 @@ DIFFERING = {
     "a column of a schema that a hook takes alone": Kind(
         models='sa.Table("plants", metadata, sa.Column("id", sa.Integer, primary_key=True),'
         ' sa.Column("name", sa.Text), sa.Column("size", sa.Integer), schema="app")\n',
-        revisions=(
-            ANIMALS,
-            Revision(
-                "a2", "db/versions/a2.py",
-                table("plants").removesuffix(")") + ', schema="app")',
-                'op.drop_table("plants", schema="app")', '"a1"',
-            ),
-        ),
-        imports=", text",
-        connected='connection.execute(text("CREATE SCHEMA IF NOT EXISTS app"))\n'
-        "    connection.commit()",
+        **WITH_SCHEMA,
         call=', include_schemas=True, include_object=lambda item, name, kind, *_:'
         " not (kind == 'table' and item.schema != 'app')",
     ),

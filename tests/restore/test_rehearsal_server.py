@@ -1,6 +1,7 @@
 """A rehearsal of a database whose extensions the embedded server lacks."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,20 @@ def test_extensions_that_nothing_has(
         cli("db", "destroy", "--yes", env={})
 
 
+@contextmanager
+def server_with_folder() -> Iterator[tuple[RunningServer, Path]]:
+    """Run a server with a database `shop`, and a folder that it takes extensions from, too."""
+    with RunningServer(MAJOR) as server:
+        folder = Path(server.info.socket) / "extension"
+        folder.mkdir()
+        with server.info.connect() as connection:
+            path = f"ALTER SYSTEM SET extension_control_path = '{folder.parent}:$system'"
+            connection.execute(path)
+            connection.execute("SELECT pg_reload_conf()")
+            connection.execute("CREATE DATABASE shop")
+        yield server, folder
+
+
 CONFIGURED = """
 CREATE TABLE @extschema@.rates (id int PRIMARY KEY, own bool DEFAULT true, rate int);
 INSERT INTO @extschema@.rates VALUES (1, false, 7), (2, false, 8);
@@ -78,17 +93,10 @@ SELECT pg_catalog.pg_extension_config_dump('@extschema@."All"', '');
 @pytest.mark.skipif(MAJOR < 18, reason="extension_control_path")
 def test_rows_in_tables_of_an_extension(cli: Cli, tmp_path: Path) -> None:
     """pg_dump has those that the extension names; they are counted as those of other tables."""
-    with RunningServer(MAJOR) as server:
-        folder = Path(server.info.socket) / "extension"
-        folder.mkdir()
+    with server_with_folder() as (server, folder):
         (folder / "configured.control").write_text("default_version = '1'\nrelocatable = false\n")
         script = folder / "configured--1.sql"
         script.write_text(CONFIGURED)
-        with server.info.connect() as connection:
-            path = f"ALTER SYSTEM SET extension_control_path = '{folder.parent}:$system'"
-            connection.execute(path)
-            connection.execute("SELECT pg_reload_conf()")
-            connection.execute("CREATE DATABASE shop")
         with server.info.connect("shop") as connection:
             connection.execute("CREATE EXTENSION configured; CREATE TABLE t AS SELECT 1 AS i")
             connection.execute("INSERT INTO rates SELECT i, true, i FROM generate_series(3, 12) i")
@@ -149,19 +157,12 @@ INSTALLED = "SELECT extversion FROM pg_extension WHERE extname = 'counted'"
 @pytest.mark.skipif(MAJOR < 18, reason="extension_control_path")
 def test_an_extension_in_another_version(cli: Cli, tmp_path: Path) -> None:
     """pg_dump does not say which version it was: functions of another compute other values."""
-    with RunningServer(MAJOR) as server:
-        folder = Path(server.info.socket) / "extension"
-        folder.mkdir()
+    with server_with_folder() as (server, folder):
         (folder / "counted.control").write_text("default_version = '2.0'\nrelocatable = false\n")
         for version, script in VERSIONS.items():
             (folder / f"counted--{version}.sql").write_text(script)
         (folder / "owning.control").write_text("default_version = '1.0'\n")
         (folder / "owning--1.0.sql").write_text("CREATE SCHEMA its_own;")
-        with server.info.connect() as connection:
-            path = f"ALTER SYSTEM SET extension_control_path = '{folder.parent}:$system'"
-            connection.execute(path)
-            connection.execute("SELECT pg_reload_conf()")
-            connection.execute("CREATE DATABASE shop")
         with server.info.connect("shop") as connection:
             connection.execute(MADE_BY_OLDER)
             connection.execute(MADE_IN_ITS_SCHEMA)
