@@ -135,8 +135,8 @@ def cron(
     line, mark = _in_crontab(line), _in_crontab(mark)
     printed = shlex.join(_own_command("cron", settings, found, seconds, on_failure))
     others = f"crontab -l 2>/dev/null | grep -vF {shlex.quote(mark)} || :"
-    # Where nothing is printed, the line of before stays.  The first line of a crontab finds none:
-    # that is no error, not even to a script that stops at the first one.
+    # Where nothing is printed, the line of before stays.  Where no other line is found, grep fails,
+    # which is no error: a script that stops at errors goes on.
     install = f"line=$({printed}) && ({others}; printf '%s\\n' \"$line\") | crontab -"
     files = {"crontab": f"{found.cron} {line}"}
     return Schedule("cron", found.name, mark, files, (install,), on_failure is not None)

@@ -220,7 +220,7 @@ def compare_with_record(
 
 
 def _of_the_app(app: App, should: Catalog, found: Catalog) -> Catalog:
-    """Return what is there without what is there alone, and env.py's hooks leave to others."""
+    """Return the database's objects but for those of its own that env.py's hooks leave out."""
     extra = found.objects.keys() - should.objects.keys()
     if not extra or app.environment is None:
         return found

@@ -356,7 +356,7 @@ class Making:
         if not script or self._is_of_another(entry) or self._is_installed(entry):
             return
         if entry.kind == "SCHEMA" and not script[0].startswith("CREATE SCHEMA "):
-            self._not_made.add(entry.id)  # public: whose it is now is no matter of a table
+            self._not_made.add(entry.id)  # public: a table does not set its owner
             return
         if self._selection.is_part(entry):
             self._make_part(entry, script)
