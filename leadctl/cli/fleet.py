@@ -27,6 +27,7 @@ from leadctl.cli.options import Number, Text, Texts, fleet_names, not_with, only
 from leadctl.cli.run import Run
 from leadctl.errors import UsageError
 from leadctl.files import expanded
+from leadctl.render import views
 
 if TYPE_CHECKING:
     from leadctl.api.database import Database
@@ -204,8 +205,6 @@ def _refuse_unfit(run: Run, use: FleetUse, values: dict[str, Any]) -> None:
 
 
 def _write(run: Run, report: "FleetReport[Any]") -> None:
-    from leadctl.render.views import fleet as views
-
     def nagios(report: "FleetReport[Any]") -> str:
         from leadctl.render.nagios import fleet
 
@@ -217,7 +216,7 @@ def _write(run: Run, report: "FleetReport[Any]") -> None:
 
         return fleet(report)
 
-    run.emit(report, views.report, nagios=nagios, prometheus=prometheus)
+    run.emit(report, views.fleet.report, nagios=nagios, prometheus=prometheus)
 
 
 def _code(report: "FleetReport[Any]") -> int:

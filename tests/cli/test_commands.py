@@ -3,14 +3,17 @@
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from leadctl.cli import commands
 from leadctl.cli.console import Console
 from leadctl.cli.exit_codes import Terminated
+from leadctl.render import views
 from tests.conftest import Cli, Prepared
 from tests.processes import environment, run
 from tests.servers import Server
@@ -46,6 +49,12 @@ def test_usage_errors(cli: Cli, arguments: list[str], said: str) -> None:
     assert outcome.code == 2
     assert outcome.out == ""
     assert said in outcome.err
+
+
+def test_the_views_that_commands_name_exist() -> None:
+    for file in Path(commands.__path__[0]).glob("*.py"):
+        for module, name in re.findall(r"\bviews\.(\w+)\.(\w+)", file.read_text()):
+            assert callable(getattr(getattr(views, module), name, None)), f"{module}.{name}"
 
 
 def test_usage_errors_in_json(cli: Cli) -> None:

@@ -42,7 +42,7 @@ ROOMS = {
         "inspect.run", "keys.encrypted_values", "products.", "postgres.replica", "restore.kept", "journal.kept_names", "journal.runs", "migrate.status",
         "cli.commands.health_check", "render.views.health_check",
     },
-    "--help": {"cli.", "errors", "files", "hints", "redact", "text", "version"},
+    "--help": {"cli.", "errors", "files", "hints", "redact", "render.views", "text", "version"},
 }  # fmt: skip
 """What each may load of ours; health-check may load what `migrate` may, too."""
 OTHERS = {

@@ -157,10 +157,10 @@ def named_in(source: str) -> set[str]:
                 name = f"{node.module}.{each.name}"
                 imported.setdefault(each.asname or each.name, set()).add(name)
     attributes = {
-        f"{name}.{node.attr}"
+        f"{name}{ast.unparse(node).removeprefix(ast.unparse(node).partition('.')[0])}"
         for node in nodes
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
-        for name in imported.get(node.value.id, ())
+        if isinstance(node, ast.Attribute)
+        for name in imported.get(ast.unparse(node.value).partition(".")[0], ())
     }
     return attributes.union(*imported.values(), re.findall(r"leadctl(?:\.\w+)+", source))
 

@@ -20,6 +20,7 @@ from leadctl.cli.options import (
     option,
     table_names,
 )
+from leadctl.render import views
 
 RolePasswords = Annotated[
     bool, flag("--role-passwords", "Include the password hashes of the roles.")
@@ -76,11 +77,9 @@ def backup(
     BACKUP_RECIPIENTS=age1… leadctl backup --to /var/backups/leadctl
     leadctl backup verify latest --restore
     """
-    from leadctl.render.views.backup import created as view
-
     without = {"exclude": exclude or (), "exclude_data": exclude_data or ()}
     database = run.database().of_tenant(tenant)
-    run.emit(database.backup(role_passwords=role_passwords, **without), view)
+    run.emit(database.backup(role_passwords=role_passwords, **without), views.backup.created)
 
 
 group.leaf("create", summary="Back up the whole database (same as `leadctl backup`).")(backup)
@@ -90,18 +89,14 @@ group.leaf("create", summary="Back up the whole database (same as `leadctl backu
 @command(Effect.READS, BACKUP_FROM)
 def list_(run: Run, *, tenant: Tenant = None) -> None:
     """List the backups: age, size, revision, verification."""
-    from leadctl.render.views.backup import listing as view
-
-    run.emit(run.project().of_tenant(tenant).backups(), view)
+    run.emit(run.project().of_tenant(tenant).backups(), views.backup.listing)
 
 
 @group.leaf("show")
 @command(Effect.READS, BACKUP_FROM)
 def show(run: Run, *, backup_id: Id, tenant: Tenant = None) -> None:
     """Show what is in a backup, and where it comes from."""
-    from leadctl.render.views.backup import show as view
-
-    run.emit(run.project().of_tenant(tenant).show_backup(backup_id), view)
+    run.emit(run.project().of_tenant(tenant).show_backup(backup_id), views.backup.show)
 
 
 @group.leaf("verify")
@@ -126,11 +121,9 @@ def verify(
     what could not be checked. --restore also compares rows, constraints and revision. The result is
     stored with the backup.
     """
-    from leadctl.render.views.backup import verify as view
-
     database = run.database().of_tenant(tenant)
     result = database.verify_backup(backup_id, restore=restore, embedded=embedded)
-    run.emit(result, view, ok=result.ok and result.not_rehearsed is None)
+    run.emit(result, views.backup.verify, ok=result.ok and result.not_rehearsed is None)
 
 
 @group.leaf("copy")
@@ -144,18 +137,15 @@ def copy(run: Run, *, backup_id: Id, to: To, tenant: Tenant = None) -> None:
     \b
     leadctl backup copy latest --to s3://bucket/prefix
     """
-    from leadctl.render.views.backup import copied as view
-
-    run.emit(run.project().of_tenant(tenant).copy_backup(backup_id, to), view)
+    run.emit(run.project().of_tenant(tenant).copy_backup(backup_id, to), views.backup.copied)
 
 
 @group.leaf("pin")
 @command(Effect.ADDS, BACKUP_FROM, of_app=False)
 def pin(run: Run, *, backup_id: Id, off: Off = False, tenant: Tenant = None) -> None:
     """Protect a backup from prune, whatever its age."""
-    from leadctl.render.views.backup import show as view
-
-    run.emit(run.project().of_tenant(tenant).pin_backup(backup_id, pinned=not off), view)
+    result = run.project().of_tenant(tenant).pin_backup(backup_id, pinned=not off)
+    run.emit(result, views.backup.show)
 
 
 @group.leaf("prune")
@@ -173,7 +163,5 @@ def prune(
     Kept are: the newest backup of each of the last days, weeks and months (see the options), the
     newest few in any case, and every pinned backup.
     """
-    from leadctl.render.views.backup import prune as view
-
     result = run.project().of_tenant(tenant).prune_backups(confirmed=yes)
-    run.emit(result, view, ok=not result.left)
+    run.emit(result, views.backup.prune, ok=not result.left)

@@ -23,6 +23,7 @@ from leadctl.cli.options import (
     table_names,
 )
 from leadctl.files import absolute
+from leadctl.render import views
 
 if TYPE_CHECKING:
     from leadctl.cleanup.context import Bounds
@@ -77,14 +78,13 @@ def cleanup(
     """
     from leadctl.cleanup.context import Bounds
     from leadctl.render import prometheus
-    from leadctl.render.views import cleanup as views
 
     exclusive(list=list_rules, dry_run=dry_run)
     database, rules = run.database(), rule or ()
     if list_rules or dry_run:
         ask = database.cleanup_rules if list_rules else database.cleanup_preview
         found = ask(rules, days=days)
-        run.emit(found, views.rules if list_rules else views.preview)
+        run.emit(found, views.cleanup.rules if list_rules else views.cleanup.preview)
         if found.error is not None:
             raise found.error
         return
@@ -95,7 +95,7 @@ def cleanup(
             rules, days=days, archive=archive, confirm=confirmed, bounds=bounds
         )
     if not (run.console.quiet and result.ok and run.settings.output == "table"):
-        run.emit(result, views.cleanup)
+        run.emit(result, views.cleanup.cleanup)
     if metrics_path is not None:
         metrics = prometheus.cleanup(result, database.past_cleanups())
         prometheus.write(metrics_path, metrics)
@@ -126,9 +126,7 @@ def unarchive(
 
     Existing rows are not changed, so the command can be repeated.
     """
-    from leadctl.render.views.cleanup import unarchive as view
-
-    run.emit(run.database().unarchive(file), view)
+    run.emit(run.database().unarchive(file), views.cleanup.unarchive)
 
 
 @group.leaf("undelete")
@@ -140,6 +138,4 @@ def undelete(
     key: Annotated[str, argument("KEY", "Primary key of the row.")],
 ) -> None:
     """Restore a soft-deleted row, if no rule has purged it."""
-    from leadctl.render.views.cleanup import undelete as view
-
-    run.emit(run.database().undelete(table, key), view)
+    run.emit(run.database().undelete(table, key), views.cleanup.undelete)

@@ -6,6 +6,7 @@ from typing import Annotated
 from leadctl.cli.command import Effect, Run, command
 from leadctl.cli.group import subtree
 from leadctl.cli.options import TIMEOUTS, Confirm, Text, Texts, Yes, argument, flag, option
+from leadctl.render import views
 
 group = subtree("db", "Setup", "Manage the embedded server and the target database.")
 
@@ -17,18 +18,14 @@ def start(run: Run) -> None:
 
     It is created if it is missing.
     """
-    from leadctl.render.views.db import server as view
-
-    run.emit(run.project().start_server(), view)
+    run.emit(run.project().start_server(), views.db.server)
 
 
 @group.leaf("stop")
 @command(Effect.ADDS, of_app=False)
 def stop(run: Run) -> None:
     """Stop the embedded server; its data stays."""
-    from leadctl.render.views.db import server as view
-
-    run.emit(run.project().stop_server(), view)
+    run.emit(run.project().stop_server(), views.db.server)
 
 
 @group.leaf("status")
@@ -38,19 +35,16 @@ def status(run: Run) -> None:
 
     Exit 1 unless it runs.
     """
-    from leadctl.render.views.db import server as view
-
     result = run.project().server_status()
-    run.emit(result, view, ok=result.running)
+    run.emit(result, views.db.server, ok=result.running)
 
 
 @group.leaf("destroy")
 @command(Effect.DESTROYS, of_app=False)
 def destroy(run: Run, *, yes: Yes = False, confirm: Confirm = None) -> None:
     """Remove the embedded server, its data and encryption key."""
-    from leadctl.render.views.db import destroyed as view
-
-    run.emit(run.project().destroy_server(run.consent(yes=yes, confirm=confirm)), view)
+    result = run.project().destroy_server(run.consent(yes=yes, confirm=confirm))
+    run.emit(result, views.db.destroyed)
 
 
 @group.leaf("kept")
@@ -63,14 +57,12 @@ def kept(
     confirm: Confirm = None,
 ) -> None:
     """List databases and schemas that restores kept, or drop some."""
-    from leadctl.render.views import db as views
-
     database = run.database()
     if drop is None:
-        run.emit(database.kept(), views.kept)
+        run.emit(database.kept(), views.db.kept)
     else:
         consent = run.consent(yes=yes, confirm=confirm)
-        run.emit(database.drop_kept(drop, consent), views.dropped)
+        run.emit(database.drop_kept(drop, consent), views.db.dropped)
 
 
 @group.leaf("environment")
@@ -90,14 +82,12 @@ def environment(
     \b
     leadctl db environment production --protect
     """
-    from leadctl.render.views.db import identity as view
-
     database = run.database(may_create=True)
     if name is None and protect is None:
-        run.emit(database.identity(), view)
+        run.emit(database.identity(), views.db.identity)
     else:
         consent = run.consent(confirm=confirm)
-        run.emit(database.set_identity(name, protected=protect, confirm=consent), view)
+        run.emit(database.set_identity(name, protected=protect, confirm=consent), views.db.identity)
 
 
 @group.leaf("push")
@@ -108,20 +98,16 @@ def push(run: Run, *, yes: Yes = False, confirm: Confirm = None) -> None:
     For experiments: a protected or remote database is refused, and a change that loses rows asks
     first.
     """
-    from leadctl.render.views.migrate import push as view
-
     consent = run.consent(yes=yes, confirm=confirm)
-    run.emit(run.database(may_create=True).push(consent), view)
+    run.emit(run.database(may_create=True).push(consent), views.migrate.push)
 
 
 @group.leaf("url")
 @command(Effect.READS)
 def url(run: Run) -> None:
     """Print the target's URL for other tools, without password."""
-    from leadctl.render.views.db import url as view
-
     result = run.database().url()
-    run.emit(result, view)
+    run.emit(result, views.db.url)
     if result.password_left_out:
         run.narrate("The password is left out; give it by PGPASSWORD or ~/.pgpass.")
 

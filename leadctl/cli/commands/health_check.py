@@ -12,6 +12,7 @@ from leadctl.cli.group import app
 from leadctl.cli.options import Text, Texts, Yes, check_names, flag, only_with, option, seconds
 from leadctl.errors import UsageError
 from leadctl.files import expanded
+from leadctl.render import views
 
 Fix = Annotated[
     bool, flag("--fix", "Apply fixes that lose no data; ask before each one.", consent=True)
@@ -56,13 +57,11 @@ def health_check(
     The exit codes are those of Nagios: 0 ok, 1 warning, 2 critical, 3 unknown. Wrong flags or
     settings are unknown; a server that cannot be reached is critical.
     """
-    from leadctl.render.views import health_check as views
-
     if run.settings.output != "prometheus":
         only_with("-o prometheus", to=to)
     only, skipped = check or (), skip or ()
     if list_checks:
-        run.emit(run.project().checks(only, skip=skipped), views.listing)
+        run.emit(run.project().checks(only, skip=skipped), views.health_check.listing)
         return
     waits, most = seconds("--wait", wait), seconds("--timeout", timeout)
     apart = seconds("--interval", interval)
@@ -77,7 +76,7 @@ def health_check(
 
         prometheus.write(expanded(to), prometheus.health(result))
     else:
-        view = partial(views.health, everything=everything or bool(only))
+        view = partial(views.health_check.health, everything=everything or bool(only))
         run.emit(result, view, nagios=_nagios, prometheus=_prometheus)
     raise typer.Exit(NAGIOS[result.status])
 

@@ -6,6 +6,7 @@ from leadctl.cli.command import Effect, Run, command
 from leadctl.cli.fleet import FleetUse
 from leadctl.cli.group import app
 from leadctl.cli.options import option
+from leadctl.render import views
 
 
 @app.leaf("history", "State")
@@ -14,6 +15,4 @@ def history(
     run: Run, *, limit: Annotated[int, option("--limit", "N", "How many.", min=1)] = 20
 ) -> None:
     """Show what changed the database: when, by whom, how it ended."""
-    from leadctl.render.views.history import history as view
-
-    run.emit(run.database().history(limit), view)
+    run.emit(run.database().history(limit), views.history.history)

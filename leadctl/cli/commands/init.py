@@ -11,6 +11,7 @@ from leadctl.cli.group import app
 from leadctl.cli.options import Text, Texts, flag, only_with, option
 from leadctl.errors import UsageError
 from leadctl.files import expanded
+from leadctl.render import views
 
 _FROM = "--from-database"
 Models = Annotated[
@@ -83,18 +84,16 @@ def init(
     leadctl init --app shop --models shop.models:Base
     leadctl init --from-database --url postgresql://… --app shop
     """
-    from leadctl.render.views import init as views
-
     if not from_database:
         only_with(_FROM, encrypt=encrypt, prisma=prisma, drop_history=drop_history)
         only_with(_FROM, take_over=take_over)
         if starter:
-            run.emit(run.project().init_starter(), views.init)
+            run.emit(run.project().init_starter(), views.init.init)
             return
         choose = _choose if run.interactive else None
         paths = {"migrations": migrations, "alembic": alembic}
         result = run.project().init(models=models, choose=choose, ask=run.ask, **paths)
-        run.emit(result, views.init)
+        run.emit(result, views.init.init)
         return
     if prisma is not None and not expanded(prisma).is_dir():
         raise UsageError(f"--prisma {prisma}: there is no such folder.")
@@ -105,7 +104,7 @@ def init(
         found = database.init_from_database(
             encrypt=encrypt or (), drop_history=drop_history, prisma=prisma
         )
-    run.emit(found, views.from_database)
+    run.emit(found, views.init.from_database)
 
 
 def _choose(question: str, options: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ from leadctl.cli.group import app
 from leadctl.cli.options import Text, argument, diagnostic_names, only_with, option
 from leadctl.errors import UsageError
 from leadctl.files import expanded
+from leadctl.render import views
 
 
 @app.leaf("inspect", "State")
@@ -30,12 +31,10 @@ def inspect(
     leadctl inspect blocking
     leadctl inspect all --to ticket-4711
     """
-    from leadctl.render.views import inspect as views
-
     if report is None:
         only_with("REPORT", to=to)
         reports = run.project().inspect_reports()
-        run.emit(reports, views.listing, csv=lambda found: run.csv(found.reports))
+        run.emit(reports, views.inspect.listing, csv=lambda found: run.csv(found.reports))
         return
     output = run.settings.output
     if output == "csv" and to is None and report == "all":
@@ -45,11 +44,11 @@ def inspect(
         )
     result = run.database().inspect(*([] if report == "all" else [report]))
     if to is not None:
-        suffix, text_of = views.file_format(output, run.csv)
+        suffix, text_of = views.inspect.file_format(output, run.csv)
         written = run.project().write_reports(result, expanded(to), suffix, text_of)
         files = [{"file": file} for file in written.files]
-        run.emit(written, views.written, csv=lambda _: run.csv(files))
+        run.emit(written, views.inspect.written, csv=lambda _: run.csv(files))
         return
     skipped = report != "all" and result.reports[0].skipped is not None
     rows = result.reports[0].rows
-    run.emit(result, views.inspection, ok=not skipped, csv=lambda _: run.csv(rows))
+    run.emit(result, views.inspect.inspection, ok=not skipped, csv=lambda _: run.csv(rows))

@@ -6,6 +6,7 @@ from leadctl.cli.command import Effect, Run, command
 from leadctl.cli.fleet import FleetUse
 from leadctl.cli.group import subtree
 from leadctl.cli.options import LOCK_WAIT, flag
+from leadctl.render import views
 
 group = subtree("keys", "Rows", "Manage the keys of encrypted columns.")
 
@@ -14,10 +15,8 @@ group = subtree("keys", "Rows", "Manage the keys of encrypted columns.")
 @command(Effect.READS)
 def generate(run: Run) -> None:
     """Print a new key, without storing it."""
-    from leadctl.render.views.keys import generate as view
-
     result = run.project().generate_key()
-    run.emit(result, view)
+    run.emit(result, views.keys.generate)
     run.narrate(
         f"Fingerprint {result.fingerprint}. Set it as ENCRYPTION_KEY. To replace a key, first add "
         "this one behind the old one on every host: ENCRYPTION_KEYS=old:<the old one>,new:<this "
@@ -34,10 +33,8 @@ def status(run: Run) -> None:
 
     Each table is read once and nothing is decrypted, so it works without the keys, too.
     """
-    from leadctl.render.views.keys import status as view
-
     result = run.database().keys()
-    run.emit(result, view, ok=result.ok)
+    run.emit(result, views.keys.status, ok=result.ok)
 
 
 @group.leaf("rotate")
@@ -62,9 +59,7 @@ def rotate(
     unless --encrypt-foreign is given. If a run is killed, run it again: it continues. The result
     counts the values per key; exit 1 unless every value is encrypted with a key that is set.
     """
-    from leadctl.render.views.keys import rotate as view
-
     result = run.database().rotate_keys(
         encrypt_plaintext=encrypt_plaintext, encrypt_foreign=encrypt_foreign, dry_run=dry_run
     )
-    run.emit(result, view, ok=result.dry_run or result.status.ok)
+    run.emit(result, views.keys.rotate, ok=result.dry_run or result.status.ok)

@@ -26,6 +26,7 @@ from leadctl.cli.options import (
     revision_names,
 )
 from leadctl.errors import UsageError
+from leadctl.render import views
 
 Steps = Annotated[Number, option("--steps", "N", "Apply at most N revisions.", min=1)]
 ShowPlan = Annotated[bool, flag("--plan", "Show locks, cost, loss and lint; change nothing.")]
@@ -111,19 +112,15 @@ def _up(
 ) -> None:
     exclusive(plan=plan, sql=sql, backup=backup)
     if plan:
-        from leadctl.render.views.migrate_plan import plan as plan_view
-
         planned = run.database().plan(to, steps=steps, allow=allow, tried=plan == "tried")
-        run.emit(planned, plan_view, ok=planned.ok)
+        run.emit(planned, views.migrate_plan.plan, ok=planned.ok)
     elif sql:
         script = run.database().script(to, steps=steps)
         run.emit(script, lambda _: [], table=lambda script: script.sql.rstrip())
     else:
-        from leadctl.render.views.migrate import migrate as view
-
         consent, database = run.consent(confirm=confirm), run.database(may_create=True)
         result = database.migrate(to, steps=steps, allow=allow, confirm=consent, backup=backup)
-        run.emit(result, view)
+        run.emit(result, views.migrate.migrate)
 
 
 @group.leaf("status")
@@ -133,19 +130,15 @@ def status(run: Run) -> None:
 
     A revision is applied, pending, edited, missing or unknown. Exit 1 unless all are applied.
     """
-    from leadctl.render.views.migrate import status as view
-
     result = run.database().status()
-    run.emit(result, view, ok=result.ok)
+    run.emit(result, views.migrate.status, ok=result.ok)
 
 
 @group.leaf("history")
 @command(Effect.READS)
 def history(run: Run) -> None:
     """Show what was applied: when, by whom, how long it took."""
-    from leadctl.render.views.migrate import history as view
-
-    run.emit(run.database().migration_history(), view)
+    run.emit(run.database().migration_history(), views.migrate.history)
 
 
 @group.leaf("lint")
@@ -167,10 +160,9 @@ def lint(
     needed; if there is one, the sizes of its tables are used.
     """
     from leadctl.render.sarif_github import github, sarif
-    from leadctl.render.views.migrate_plan import lint as view
 
     result = run.database().lint(revisions or (), everything=everything, allow=allow or ())
-    run.emit(result, view, ok=result.ok, sarif=sarif, github=github)
+    run.emit(result, views.migrate_plan.lint, ok=result.ok, sarif=sarif, github=github)
 
 
 AcceptEdit = Annotated[
@@ -202,17 +194,14 @@ def resolve(
     message: Message = None,
 ) -> None:
     """Correct the record of applied revisions; change no object."""
-    from leadctl.render.views.migrate import adopt as adopt_view
-    from leadctl.render.views.migrate_plan import resolve as view
-
     given = {"accept_edit": accept_edit, "applied": applied, "rolled_back": rolled_back}
     exclusive(**given, adopt_drift=adopt_drift)
     if adopt_drift:
-        run.emit(run.database().adopt_drift(named(run, message)), adopt_view)
+        run.emit(run.database().adopt_drift(named(run, message)), views.migrate.adopt)
         return
     for resolution, revision in given.items():
         if revision:
-            run.emit(run.database().resolve(resolution, revision), view)
+            run.emit(run.database().resolve(resolution, revision), views.migrate_plan.resolve)
             return
     raise UsageError(
         "It is not said which record to correct.",
@@ -261,16 +250,14 @@ def down(
     leadctl migrate down --rehearse
     leadctl migrate down leadconnector_0001 --yes
     """
-    from leadctl.render.views import migrate as views
-
     exclusive(REV=revision, steps=steps)
     database, count = run.database(), steps or 1
     if rehearse:
         rehearsal = database.rehearse_down(revision, steps=count)
-        run.emit(rehearsal, views.rehearse, ok=rehearsal.ok)
+        run.emit(rehearsal, views.migrate.rehearse, ok=rehearsal.ok)
         return
-    consent, show = run.consent(yes=yes, confirm=confirm), run.show(views.plan)
-    run.emit(database.down(revision, steps=count, confirm=consent, show=show), views.down)
+    consent, show = run.consent(yes=yes, confirm=confirm), run.show(views.migrate.plan)
+    run.emit(database.down(revision, steps=count, confirm=consent, show=show), views.migrate.down)
 
 
 Before = Annotated[str, argument("FROM", "Default: database.", names=revision_names)]
@@ -286,10 +273,8 @@ def check(run: Run) -> None:
 
     If revisions are pending, the history is run in a scratch schema, which is then rolled back.
     """
-    from leadctl.render.views.migrate import check as view
-
     result = run.database().check()
-    run.emit(result, view, ok=result.ok)
+    run.emit(result, views.migrate.check, ok=result.ok)
 
 
 @group.leaf("drift")
@@ -299,10 +284,8 @@ def drift(run: Run) -> None:
 
     Exit 1 if anything was.
     """
-    from leadctl.render.views.migrate import drift as view
-
     result = run.database().drift()
-    run.emit(result, view, ok=result.ok)
+    run.emit(result, views.migrate.drift, ok=result.ok)
 
 
 @group.leaf("diff")
@@ -328,16 +311,15 @@ def diff(
     leadctl migrate diff leadconnector_0001 leadconnector_0002
     leadctl migrate diff --env staging database production
     """
-    from leadctl.render.views.migrate import diff as view
-
     writes = run.settings.output == "sql"
     if (renames or safe) and not writes:
         raise UsageError("--rename and --safe are used by -o sql only.", hint="Add: -o sql")
     sides = run.database().diff(before, after, written=writes)
     if not writes:
-        run.emit(sides.diff, view, ok=sides.diff.ok)
+        run.emit(sides.diff, views.migrate.diff, ok=sides.diff.ok)
         return
     script = sides.script(renames or (), safe=safe)
-    run.emit(sides.diff, view, ok=sides.diff.ok or bool(script.unwritten), sql=lambda _: script.sql)
+    ok = sides.diff.ok or bool(script.unwritten)
+    run.emit(sides.diff, views.migrate.diff, ok=ok, sql=lambda _: script.sql)
     if script.unwritten:
         raise typer.Exit(ExitCode.PARTLY)

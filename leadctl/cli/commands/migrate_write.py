@@ -20,6 +20,7 @@ from leadctl.cli.options import (
 )
 from leadctl.errors import UnreadableFile, UsageError
 from leadctl.files import expanded
+from leadctl.render import views
 
 Fills = Annotated[
     Texts,
@@ -90,8 +91,6 @@ def new(
     leadctl migrate new --merge
     leadctl migrate new -m "Plug-in" --empty --head base --branch-label plugin
     """
-    from leadctl.render.views.migrate import new as view
-
     for of_models in ({"rename": renames}, {"plain": plain}, {"fill": fills}):
         exclusive(**of_models, empty=empty, sql=sql, revert=revert, merge=merge)
     placement = {
@@ -121,7 +120,7 @@ def new(
             ask=run.ask_text,
             placement=placement,
         )
-    run.emit(result, view)
+    run.emit(result, views.migrate.new)
 
 
 @group.leaf("dev")
@@ -144,8 +143,6 @@ def dev(
     leadctl migrate dev -m "Phone numbers"
     leadctl migrate dev -m "Websites" --fill "companies.website='unknown'"
     """
-    from leadctl.render.views.migrate import dev as view
-
     database = run.database(may_create=True)
     done = database.dev(
         named(run, message),
@@ -155,7 +152,7 @@ def dev(
         ask=run.ask_text,
         confirm=run.consent(yes=yes),
     )
-    run.emit(done, view)
+    run.emit(done, views.migrate.dev)
 
 
 def _read(name: str) -> str:

@@ -5,6 +5,7 @@ from typing import Annotated
 from leadctl.cli.command import Effect, Run, command
 from leadctl.cli.group import app
 from leadctl.cli.options import Text, argument, option, table_names
+from leadctl.render import views
 
 
 @app.leaf("partition", "Schema")
@@ -24,6 +25,4 @@ def partition(
     partitions and creates the next ones in time. A table whose keys do not allow it is refused,
     with the reason.
     """
-    from leadctl.render.views.partition import partition as view
-
-    run.emit(run.database().partition(table, by=by, column=column), view)
+    run.emit(run.database().partition(table, by=by, column=column), views.partition.partition)

@@ -3,6 +3,7 @@
 from leadctl.cli.command import Effect, Run, command
 from leadctl.cli.group import subtree
 from leadctl.cli.options import Confirm, Yes, setting
+from leadctl.render import views
 
 PITR_DIR = setting("pitr_dir", "--dir", "FOLDER", "Use this archive folder instead of PITR_DIR.")
 KEEP_DAYS = setting("pitr_keep_days", "--keep-days", "N", "How many days back the archive reaches.")
@@ -23,19 +24,15 @@ def setup(run: Run) -> None:
     leadctl schedule systemd pitr
     leadctl pitr backup
     """
-    from leadctl.render.views.pitr import set_up as view
-
-    run.emit(run.database().pitr_setup(), view)
+    run.emit(run.database().pitr_setup(), views.pitr.set_up)
 
 
 @group.leaf("backup")
 @command(Effect.ADDS, PITR_DIR, of_app=False)
 def backup(run: Run) -> None:
     """Make a base backup: a copy of the server's files."""
-    from leadctl.render.views.pitr import backed_up as view
-
     result = run.project().pitr_backup()
-    run.emit(result, view, ok=result.whole)
+    run.emit(result, views.pitr.backed_up, ok=result.whole)
 
 
 @group.leaf("status")
@@ -45,10 +42,8 @@ def status(run: Run) -> None:
 
     Exit 1 if the receiver, the slot or the server has a problem.
     """
-    from leadctl.render.views.pitr import status as view
-
     result = run.project().pitr_status()
-    run.emit(result, view, ok=result.problem is None and result.begins_at is not None)
+    run.emit(result, views.pitr.status, ok=result.problem is None and result.begins_at is not None)
 
 
 @group.leaf("check")
@@ -58,10 +53,8 @@ def check(run: Run) -> None:
 
     Exit 1 if anything is wrong.
     """
-    from leadctl.render.views.pitr import checks as view
-
     result = run.project().pitr_check()
-    run.emit(result, view, ok=result.ok)
+    run.emit(result, views.pitr.checks, ok=result.ok)
 
 
 @group.leaf("rehearse")
@@ -73,16 +66,12 @@ def rehearse(run: Run) -> None:
 
     Exit 1 if the newest commit is missing in it.
     """
-    from leadctl.render.views.pitr import rehearsal as view
-
     result = run.database().pitr_rehearse()
-    run.emit(result, view, ok=result.ok)
+    run.emit(result, views.pitr.rehearsal, ok=result.ok)
 
 
 @group.leaf("off")
 @command(Effect.DESTROYS, PITR_DIR, of_app=False)
 def off(run: Run, *, yes: Yes = False, confirm: Confirm = None) -> None:
     """Stop the receiver and drop the slot; keep the archive."""
-    from leadctl.render.views.pitr import off as view
-
-    run.emit(run.database().pitr_off(run.consent(yes=yes, confirm=confirm)), view)
+    run.emit(run.database().pitr_off(run.consent(yes=yes, confirm=confirm)), views.pitr.off)

@@ -4,6 +4,7 @@ from leadctl.cli.command import Effect, Run, command
 from leadctl.cli.fleet import FleetUse
 from leadctl.cli.group import app
 from leadctl.cli.options import TIMEOUTS, Backup, Confirm, Yes
+from leadctl.render import views
 
 
 @app.leaf("reset", "Schema")
@@ -14,9 +15,6 @@ def reset(run: Run, *, yes: Yes = False, confirm: Confirm = None, backup: Backup
     Objects of others in the schema stay. First shows what would be dropped, then asks; a protected
     database needs --confirm with its name.
     """
-    from leadctl.render.views.reset import plan as plan_view
-    from leadctl.render.views.reset import reset as view
-
     database, consent = run.database(may_create=True), run.consent(yes=yes, confirm=confirm)
-    done = database.reset(confirm=consent, backup=backup, show=run.show(plan_view))
-    run.emit(done, view)
+    done = database.reset(confirm=consent, backup=backup, show=run.show(views.reset.plan))
+    run.emit(done, views.reset.reset)

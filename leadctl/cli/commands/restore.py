@@ -30,6 +30,7 @@ from leadctl.cli.options import (
     table_names,
 )
 from leadctl.errors import LeadctlError, UsageError
+from leadctl.render import views
 
 if TYPE_CHECKING:
     from leadctl.api.database import Database
@@ -133,8 +134,6 @@ def restore(
     leadctl restore --at "2026-11-28 14:02" --table orders
     leadctl restore ./from-elsewhere.sql.gz --into shop_elsewhere
     """
-    from leadctl.render.views import restore as views
-
     how = _How(backup, not no_owner, dry_run, run.consent(yes=yes, confirm=confirm))
     live = run.database()
     asks = not (dry_run or into or tenant or (table and not data_only))
@@ -157,7 +156,7 @@ def restore(
                 keep_going=keep_going,
                 skip=skip or (),
                 confirm=how.consent,
-                show=run.show(views.plan),
+                show=run.show(views.restore.plan),
             )
             _end(run, result, database.on(into) if into else database)
 
@@ -181,18 +180,16 @@ def _restore_part(
     data_only: bool,
 ) -> None:
     """Restore a tenant, rows or tables, or in place where none of them is asked for."""
-    from leadctl.render.views import restore as views
-
     backup, owners, dry_run, consent = how
     if tenant is not None:
         back = database.tenants.restore_tenant(
             tenant, backup, owners=owners, dry_run=dry_run, confirm=consent
         )
-        run.emit(back, views.tenant)
+        run.emit(back, views.restore.tenant)
         _exit(complete=back.ok)
     elif data_only:
         rows = database.restore_rows(tables, backup, dry_run=dry_run, confirm=consent)
-        run.emit(rows, views.merged)
+        run.emit(rows, views.restore.merged)
         _exit(complete=not rows.gone)
     else:
         result = (
@@ -200,7 +197,7 @@ def _restore_part(
             if tables
             else database.restore_in_place(backup, owners=owners, confirm=consent)
         )
-        run.emit(result, views.by_name)
+        run.emit(result, views.restore.by_name)
         _exit(complete=result.ok)
 
 
@@ -229,10 +226,9 @@ def _restored_from(
 def _show_plan(
     run: Run, database: "Database", how: _How, into: str | None, *, trust_script: bool, partly: bool
 ) -> None:
-    from leadctl.render.views.restore import plan as view
 
     plan = database.restore_plan(how.backup, into=into)
-    run.emit(plan, view)
+    run.emit(plan, views.restore.plan)
     database.restore_preflight(
         plan, how.backup, owners=how.owners, trust_script=trust_script, partly=partly
     )
@@ -240,9 +236,7 @@ def _show_plan(
 
 def _end(run: Run, result: Any, database: "Database") -> None:
     """Print a result and how the schema stands to the revisions; end with its exit code."""
-    from leadctl.render.views.restore import restored
-
-    run.emit(result, restored)
+    run.emit(result, views.restore.restored)
     if result.revision is not None and not run.console.quiet:
         _say_migrations(run, database)
     _exit(complete=result.complete)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 from leadctl.cli.command import Effect, Run, command
 from leadctl.cli.group import subtree
 from leadctl.cli.options import Text, argument, option, seconds
+from leadctl.render import views
 
 if TYPE_CHECKING:
     from leadctl.schedule import Schedule
@@ -55,12 +56,11 @@ def _seconds(timeout: str | None) -> float | None:
 
 
 def _show(run: Run, result: "Schedule") -> None:
-    from leadctl.render.views.schedule import schedule as text
 
     if run.settings.output == "json":
         run.emit(result, lambda _: [])
     else:
-        sys.stdout.write(text(result) + "\n")
+        sys.stdout.write(views.schedule.schedule(result) + "\n")
     if not result.tells:
         told = "cron mails one line" if result.kind == "cron" else "systemd sends no message"
         run.narrate(f"If a run fails, {told}; --on-failure COMMAND runs a command then.")

@@ -5,6 +5,7 @@ from typing import Annotated
 from leadctl.cli.command import Effect, Run, command
 from leadctl.cli.group import subtree
 from leadctl.cli.options import Text, argument, flag, table_names
+from leadctl.render import views
 
 group = subtree("schema", "Schema", "Show, draw, check or dump the schema.")
 FromModels = Annotated[bool, flag("--models", "Use the models, not the database.")]
@@ -25,10 +26,8 @@ def show(
     leadctl schema show leads
     leadctl schema show --models --app salesagent
     """
-    from leadctl.render.views import schema as views
-
     found = run.of_app().model_schema(table) if models else run.database().schema(table)
-    run.emit(found, views.schema if table is None else views.table)
+    run.emit(found, views.schema.schema if table is None else views.schema.table)
 
 
 @group.leaf("diagram")
@@ -40,10 +39,8 @@ def diagram(run: Run, *, models: FromModels = False) -> None:
     leadctl schema diagram
     leadctl schema diagram --models > diagram.mmd
     """
-    from leadctl.render.views import schema as views
-
     found = run.of_app().model_schema() if models else run.database().schema()
-    run.emit(found, views.schema, mermaid=views.diagram)
+    run.emit(found, views.schema.schema, mermaid=views.schema.diagram)
 
 
 @group.leaf("validate")
@@ -59,10 +56,8 @@ def validate(
 
     Exit 3 if the models cannot be imported; the file and line are named.
     """
-    from leadctl.render.views.schema import validation as view
-
     result = run.database().validate_schema() if database else run.of_app().validate_models()
-    run.emit(result, view, ok=result.ok)
+    run.emit(result, views.schema.validation, ok=result.ok)
 
 
 @group.leaf("dump")
@@ -72,7 +67,5 @@ def dump(run: Run, *, models: FromModels = False) -> None:
 
     For a database pg_dump writes it, for models SQLAlchemy.
     """
-    from leadctl.render.views.schema import dump as view
-
     result = run.of_app().dump_models() if models else run.database().dump_schema()
-    run.emit(result, view, sql=lambda result: result.sql)
+    run.emit(result, views.schema.dump, sql=lambda result: result.sql)

@@ -19,6 +19,7 @@ from leadctl.cli.options import (
     option,
     table_names,
 )
+from leadctl.render import views
 
 Bulk = Annotated[
     Number,
@@ -85,22 +86,20 @@ def seed(
     leadctl seed --bulk 1000000
     leadctl seed --export plans --where "price > 0"
     """
-    from leadctl.render.views import seed as views
-
     of_bulk = {"random_seed": random_seed, "scale": scale, "span": span}
     if export is not None:
         not_with("--export", bulk=bulk, **of_bulk, yes=yes, confirm=confirm)
         result = run.database().export(export, to, where=where, for_spreadsheet=for_spreadsheet)
-        run.emit(result, views.exported)
+        run.emit(result, views.seed.exported)
         return
     only_with("--export", where=where, to=to, for_spreadsheet=for_spreadsheet)
     database = run.database(may_create=True)
     if bulk is None:
         only_with("--bulk", **of_bulk, yes=yes, confirm=confirm)
-        run.emit(database.seed(), views.seed)
+        run.emit(database.seed(), views.seed.seed)
         return
     consent = run.consent(yes=yes, confirm=confirm)
     added = database.bulk_seed(
         bulk, random_seed=random_seed, scale=scale or (), span=span, confirm=consent
     )
-    run.emit(added, views.bulk)
+    run.emit(added, views.seed.bulk)

@@ -6,6 +6,7 @@ from leadctl.cli.command import Effect, Run, command
 from leadctl.cli.fleet import FleetUse
 from leadctl.cli.group import app
 from leadctl.cli.options import Text, argument, flag, moment, only_with, option, report_names
+from leadctl.render import views
 
 Since = Annotated[
     Text, option("--since", "TIME", "Count since this time: 7d, 2026-01-31 or 2026-01-31T12:00Z.")
@@ -28,17 +29,15 @@ def stats(
     leadctl stats
     leadctl stats leads --user test@example.com --since 7d
     """
-    from leadctl.render.views import stats as views
-
     database = run.database()
     if report is None:
         only_with("REPORT", user=user, since=since)
         found = database.stats(exact=exact)
-        run.emit(found, views.overview, csv=lambda result: _tables(run, result))
+        run.emit(found, views.stats.overview, csv=lambda result: _tables(run, result))
     else:
         start = None if since is None else moment("--since", since)
         result = run.of_app().report(report, user=user, since=start)
-        run.emit(result, views.report, csv=lambda result: run.csv(result.rows))
+        run.emit(result, views.stats.report, csv=lambda result: run.csv(result.rows))
 
 
 def _tables(run: Run, found: Any) -> str:

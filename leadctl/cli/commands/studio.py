@@ -27,6 +27,7 @@ from leadctl.cli.options import (
     table_names,
 )
 from leadctl.errors import UsageError
+from leadctl.render import views
 
 if TYPE_CHECKING:
     from leadctl.api.studio import Studio
@@ -158,23 +159,21 @@ class _Shown:
         return replace(self.selection, limit=self.selection.limit or _ROWS_A_PAGE)
 
     def tables(self) -> None:
-        from leadctl.render.views.studio import tables as view
 
         if self.output in {"csv", "jsonl"}:
             raise UsageError(
                 f"The list of tables has no format {self.output}.", hint="It has: table, json."
             )
         if self.output == "json":
-            self.run.emit(self.look.tables(), view)
+            self.run.emit(self.look.tables(), views.studio.tables)
         else:
-            self._emit(self.look.tables(), view)
+            self._emit(self.look.tables(), views.studio.tables)
 
     def rows(self, table: str) -> None:
-        from leadctl.render.views.studio import page
 
         if self.output == "table":
             again = self._typed(table, *_options(self.by_page))
-            view = partial(page, command=again, selection=self.selection)
+            view = partial(views.studio.page, command=again, selection=self.selection)
             self._emit(self.look.page(table, self.by_page), view)
             return
         selection = self.by_page if self.selection.page > 1 else self.selection
@@ -197,8 +196,6 @@ class _Shown:
 
     def _readable(self, table: str, row: str, follow: str | None) -> None:
         """Show a record, or what a relation leads to; the look has ended before somebody reads."""
-        from leadctl.render.views import studio as views
-
         with self.look.find(table, row, follow=follow, selection=self.by_page) as found:
             if found.key is None:
                 rows = found.page()
@@ -206,10 +203,10 @@ class _Shown:
                 record = found.record(as_json_text=False)
         if found.key is None:
             again = self._typed(table, row, "--follow", follow or "", *_options(self.by_page))
-            self._emit(rows, partial(views.page, command=again, selection=self.by_page))
+            self._emit(rows, partial(views.studio.page, command=again, selection=self.by_page))
         else:
             again = self._typed(record.table, record.key)
-            self._emit(record, partial(views.record, command=again))
+            self._emit(record, partial(views.studio.record, command=again))
 
     def _emit(self, result: Any, view: "Callable[[Any], Iterable[Block]]") -> None:
         """Write a table within the terminal, or as wide as it is."""

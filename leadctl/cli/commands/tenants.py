@@ -24,6 +24,7 @@ from leadctl.cli.options import (
     tenant_names,
 )
 from leadctl.errors import UsageError
+from leadctl.render import views
 
 Name = Annotated[str, argument("NAME", "The tenant's schema.", names=tenant_names)]
 New = Annotated[str, argument("NEW", "The new name.")]
@@ -47,10 +48,8 @@ def list_(
     ] = None,
 ) -> None:
     """List the tenants: revision, pending, size, owner."""
-    from leadctl.render.views.tenants import listing as view
-
     result = run.of_app().tenants.list_tenants(pattern)
-    run.emit(result, view, csv=lambda found: run.csv(found.tenants))
+    run.emit(result, views.tenants.listing, csv=lambda found: run.csv(found.tenants))
 
 
 @group.leaf("create")
@@ -74,14 +73,12 @@ def create(
     leadctl tenants create tenant_acme --like tenant_template
     leadctl tenants create shop_acme --database --owner acme
     """
-    from leadctl.render.views.tenants import created as view
-
     consent = run.consent(yes=yes, confirm=confirm)
     tenants = run.database(may_create=True).tenants
     made = tenants.create_tenant(
         name, database=database, like=like, owner=owner, fixtures=not no_seed, confirm=consent
     )
-    run.emit(made, view)
+    run.emit(made, views.tenants.created)
 
 
 @group.leaf("drop")
@@ -100,12 +97,10 @@ def drop(
     Nothing else is dropped: the command is refused if objects elsewhere depend on the tenant, or
     sessions are connected to its database.
     """
-    from leadctl.render.views import tenants as views
-
     consent, tenants = run.consent(yes=yes, confirm=confirm), run.database().tenants
-    show = run.show(views.drop_plan)
+    show = run.show(views.tenants.drop_plan)
     how = {"database": database, "backup": backup}
-    run.emit(tenants.drop_tenant(name, **how, confirm=consent, show=show), views.dropped)
+    run.emit(tenants.drop_tenant(name, **how, confirm=consent, show=show), views.tenants.dropped)
 
 
 @group.leaf("rename")
@@ -120,10 +115,9 @@ def rename(
     confirm: Confirm = None,
 ) -> None:
     """Rename a tenant, and change search paths that name it."""
-    from leadctl.render.views.tenants import renamed as view
-
     consent, tenants = run.consent(yes=yes, confirm=confirm), run.database().tenants
-    run.emit(tenants.rename_tenant(name, new, database=database, confirm=consent), view)
+    result = tenants.rename_tenant(name, new, database=database, confirm=consent)
+    run.emit(result, views.tenants.renamed)
 
 
 @group.leaf("move")
@@ -158,11 +152,9 @@ def move(
     leadctl tenants move tenant_acme --to us --window 5m
     leadctl tenants move shop_acme --database --to us
     """
-    from leadctl.render.views import tenants as views
-
     exclusive(to=to, to_node=to_node)
     if to_node is not None:
-        run.emit(run.database().tenants.move_to_node(name, to_node), views.on_node)
+        run.emit(run.database().tenants.move_to_node(name, to_node), views.tenants.on_node)
         return
     if to is None:
         raise UsageError("No destination is given.", hint="Add --to or --to-node.")
@@ -171,7 +163,7 @@ def move(
     moved = tenants.move_tenant(
         name, to, database=database, window=limit, owners=not no_owner, confirm=consent
     )
-    run.emit(moved, partial(views.moved, database=database))
+    run.emit(moved, partial(views.tenants.moved, database=database))
 
 
 @group.leaf("open")
@@ -188,9 +180,7 @@ def open_(
     confirm: Confirm = None,
 ) -> None:
     """Open a tenant that a killed move left closed."""
-    from leadctl.render.views.tenants import opened as view
-
     consent = run.consent(yes=yes, confirm=confirm)
     tenants = run.database().tenants
     how = {"database": database, "handed_over": handed_over}
-    run.emit(tenants.open_tenant(name, **how, confirm=consent), view)
+    run.emit(tenants.open_tenant(name, **how, confirm=consent), views.tenants.opened)
