@@ -7,7 +7,7 @@ from benchmarks.bench import SIZES, Bench, Row, Sides
 from benchmarks.rows.seed import TABLES
 from leadctl import stats as stats_room
 from leadctl.postgres.queries import queries_of
-from leadctl.products.leadconnector.reports import LEADS_BY_DAY
+from leadctl.products.leadconnector.reports import REPORTS
 
 
 def _sides(bench: Bench, name: str, arguments: Sequence[str], statements: Sequence[str]) -> Sides:
@@ -33,7 +33,8 @@ def stats(bench: Bench, rows: int) -> Iterator[Sides]:
 @contextmanager
 def report(bench: Bench, rows: int) -> Iterator[Sides]:
     name = bench.database("leadconnector", rows)
-    yield _sides(bench, name, ["stats", LEADS_BY_DAY.name], [LEADS_BY_DAY.sql])
+    (by_day,) = [each for each in REPORTS.reports if each.name == "leads-by-day"]
+    yield _sides(bench, name, ["stats", by_day.name], [by_day.sql])
     bench.drop(name)
 
 

@@ -1,7 +1,10 @@
 """Reports: what the owner of a product wants to see, each one SQL statement."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
+
+from leadctl.postgres.queries import queries_of
 
 
 @dataclass(frozen=True)
@@ -45,3 +48,16 @@ class AppReports:
 
     reports: tuple[Report, ...]
     find_user: str | None = None
+
+
+def reports_beside(module: str, charts: Mapping[str, Chart], *, find_user: str) -> AppReports:
+    """Return the reports of the `reports.sql` beside a module, which passes `__file__`.
+
+    Each is a block; `what` is its title.
+    """
+    blocks = queries_of(module, "reports.sql").blocks
+    named = [(block.name.replace("_", "-"), block) for block in blocks]
+    return AppReports(
+        tuple(Report(name, each.what, each.sql, chart=charts.get(name)) for name, each in named),
+        find_user,
+    )
