@@ -11,9 +11,11 @@ from typing import Any
 
 from sqlalchemy import (
     CheckConstraint,
+    Connection,
     FetchedValue,
     ForeignKey,
     Index,
+    MetaData,
     UniqueConstraint,
     event,
     text,
@@ -23,7 +25,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from leadctl.models import TYPES, CreatedAt, CuidId, EncryptedText, Timestamps, new_metadata, one_of
 from leadctl.models.values import HASH_PATTERN
-from leadctl.products.cleack.triggers import create_triggers
+from leadctl.postgres.queries import queries_of
 
 
 class Base(DeclarativeBase):
@@ -33,7 +35,11 @@ class Base(DeclarativeBase):
     type_annotation_map = TYPES
 
 
-event.listen(Base.metadata, "after_create", create_triggers)
+@event.listens_for(Base.metadata, "after_create")
+def create_triggers(_metadata: MetaData, connection: Connection, **_: Any) -> None:
+    """Create functions and triggers on the models' tables."""
+    for block in queries_of(__file__, "triggers.sql").blocks:
+        connection.execute(text(block.sql))
 
 
 class TransactionType(enum.Enum):

@@ -1,15 +1,14 @@
-"""What the server itself does for cleack: the ledger of credits and the audit trail of draws.
+-- What the server itself does for cleack: the ledger of credits and the audit trail of draws.
+--
+-- Each function finds its tables in the schema of the table that it was called for, whatever the
+-- schema's name and the caller's search path: it has a search path of its own, set again at each call
+-- and forgotten at its end.  Temporary tables come last in it, so that nobody's stand in for ours.
+-- The audit trail may be deleted from: retention archives what is old.  TRUNCATE is left to who owns
+-- the tables, as DROP is.
 
-Each function finds its tables in the schema of the table that it was called for, whatever the
-schema's name and the caller's search path: it has a search path of its own, set again at each call
-and forgotten at its end.  Temporary tables come last in it, so that nobody's stand in for ours.
-"""
-
-from typing import Any
-
-from sqlalchemy import Connection, MetaData, text
-
-APPEND_CREDIT = """
+-- name: append_credit
+-- what: What number and balance has a new entry of the ledger?
+-- versions: 15-
 CREATE OR REPLACE FUNCTION append_credit() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
@@ -32,9 +31,10 @@ BEGIN
     RETURN NEW;
 END
 $$
-"""
 
-REFUSE_CHANGE = """
+-- name: refuse_change
+-- what: Who may change what happened?  Nobody.
+-- versions: 15-
 CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 BEGIN
@@ -49,9 +49,10 @@ BEGIN
                          TG_OP, TG_TABLE_NAME);
 END
 $$
-"""
 
-GUARD_DRAW = """
+-- name: guard_draw
+-- what: What may become of a draw?
+-- versions: 15-
 CREATE OR REPLACE FUNCTION guard_draw() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 BEGIN
@@ -85,9 +86,10 @@ BEGIN
     RETURN NEW;
 END
 $$
-"""
 
-RECORD_DRAW = """
+-- name: record_draw
+-- what: What happened to a draw?
+-- versions: 15-
 CREATE OR REPLACE FUNCTION record_draw() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
@@ -130,27 +132,39 @@ BEGIN
     RETURN NULL;
 END
 $$
-"""
 
-TRIGGERS = (
-    "CREATE OR REPLACE TRIGGER append_credit BEFORE INSERT ON credits"
-    " FOR EACH ROW EXECUTE FUNCTION append_credit()",
-    "CREATE OR REPLACE TRIGGER refuse_change BEFORE UPDATE OR DELETE ON credits"
-    " FOR EACH ROW EXECUTE FUNCTION refuse_change()",
-    "CREATE OR REPLACE TRIGGER guard_draw BEFORE UPDATE ON draws"
-    " FOR EACH ROW EXECUTE FUNCTION guard_draw()",
-    "CREATE OR REPLACE TRIGGER record_new_draw AFTER INSERT ON draws"
-    " FOR EACH ROW EXECUTE FUNCTION record_draw()",
-    "CREATE OR REPLACE TRIGGER record_draw AFTER UPDATE ON draws FOR EACH ROW"
-    " WHEN (OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION record_draw()",
-    "CREATE OR REPLACE TRIGGER refuse_change BEFORE UPDATE ON draw_history"
-    " FOR EACH ROW EXECUTE FUNCTION refuse_change()",
-)
-"""The audit trail may be deleted from: retention archives what is old.  TRUNCATE is left to who
-owns the tables, as DROP is."""
+-- name: credit_is_appended
+-- what: Which rows are numbered?
+-- versions: 15-
+CREATE OR REPLACE TRIGGER append_credit BEFORE INSERT ON credits
+    FOR EACH ROW EXECUTE FUNCTION append_credit()
 
+-- name: credit_is_kept
+-- what: Which entries stay as they are?
+-- versions: 15-
+CREATE OR REPLACE TRIGGER refuse_change BEFORE UPDATE OR DELETE ON credits
+    FOR EACH ROW EXECUTE FUNCTION refuse_change()
 
-def create_triggers(_metadata: MetaData, connection: Connection, **_: Any) -> None:
-    """Create functions and triggers on the models' tables: a listener of their metadata."""
-    for statement in (APPEND_CREDIT, REFUSE_CHANGE, GUARD_DRAW, RECORD_DRAW, *TRIGGERS):
-        connection.execute(text(statement))
+-- name: draw_is_guarded
+-- what: Which changes are looked at?
+-- versions: 15-
+CREATE OR REPLACE TRIGGER guard_draw BEFORE UPDATE ON draws
+    FOR EACH ROW EXECUTE FUNCTION guard_draw()
+
+-- name: new_draw_is_recorded
+-- what: Which new draws are recorded?
+-- versions: 15-
+CREATE OR REPLACE TRIGGER record_new_draw AFTER INSERT ON draws
+    FOR EACH ROW EXECUTE FUNCTION record_draw()
+
+-- name: draw_is_recorded
+-- what: Which steps are recorded?
+-- versions: 15-
+CREATE OR REPLACE TRIGGER record_draw AFTER UPDATE ON draws
+    FOR EACH ROW WHEN (OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION record_draw()
+
+-- name: history_is_kept
+-- what: Which steps stay as they are?
+-- versions: 15-
+CREATE OR REPLACE TRIGGER refuse_change BEFORE UPDATE ON draw_history
+    FOR EACH ROW EXECUTE FUNCTION refuse_change()
