@@ -40,9 +40,18 @@ _SHOWN = 3
 
 @check()
 def server(facts: Facts) -> Evidence:
-    """The server answers, and is of a version that leadctl supports: else there are no facts."""
+    """The server answers, is of a version that leadctl supports, and lets roles write."""
     reported = facts.connection.info.parameter_status("server_version") or ""
     version = reported.partition(" ")[0]  # Debian's has the package's version behind it
+    if facts.server.read_only:
+        name = sql.Identifier(facts.connection.info.dbname).as_string(facts.connection)
+        return warning(
+            f"PostgreSQL {version}, where transactions may not write: "
+            "default_transaction_read_only is on",
+            f"To let them: BEGIN READ WRITE; ALTER DATABASE {name} SET "
+            "default_transaction_read_only = off; COMMIT",
+            version,
+        )
     return ok(f"PostgreSQL {version}", version)
 
 

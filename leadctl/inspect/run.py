@@ -168,6 +168,8 @@ class ServerFacts(NamedTuple):
     """Whether the server counts what is read and written: else 0 says nothing."""
     counted_since: datetime | None
     """Since when the database's counters count; None where the server does not tell."""
+    read_only: bool
+    """Whether the database, or the whole server, starts transactions that may not write."""
     extensions: Mapping[str, str]
     """Installed extensions and the schema of each."""
 

@@ -460,6 +460,35 @@ def test_a_limit_of_none(cli: Cli) -> None:
         psycopg.connect(re.sub("//postgres:[^@]+@", "//app:pass-word@", url)).close()
 
 
+def _may_write(url: str) -> bool:
+    with psycopg.connect(url) as session:
+        return session.execute("SHOW transaction_read_only").fetchone() == ("off",)
+
+
+@pytest.mark.parametrize("where", ['DATABASE "a ""b"', "SYSTEM", "ROLE ALL"])
+def test_where_nobody_may_write(cli: Cli, where: str) -> None:
+    """What one role has set for itself says nothing of the others: that of a monitor is usual."""
+    with RunningServer(MAJOR) as running, running.info.connect() as owner:
+        owner.execute('CREATE DATABASE "a ""b"')
+        owner.execute("CREATE ROLE monitor LOGIN PASSWORD 'pass-word'")
+        owner.execute("ALTER ROLE monitor SET default_transaction_read_only = on")
+        url = running.info.url("a%20%22b")
+        monitor = re.sub("//postgres:[^@]+@", "//monitor:pass-word@", url)
+        assert {status(cli, each, "server") for each in (url, monitor)} == {"ok"}
+        owner.execute(f"ALTER {where} SET default_transaction_read_only = 'yes'")
+        owner.execute("SELECT pg_reload_conf()")
+        wait_for(lambda: not _may_write(url))
+        done = cli("health-check", "--check", "server", "-o", "json", url=url)
+        (found,) = done.json["checks"]
+        assert (done.code, found["status"]) == (1, "warning")
+        if where != "SYSTEM":
+            assert status(cli, monitor, "server") == "warning"
+        with psycopg.connect(url, autocommit=True) as session:
+            session.execute(found["hint"].removeprefix("To let them: "))
+        assert _may_write(url)
+        assert {status(cli, each, "server") for each in (url, monitor)} == {"ok"}
+
+
 def test_workers_take_no_connections(cli: Cli) -> None:
     with (
         RunningServer(MAJOR, max_parallel_workers="6", max_worker_processes="12") as running,
