@@ -2,6 +2,7 @@
 
 import math
 import re
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -162,7 +163,7 @@ def blown_fuse(table: RuleTable, due: Due, database: str) -> FuseBlown:
     """Return the error that says why a rule's fuse has blown."""
     return FuseBlown(
         f"Rule {table.rule.name} stopped before deleting anything of {table.name}: {due.blown}.",
-        hint=f"See the rows with: leadctl cleanup --dry-run --rule {table.rule.name}. "
+        hint=f"See the rows with: leadctl cleanup --dry-run --rule {shlex.quote(table.rule.name)}. "
         f"If this is intended, rerun with --confirm {database}",
     )
 

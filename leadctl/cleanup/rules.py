@@ -3,9 +3,12 @@
 Rules are the app's own and those of leadctl.toml, which overrides both.
 """
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import NamedTuple
+
+from psycopg import sql
 
 from leadctl.apps.registry import App, load_rules
 from leadctl.apps.retention import Rule
@@ -109,7 +112,7 @@ def _refuse_levelling(rules: Sequence[Rule], only: Sequence[str]) -> None:
     if len(ages) > 1 and not only:
         raise UsageError(
             f"--days needs --rule: the rules have {len(ages)} different ages.",
-            hint=f"Run: leadctl cleanup --rule {rules[0].name} --days N. "
+            hint=f"Run: leadctl cleanup --rule {shlex.quote(rules[0].name)} --days N. "
             "See: leadctl cleanup --list",
         )
 
@@ -298,9 +301,17 @@ def _read_referring(
 
 def _unindexed(table: Relation, key: Reference, rule: Rule) -> UnindexedForeignKey:
     columns = ", ".join(key.columns)
+    statement = index_statement(key.child_quoted, key.columns, partitioned=key.child_partitioned)
     return UnindexedForeignKey(
         f"The rule {rule.name} takes rows of {table.quoted}, to which the foreign "
         f"key {key.name} of {key.child_quoted} ({columns}) refers without an index: "
         f"every row would cost a scan of {key.child_quoted}. Nothing was changed.",
-        hint=f"CREATE INDEX CONCURRENTLY ON {key.child_quoted} ({columns})",
+        hint=statement,
     )
+
+
+def index_statement(table: str, columns: Iterable[str], *, partitioned: bool) -> str:
+    """Return what makes an index: the server makes one of a partitioned table only at once."""
+    how = "INDEX" if partitioned else "INDEX CONCURRENTLY"
+    quoted = ", ".join(sql.Identifier(column).as_string() for column in columns)
+    return f"CREATE {how} ON {table} ({quoted})"

@@ -23,7 +23,7 @@ from psycopg import sql
 
 from leadctl.catalog.facets import Leaf
 from leadctl.cleanup import QUERIES
-from leadctl.cleanup.rules import RuleTable
+from leadctl.cleanup.rules import RuleTable, index_statement
 from leadctl.errors import InvalidRule
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, set_session
@@ -386,10 +386,9 @@ def warnings(connection: Connection, statements: Statements) -> tuple[str, ...]:
     """Say what makes a rule slow, or may stop it."""
     table, found = statements.table, []
     if not reads_by_index(connection, statements, statements.due_rows):
-        found.append(
-            f"No index serves the rule {table.rule.name}: CREATE INDEX CONCURRENTLY ON "
-            f"{table.name} ({sql.Identifier(table.rule.age_column).as_string(connection)})"
-        )
+        column, is_partitioned = table.rule.age_column, table.partitioned
+        statement = index_statement(table.name, [column], partitioned=is_partitioned)
+        found.append(f"No index serves the rule {table.rule.name}: {statement}")
     found += [
         f"A row of {kept.parent_quoted} cannot be deleted while {kept.child_quoted} refers to it "
         f"({kept.name})"

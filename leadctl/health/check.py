@@ -431,9 +431,7 @@ def ok(message: str, value: float | str | None = None, unit: str = "") -> Eviden
     return Evidence(message, "", value, unit, CheckStatus.OK)
 
 
-def warning(
-    message: str, hint: str, value: float | str | None = None, unit: str = ""
-) -> Evidence:
+def warning(message: str, hint: str, value: float | str | None = None, unit: str = "") -> Evidence:
     """Return what somebody should look at."""
     return Evidence(message, hint, value, unit, CheckStatus.WARNING)
 

@@ -1,5 +1,6 @@
 """Checks of rows and backups: values can be read, due rows go on going, a good backup is recent."""
 
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import chain, islice
@@ -108,7 +109,7 @@ def cleanup(facts: Facts) -> Evidence:
         shown = ", ".join(f"{number:,} of {rule}" for rule, number in refused.items())
         return warning(
             f"due rows that cannot be deleted: {shown}; {left}",
-            f"See which and why with: leadctl cleanup --rule {next(iter(refused))}",
+            f"See which and why with: leadctl cleanup --rule {shlex.quote(next(iter(refused)))}",
             backlog,
             "rows",
         )

@@ -5,6 +5,7 @@ than the backup stay.  The tables' own triggers rest meanwhile: they would write
 a second time.  Foreign keys hold.
 """
 
+import shlex
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -223,7 +224,8 @@ def _gone_partition(
     if any(name in {table.name, table.parts[-1]} for table in tables.values()):
         raise TableNotInBackup(
             f"There is no table {name} in {connection.info.dbname}, and --data-only creates none.",
-            hint=f"Leave out --data-only: leadctl restore {reader.manifest.id} --table {name}",
+            hint=f"Leave out --data-only: leadctl restore {reader.manifest.id} --table "
+            f"{shlex.quote(name)}",
         )
     raise TableNotInBackup(
         f"There is no table {name} in {connection.info.dbname}, nor in the backup.",

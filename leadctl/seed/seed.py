@@ -1,5 +1,6 @@
 """Seeding: the rows that an app needs, from its fixtures and its seed files."""
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -190,7 +191,7 @@ class _Fixtures:
             raise SeedFailed(
                 f"The fixture {_describe(fixture)} cannot be inserted: another row has one of its "
                 "unique values.",
-                hint=f"Look for it with: leadctl studio {fixture.table}",
+                hint=f"Look for it with: leadctl studio {shlex.quote(fixture.table)}",
             )
         return False
 

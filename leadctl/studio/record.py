@@ -1,5 +1,6 @@
 """One record: every column of it, and what it refers to and is referred by."""
 
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -150,7 +151,7 @@ def _find(session: Session, shape: TableShape, wanted: str) -> tuple[Fragment, s
     """Find a row by its key, or by the beginning of one that is an opaque id."""
     refused: LeadctlError = RowNotFound(
         f"{shape.name} has no record {wanted!r} ({', '.join(shape.key)}).",
-        hint=f"Look for it with: leadctl studio {shape.name} --where …",
+        hint=f"Look for it with: leadctl studio {shlex.quote(shape.name)} --where …",
     )
     try:
         here = _at_key(session, shape, wanted)
@@ -231,7 +232,7 @@ def _at_key(session: Session, shape: TableShape, key: str) -> Fragment:
     if not shape.key:
         raise NoPrimaryKey(
             f"{shape.name} has no primary key, so no record of it can be named.",
-            hint=f"Look for it with: leadctl studio {shape.name} --where …",
+            hint=f"Look for it with: leadctl studio {shlex.quote(shape.name)} --where …",
         )
     check_text(key)
     values = (key,) if len(shape.key) == 1 else split_list(key)

@@ -1,5 +1,6 @@
 """cleanup: what goes, what stays, what a dry run says."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -241,8 +242,29 @@ class TestRules:
         filled.query("DROP INDEX ix_webhook_deliveries_lead_id, idx_deliveries_lead_status")
         outcome = cli("cleanup", url=filled.url)
         assert outcome.code == 5
-        assert "CREATE INDEX CONCURRENTLY ON webhook_deliveries (lead_id)" in outcome.err
+        assert 'CREATE INDEX CONCURRENTLY ON webhook_deliveries ("lead_id")' in outcome.err
         assert len(ids(filled, "leads")) == LEADS
+
+    def test_an_index_that_is_missing_is_named_as_the_server_makes_it(
+        self, filled: Prepared, cli: Cli
+    ) -> None:
+        filled.query(
+            'CREATE TABLE "Old P" (id int PRIMARY KEY, at date) PARTITION BY HASH (id);'
+            'CREATE TABLE part PARTITION OF "Old P" FOR VALUES WITH (MODULUS 1, REMAINDER 0);'
+            'CREATE TABLE "the refs" ("of P" int REFERENCES "Old P" ON DELETE CASCADE)'
+            ' PARTITION BY HASH ("of P")'
+        )
+        Path("leadctl.toml").write_text(
+            '[[apps.leadconnector.retention]]\nname = "m e"\ntable = "Old P"\n'
+            'age_column = "at"\nolder_than = "1d"\n'
+        )
+        refused = cli("cleanup", "--rule", "m e", url=filled.url)
+        assert refused.code == 5
+        filled.query(re.findall("CREATE INDEX.*", refused.err)[0])
+        done = cli("cleanup", "--rule", "m e", "-o", "json", url=filled.url)
+        (warning,) = done.json["rules"][0]["warnings"]
+        filled.query(re.findall("CREATE INDEX.*", warning)[0])
+        assert cli("cleanup", "--rule", "m e", "-o", "json", url=filled.url).code == 0
 
     def test_a_row_that_something_refers_to(self, filled: Prepared, cli: Cli) -> None:
         filled.query(

@@ -64,7 +64,9 @@ def tenant(result: "RestoredTenant") -> Iterator[Block]:
     )
     if result.kept_as and not result.dry_run:
         yield Line(f"The old schema is kept as {result.kept_as}.")
-        yield Line(f"If it is no longer needed: leadctl tenants drop {result.kept_as}", "dim")
+        yield Line(
+            f"If it is no longer needed: leadctl tenants drop {shlex.quote(result.kept_as)}", "dim"
+        )
     yield from (Line(_orphans(each), "warn") for each in result.orphans)
     for left in result.left_out:
         yield Line(f"Left out: {left.entry}: {left.reason}", "bad")

@@ -1,5 +1,6 @@
 """Views of tenants: the list, and what became of one."""
 
+import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -112,7 +113,10 @@ def moved(result: "MovedTenant", *, database: bool) -> Iterator[Block]:
         kept = f"schema is kept, closed, as {result.kept_as} of {result.database}"
     yield Line(f"The old {kept}.")
     more = " --database" if database else ""
-    yield Line(f"If it is no longer needed: leadctl tenants drop {result.kept_as}{more}", "dim")
+    yield Line(
+        f"If it is no longer needed: leadctl tenants drop {shlex.quote(result.kept_as)}{more}",
+        "dim",
+    )
 
 
 def on_node(result: "NodeMove") -> Iterator[Block]:
