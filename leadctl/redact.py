@@ -29,12 +29,12 @@ _PLAIN_ADDRESS = r"(?i)[a-z][a-z0-9+.-]*://(?:[^\s:@/?]*@)?[^\s@]*|(?:\w+\s*=\s*
 _SPEAKS_OF_SECRETS = r"(?i)pass|pwd|secret|token|key"
 
 _NAMED = (
-    r"\b(?:access method|aggregate|cast|collation|column|constraint|conversion|database|domain"
-    r"|encoding|event trigger|extension|file|function|group|host|index|language|operator"
-    r"|operator class|operator family|option|owner|parameter|policy|procedure|publication"
-    r"|query parameter|relation|role|rule|schema|sequence|server|service|setting|slot"
-    r"|statistics object|subscription|table|tablespace|trigger|type"
-    r"|user|view)s? $"
+    r"(?i)\b(?:access method|aggregate|attribute|cast|collation|column|constraint|conversion"
+    r"|database|domain|encoding|extension|file|foreign-data wrapper|function|group|host|index"
+    r"|language|operator|operator class|operator family|option|owner|parameter|partition|policy"
+    r"|procedure|publication|query parameter|relation|role|rule|schema|sequence|server|service"
+    r"|setting|slot|statistics object|subscription|table|tablespace|text search (?:configuration"
+    r"|dictionary|parser|template)|trigger|type|user|user mapping for|view)s? $"
 )
 """What stands before the name of an object in a message of PostgreSQL's."""
 _PAIRS = (
