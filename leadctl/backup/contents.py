@@ -37,6 +37,8 @@ _LAST_LINES = 3
 _BLOCK, _OBJECT, _PIECE = range(3)
 """What comes next: a block of an entry, a large object of one, a piece of either."""
 _LENGTH, _LENGTH_BYTES = struct.Struct("<xI").unpack_from, 5
+SATELLITES = frozenset({"ACL", "COMMENT", "SECURITY LABEL"})
+"""What says something of another entry, and is nothing itself."""
 _NO_ROWS_OF_OTHERS = frozenset({"DATABASE", "DATABASE PROPERTIES"})
 
 
@@ -87,9 +89,8 @@ class ArchiveEntry:
     @property
     def is_of_database(self) -> bool:
         """Whether it is the database itself, or says something of it."""
-        said = self.kind in {"ACL", "COMMENT", "SECURITY LABEL"}
         return self.kind in _NO_ROWS_OF_OTHERS or (
-            said and self.schema is None and self.name.startswith("DATABASE ")
+            self.kind in SATELLITES and self.schema is None and self.name.startswith("DATABASE ")
         )
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import psycopg
 from psycopg import sql
 
-from leadctl.backup.contents import ArchiveEntry
+from leadctl.backup.contents import SATELLITES, ArchiveEntry
 from leadctl.backup.reader import BackupReader
 from leadctl.catalog.relations import Relation, read_named, read_numbered
 from leadctl.errors import RestoreFailed
@@ -23,7 +23,7 @@ from leadctl.postgres.connect import Connection, set_session
 from leadctl.postgres.queries import parts_of, queries_of, written_by_server
 from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
-from leadctl.restore.entries import SATELLITES, EntrySelection
+from leadctl.restore.entries import EntrySelection
 from leadctl.restore.properties import IDENTIFIER
 from leadctl.restore.restorable import LeftOutEntry
 from leadctl.restore.tables import StagedTable, stage, triggers_resting

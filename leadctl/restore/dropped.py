@@ -14,7 +14,7 @@ from enum import Enum
 import psycopg
 from psycopg import sql
 
-from leadctl.backup.contents import ArchiveEntry
+from leadctl.backup.contents import SATELLITES, ArchiveEntry
 from leadctl.backup.manifest import ARCHIVE, SCHEMA, Distributed
 from leadctl.backup.reader import BackupReader
 from leadctl.catalog.citus import distribution, has_citus
@@ -36,7 +36,6 @@ from leadctl.progress import Narrate
 from leadctl.restore.cascade_losses import CascadeLosses
 from leadctl.restore.dump_archive import check_counts, owner_of_rows, rows_of
 from leadctl.restore.entries import (
-    SATELLITES,
     ArchiveSql,
     EntrySelection,
     Name,

@@ -22,6 +22,7 @@ from leadctl.postgres.connect import Connection, set_session
 from leadctl.postgres.queries import parts_of, queries_of
 from leadctl.restore.properties import IDENTIFIER
 from leadctl.restore.restorable import LeftOutEntry, Loading
+from leadctl.restore.server_needs import USER_MAPPING
 from leadctl.text import counted
 
 _QUERIES = queries_of(__file__, "restore.sql")
@@ -158,9 +159,13 @@ def without_skipped(
                 "EXTENSION - postgis, TABLE DATA public logs.",
             )
     skipped: dict[str, str] = {}
+    servers = {entry.name: entry.id for entry in entries if entry.kind == "SERVER"}
     for entry in entries:
         named = next((each for each in loading.skip if _is_called(entry, each)), None)
-        needed = next((need for need in sorted(entry.needs) if need in skipped), None)
+        needs = sorted(entry.needs)
+        if of := USER_MAPPING.match(entry.definition):  # pg_dump does not say what it needs
+            needs.append(servers.get(parts_of(of["server"])[0], ""))
+        needed = next((need for need in needs if need in skipped), None)
         if named or needed:
             skipped[entry.id] = named or skipped[str(needed)]
             reason = "skipped" if named else f"needs {skipped[entry.id]}, which is skipped"

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property, partial
 
-from leadctl.backup.contents import ENCODING, ArchiveEntry
+from leadctl.backup.contents import ENCODING, SATELLITES, ArchiveEntry
 from leadctl.backup.reader import BackupReader
 from leadctl.postgres.client import feeding
 from leadctl.postgres.connect import Connection, set_session
@@ -27,8 +27,6 @@ _COLUMN_VERSION = re.compile(
 )
 """What an older pg_dump takes for an option, and is a newer server's own; Citus refuses it."""
 _NO_STATEMENT = ("\\restrict", "\\unrestrict")
-SATELLITES = frozenset({"ACL", "COMMENT", "SECURITY LABEL"})
-"""What says something of another entry, and is nothing itself."""
 _PARTS = frozenset(
     {"CHECK CONSTRAINT", "CONSTRAINT", "DEFAULT", "INDEX", "INDEX ATTACH", "ROW SECURITY",
      "SEQUENCE", "SEQUENCE OWNED BY", "STATISTICS", "TABLE", "TABLE ATTACH", "TRIGGER"}

@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 
 from leadctl.apps.registry import App
-from leadctl.backup.contents import ArchiveEntry
+from leadctl.backup.contents import SATELLITES, ArchiveEntry
 from leadctl.backup.manifest import SCHEMA
 from leadctl.backup.reader import BackupReader
 from leadctl.errors import DependentObjects, RestoreFailed
@@ -32,7 +32,7 @@ from leadctl.restore.dropped import (
     refuse_what_is_there,
 )
 from leadctl.restore.dump_archive import check_counts, rows_of
-from leadctl.restore.entries import SATELLITES, ArchiveSql, EntrySelection
+from leadctl.restore.entries import ArchiveSql, EntrySelection
 from leadctl.restore.foreign_keys import ForeignKeys
 
 _QUERIES = queries_of(__file__, "restore.sql")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from leadctl.backup.contents import ArchiveEntry
-from leadctl.errors import RestoreFailed
+from leadctl.errors import InsufficientPrivilege, RestoreFailed
 from leadctl.postgres.binaries import Binaries
 from leadctl.postgres.client import ClientProgram, running
 from leadctl.postgres.target import Target
@@ -134,6 +134,8 @@ class PgRestore:
             if isinstance(failure, RestoreFailed):
                 failure.hint = pg_restore_hint(failure.message)
                 failure.command = program.failed_command()
+            elif isinstance(failure, InsufficientPrivilege):
+                failure.hint += f" {pg_restore_hint(failure.message)}"
             raise failure
 
     def _arguments(self) -> list[str]:

@@ -104,6 +104,8 @@ class RestorePlan:
     missing_roles: tuple[str, ...]
     named_roles: tuple[str, ...]
     """Those that policies and user mappings name, so that --no-owner needs them, too."""
+    other_owners: tuple[str, ...]
+    """Roles that own what is in the backup, and that this role may not give objects to."""
     missing_locales: tuple[str, ...]
     """Collations and dictionaries that this server cannot make, and why."""
     without_rows_of: tuple[str, ...]
@@ -217,6 +219,9 @@ def _plan(target: Target, origin: Origin, connection: Connection) -> RestorePlan
         same_versions=tuple(same),
         missing_roles=missing_roles,
         named_roles=tuple(role for role in missing_roles if role in origin.needs.roles),
+        other_owners=tuple(
+            _QUERIES.column(connection, "other_owners", names=list(origin.needs.owners))
+        ),
         missing_locales=_missing_locales(connection, origin),
         without_rows_of=origin.left_out,
         missing_tablespaces=tuple(
@@ -546,6 +551,13 @@ def _check_needs(found: RestorePlan, *, owners: bool) -> None:
             f"{', '.join(found.missing_roles)}.",
             hint="Make them (the backup's globals.sql does), or restore with --no-owner. A role "
             "that a policy or a user mapping names is needed in any case.",
+        )
+    if owners and found.other_owners:
+        raise InsufficientPrivilege(
+            f"This role cannot give objects to the roles that own what is in the backup: "
+            f"{', '.join(found.other_owners)}.",
+            hint="Restore with --no-owner, connect as a member of these roles, or leave these "
+            "owners out with --keep-going.",
         )
 
 

@@ -44,9 +44,22 @@ JOIN pg_available_extensions a ON a.name = e.name AND a.default_version <> e.ver
 WHERE e.name <> 'plpgsql' ORDER BY 1
 
 -- name: missing_roles
--- what: Which of these roles does this server not have?
+-- what: Which of these roles does this server not have?  A user mapping may be for public, which is none.
 -- versions: 15-
-SELECT unnest(%(names)s::text[]) EXCEPT SELECT rolname FROM pg_roles ORDER BY 1
+SELECT unnest(%(names)s::text[]) EXCEPT (SELECT rolname FROM pg_roles UNION SELECT 'public') ORDER BY 1
+
+-- name: other_owners
+-- what: Which of these roles may this role not make the owner of something?  Whoever restores owns
+--   the new database, and so is what stands for its owner.
+-- versions: 15-15
+SELECT rolname FROM pg_roles
+WHERE rolname = ANY (%(names)s) AND rolname <> 'pg_database_owner' AND NOT pg_has_role(oid, 'MEMBER') ORDER BY 1
+
+-- name: other_owners
+-- what: As above.
+-- versions: 16-
+SELECT rolname FROM pg_roles
+WHERE rolname = ANY (%(names)s) AND rolname <> 'pg_database_owner' AND NOT pg_has_role(oid, 'SET') ORDER BY 1
 
 -- name: missing_collations
 -- what: Which of these collations of the server's own does this server not have?

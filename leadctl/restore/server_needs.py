@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import psycopg
 
-from leadctl.backup.contents import ArchiveEntry
+from leadctl.backup.contents import SATELLITES, ArchiveEntry
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import parts_of, written_by_pg_dump
 from leadctl.postgres.translate import told
@@ -17,7 +17,9 @@ _POLICY = re.compile(
     rf"CREATE POLICY {IDENTIFIER} ON {_NAME}(?: AS RESTRICTIVE)?(?: FOR [A-Z]+)?"
     rf" TO (?P<roles>{IDENTIFIER}(?:, {IDENTIFIER})*)"
 )
-_USER_MAPPING = re.compile(rf"CREATE USER MAPPING FOR (?P<roles>{IDENTIFIER}) SERVER ")
+USER_MAPPING = re.compile(
+    rf"CREATE USER MAPPING FOR (?P<roles>{IDENTIFIER}) SERVER (?P<server>{IDENTIFIER})"
+)
 _COLLATED = re.compile(rf"COLLATE pg_catalog\.({IDENTIFIER})")
 _HAS_COLUMNS = frozenset({"TABLE", "FOREIGN TABLE", "INDEX", "DOMAIN", "TYPE", "CONSTRAINT"})
 _TRIED = re.compile(
@@ -56,6 +58,8 @@ class ServerNeeds(NamedTuple):
     """Roles that policies and user mappings name."""
     collations: tuple[str, ...] = ()
     """Collations of the server's own."""
+    owners: tuple[str, ...] = ()
+    """Roles that what it makes is given to."""
     trials: tuple[tuple[str, str], ...] = ()
     """Statements that can be tried anywhere, and what pg_restore lists of each."""
 
@@ -63,12 +67,13 @@ class ServerNeeds(NamedTuple):
 def needs_of(entries: Sequence[ArchiveEntry]) -> ServerNeeds:
     """Return what the entries of an archive need."""
     superuser, roles, collations, trials = [], set[str](), set[str](), []
+    owners = {e.owner for e in entries if e.kind not in SATELLITES and not e.is_of_database} - {""}
     for entry in entries:
         text = entry.definition
         said = _BY_SUPERUSERS.get(entry.kind)
         if entry.kind in _FOR_SUPERUSERS or (said and said.search(text)):
             superuser.append(entry.label)
-        if found := _POLICY.match(text) or _USER_MAPPING.match(text):
+        if found := _POLICY.match(text) or USER_MAPPING.match(text):
             roles |= {parts_of(name)[0] for name in re.findall(IDENTIFIER, found["roles"])}
         if entry.kind in _HAS_COLUMNS:
             collations |= {parts_of(name)[0] for name in _COLLATED.findall(text)}
@@ -76,7 +81,13 @@ def needs_of(entries: Sequence[ArchiveEntry]) -> ServerNeeds:
             name = slice(tried.start("name"), tried.end("name"))
             trial = f"{text[: name.start]}pg_temp.leadctl_tried{text[name.stop :]}"
             trials.append((entry.label, trial))
-    return ServerNeeds(tuple(superuser), tuple(sorted(roles)), tuple(collations), tuple(trials))
+    return ServerNeeds(
+        tuple(superuser),
+        tuple(sorted(roles)),
+        tuple(collations),
+        tuple(sorted(owners)),
+        tuple(trials),
+    )
 
 
 def try_all(connection: Connection, needs: ServerNeeds) -> dict[str, str]:

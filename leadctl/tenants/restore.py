@@ -18,7 +18,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from leadctl.apps.registry import App
-from leadctl.backup.contents import ArchiveEntry
+from leadctl.backup.contents import SATELLITES, ArchiveEntry
 from leadctl.backup.manifest import RECORDS, SCHEMA
 from leadctl.backup.reader import BackupReader
 from leadctl.backup.snapshot import count_rows, id_of
@@ -40,7 +40,7 @@ from leadctl.restore.dropped import (
     as_pg_restore,
     refuse_what_is_there,
 )
-from leadctl.restore.entries import SATELLITES, ArchiveSql, EntrySelection
+from leadctl.restore.entries import ArchiveSql, EntrySelection
 from leadctl.restore.foreign_keys import ForeignKeys, Orphans
 from leadctl.restore.in_place import copy_records, refuse_less, refuse_partly
 from leadctl.restore.restorable import LeftOutEntry

@@ -168,6 +168,24 @@ def test_what_the_role_may_not_make(shop: Shop, makes: str, named: str) -> None:
     assert shop.databases() == before
 
 
+def test_owners_that_the_role_cannot_set(shop: Shop) -> None:
+    """As services have them: an administrator's role that is no superuser, nor a member of all."""
+    shop.query("CREATE ROLE service_admin; CREATE SCHEMA tools AUTHORIZATION service_admin")
+    shop.query(f"CREATE ROLE shop_app LOGIN CREATEDB PASSWORD '{PASSWORD}'")
+    shop.query("ALTER DATABASE shop OWNER TO shop_app; CREATE ROLE team ROLE shop_app")
+    shop.query("CREATE TABLE theirs (id int); ALTER TABLE theirs OWNER TO team")
+    assert shop.leadctl("backup").code == 0
+    before = shop.databases()
+    url = shop.server.url("shop").replace("//postgres:", "//shop_app:")
+    for arguments in (["--dry-run"], ["--yes"]):
+        refused = shop.leadctl("restore", "--into", "shop_copy", *arguments, url=url)
+        assert (refused.code, "service_admin" in refused.err) == (4, True), refused.err
+        assert "--no-owner" in refused.err
+        assert "team" not in refused.err
+    assert shop.databases() == before
+    assert shop.leadctl("restore", "--into", "shop_copy", "--no-owner", url=url).code == 0
+
+
 @pytest.mark.thorough
 def test_a_copy_that_cannot_be_dropped_is_named(
     shop: Shop, monkeypatch: pytest.MonkeyPatch

@@ -101,6 +101,25 @@ def test_entries_are_skipped_with_what_needs_them(place: Partly) -> None:
     assert place.query(f"SELECT FROM pg_database WHERE datname = '{place.copy}2'") == []
 
 
+def test_a_user_mapping_goes_with_its_server(place: Partly) -> None:
+    place.query(
+        'CREATE FOREIGN DATA WRAPPER nothing; CREATE SERVER "far SERVER" FOREIGN DATA WRAPPER nothing;'
+        'CREATE USER MAPPING FOR PUBLIC SERVER "far SERVER"; DROP TABLE checked CASCADE'
+    )
+    assert place.leadctl("backup").code == 0
+    skip = ("--skip", "FOREIGN DATA WRAPPER - nothing")
+    outcome = place.leadctl("restore", "latest", "--into", place.copy, *skip, "-o", "json")
+    assert outcome.code == 7, outcome.err
+    assert {each["entry"].split(" - ")[0] for each in outcome.json["left_out"]} == {
+        "FOREIGN DATA WRAPPER",
+        "SERVER",
+        "USER MAPPING",
+    }
+    whole = f"{place.copy}2"
+    assert place.leadctl("restore", "latest", "--into", whole).code == 0
+    assert plain_dump(place.server, whole) == plain_dump(place.server, place.name)
+
+
 def test_a_whole_restore_is_complete(place: Partly) -> None:
     place.query("ALTER FUNCTION fits SET search_path = public")
     assert place.leadctl("backup").code == 0

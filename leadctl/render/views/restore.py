@@ -40,6 +40,7 @@ def plan(result: "RestorePlan") -> list[Block]:
         *_pair("Not the default version", ", ".join(result.same_versions), "dim"),
         *_pair("Other version", ", ".join(result.other_versions), "warn"),
         *_pair("Missing roles", ", ".join(result.missing_roles), "warn"),
+        *_pair("Owners it cannot set", ", ".join(result.other_owners), "warn"),
         *(("Cannot be made", Cell(each, "bad")) for each in result.missing_locales),
         *_pair("Without rows of", ", ".join(result.without_rows_of), "warn"),
         *_pair("Missing tablespaces", f"{', '.join(result.missing_tablespaces)}{default}", "warn"),
