@@ -17,10 +17,19 @@ from sqlalchemy import DateTime, Enum, MetaData, Select, Text, Uuid, func, selec
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.engine import CursorResult
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, Mapped, Session, mapped_column
+from sqlalchemy.orm import (
+    DeclarativeBase,
+    InstrumentedAttribute,
+    Mapped,
+    MappedColumn,
+    Relationship,
+    Session,
+    mapped_column,
+    relationship,
+)
 from sqlalchemy.sql.dml import UpdateBase
 
-from leadctl.models.values import imported
+from leadctl.models.values import EncryptedText, imported
 
 NAMING_CONVENTION: Mapping[str, str] = {
     "pk": "pk_%(table_name)s",
@@ -61,6 +70,21 @@ def one_of(values: type[enum.Enum]) -> Enum:
     """Return the PostgreSQL enum of a Python enum: its values, under its name in snake_case."""
     name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", values.__name__).lower()
     return Enum(values, name=name, values_callable=lambda e: [member.value for member in e])
+
+
+def enum_column(default: enum.Enum, **options: Any) -> MappedColumn[Any]:
+    """Return a column of one of an enum's values, and of this one where none is given."""
+    return mapped_column(one_of(type(default)), server_default=default.value, **options)
+
+
+def encrypted(context: str) -> MappedColumn[Any]:
+    """Return a column of text that is encrypted, as `EncryptedText` has it."""
+    return mapped_column(EncryptedText(context=context))
+
+
+def children(parent: str) -> Relationship[Any]:
+    """Return the rows that refer to this one by their attribute `parent`, and go with it."""
+    return relationship(back_populates=parent, passive_deletes=True)
 
 
 _FIRST, _LAST = -100, 100

@@ -23,7 +23,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-from leadctl.models import TYPES, CreatedAt, CuidId, EncryptedText, Timestamps, new_metadata, one_of
+from leadctl.models import TYPES, CreatedAt, CuidId, Timestamps, new_metadata, one_of
+from leadctl.models.base import encrypted, enum_column
 from leadctl.models.values import HASH_PATTERN
 from leadctl.postgres.queries import queries_of
 
@@ -191,9 +192,7 @@ class Subscription(CuidId, Timestamps, Base):
 
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
     plan_type: Mapped[PlanType] = mapped_column(one_of(PlanType))
-    status: Mapped[SubscriptionStatus] = mapped_column(
-        one_of(SubscriptionStatus), server_default=SubscriptionStatus.ACTIVE.value, index=True
-    )
+    status: Mapped[SubscriptionStatus] = enum_column(SubscriptionStatus.ACTIVE, index=True)
     price_cents: Mapped[int]
     """US cents: for a year with the annual plan, for a month with the others."""
     credits_per_month: Mapped[int]
@@ -223,12 +222,8 @@ class SocialAccount(CuidId, Timestamps, Base):
     platform: Mapped[Platform] = mapped_column(one_of(Platform), index=True)
     platform_user_id: Mapped[str] = mapped_column(index=True)
     username: Mapped[str | None]
-    access_token: Mapped[str] = mapped_column(
-        EncryptedText(context="cleack.social_accounts.access_token")
-    )
-    refresh_token: Mapped[str | None] = mapped_column(
-        EncryptedText(context="cleack.social_accounts.refresh_token")
-    )
+    access_token: Mapped[str] = encrypted("cleack.social_accounts.access_token")
+    refresh_token: Mapped[str | None] = encrypted("cleack.social_accounts.refresh_token")
     token_expires_at: Mapped[datetime | None]
     is_active: Mapped[bool] = mapped_column(server_default=text("true"))
 
@@ -245,9 +240,7 @@ class Draw(CuidId, Timestamps, Base):
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
     platform: Mapped[Platform] = mapped_column(one_of(Platform), index=True)
     post_url: Mapped[str]
-    status: Mapped[DrawStatus] = mapped_column(
-        one_of(DrawStatus), server_default=DrawStatus.PENDING.value, index=True
-    )
+    status: Mapped[DrawStatus] = enum_column(DrawStatus.PENDING, index=True)
     config: Mapped[dict[str, Any]]
     """The object `filters`, the object `rules`, and `winners_count`, from 1."""
     participants: Mapped[int] = mapped_column(server_default=text("0"))
@@ -330,9 +323,7 @@ class BlacklistEntry(CuidId, Timestamps, Base):
 
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
     username: Mapped[str] = mapped_column(index=True)
-    platform: Mapped[BlacklistPlatform] = mapped_column(
-        one_of(BlacklistPlatform), server_default=BlacklistPlatform.ALL.value, index=True
-    )
+    platform: Mapped[BlacklistPlatform] = enum_column(BlacklistPlatform.ALL, index=True)
     reason: Mapped[str | None]
     is_active: Mapped[bool] = mapped_column(server_default=text("true"))
 

@@ -7,7 +7,8 @@ from typing import Any
 from sqlalchemy import ForeignKey, Index, UniqueConstraint, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-from leadctl.models import TYPES, CreatedAt, CuidId, EncryptedText, Timestamps, new_metadata, one_of
+from leadctl.models import TYPES, CreatedAt, CuidId, Timestamps, new_metadata
+from leadctl.models.base import children, encrypted, enum_column
 
 
 class Base(DeclarativeBase):
@@ -62,18 +63,14 @@ class User(CuidId, Timestamps, Base):
     email: Mapped[str] = mapped_column(unique=True)
     name: Mapped[str | None]
     facebook_id: Mapped[str] = mapped_column(unique=True)
-    access_token: Mapped[str] = mapped_column(
-        EncryptedText(context="leadconnector.users.access_token")
-    )
-    refresh_token: Mapped[str | None] = mapped_column(
-        EncryptedText(context="leadconnector.users.refresh_token")
-    )
+    access_token: Mapped[str] = encrypted("leadconnector.users.access_token")
+    refresh_token: Mapped[str | None] = encrypted("leadconnector.users.refresh_token")
     token_expiry: Mapped[datetime | None]
     image: Mapped[str | None]
     last_login: Mapped[datetime | None]
 
-    pages: Mapped[list["Page"]] = relationship(back_populates="user", passive_deletes=True)
-    webhooks: Mapped[list["Webhook"]] = relationship(back_populates="user", passive_deletes=True)
+    pages: Mapped[list["Page"]] = children("user")
+    webhooks: Mapped[list["Webhook"]] = children("user")
 
     __table_args__ = (Index("idx_users_last_login", "last_login"),)
 
@@ -86,17 +83,13 @@ class Page(CuidId, Timestamps, Base):
     facebook_page_id: Mapped[str] = mapped_column(unique=True)
     name: Mapped[str]
     category: Mapped[str | None]
-    access_token: Mapped[str] = mapped_column(
-        EncryptedText(context="leadconnector.pages.access_token")
-    )
+    access_token: Mapped[str] = encrypted("leadconnector.pages.access_token")
     is_active: Mapped[bool] = mapped_column(server_default=text("true"), index=True)
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
 
     user: Mapped[User] = relationship(back_populates="pages")
-    leads: Mapped[list["Lead"]] = relationship(back_populates="page", passive_deletes=True)
-    webhook_configs: Mapped[list["PageWebhookConfig"]] = relationship(
-        back_populates="page", passive_deletes=True
-    )
+    leads: Mapped[list["Lead"]] = children("page")
+    webhook_configs: Mapped[list["PageWebhookConfig"]] = children("page")
 
     __table_args__ = (Index("idx_pages_updated_at", "updated_at"),)
 
@@ -117,16 +110,12 @@ class Lead(CuidId, Base):
     ad_id: Mapped[str | None]
     ad_name: Mapped[str | None]
     lead_data: Mapped[dict[str, Any]]
-    status: Mapped[LeadStatus] = mapped_column(
-        one_of(LeadStatus), server_default=LeadStatus.NEW.value, index=True
-    )
+    status: Mapped[LeadStatus] = enum_column(LeadStatus.NEW, index=True)
     created_at: Mapped[datetime] = mapped_column(server_default=text("now()"), index=True)
     processed_at: Mapped[datetime | None]
 
     page: Mapped[Page] = relationship(back_populates="leads")
-    deliveries: Mapped[list["WebhookDelivery"]] = relationship(
-        back_populates="lead", passive_deletes=True
-    )
+    deliveries: Mapped[list["WebhookDelivery"]] = children("lead")
 
     __table_args__ = (
         Index("idx_leads_form_id", "form_id"),
@@ -143,13 +132,9 @@ class Webhook(CuidId, Timestamps, Base):
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
     name: Mapped[str]
     url: Mapped[str]
-    method: Mapped[HttpMethod] = mapped_column(
-        one_of(HttpMethod), server_default=HttpMethod.POST.value
-    )
+    method: Mapped[HttpMethod] = enum_column(HttpMethod.POST)
     headers: Mapped[dict[str, Any] | None]
-    auth_type: Mapped[AuthType] = mapped_column(
-        one_of(AuthType), server_default=AuthType.NONE.value
-    )
+    auth_type: Mapped[AuthType] = enum_column(AuthType.NONE)
     auth_config: Mapped[dict[str, Any] | None]
     retry_count: Mapped[int] = mapped_column(server_default=text("3"))
     timeout_ms: Mapped[int] = mapped_column(server_default=text("30000"))
@@ -158,12 +143,8 @@ class Webhook(CuidId, Timestamps, Base):
     last_failure: Mapped[datetime | None]
 
     user: Mapped[User] = relationship(back_populates="webhooks")
-    deliveries: Mapped[list["WebhookDelivery"]] = relationship(
-        back_populates="webhook", passive_deletes=True
-    )
-    page_configs: Mapped[list["PageWebhookConfig"]] = relationship(
-        back_populates="webhook", passive_deletes=True
-    )
+    deliveries: Mapped[list["WebhookDelivery"]] = children("webhook")
+    page_configs: Mapped[list["PageWebhookConfig"]] = children("webhook")
 
 
 class PageWebhookConfig(CuidId, CreatedAt, Base):
@@ -192,9 +173,7 @@ class WebhookDelivery(CuidId, Base):
         ForeignKey("webhooks.id", ondelete="CASCADE"), index=True
     )
     lead_id: Mapped[str] = mapped_column(ForeignKey("leads.id", ondelete="CASCADE"), index=True)
-    status: Mapped[DeliveryStatus] = mapped_column(
-        one_of(DeliveryStatus), server_default=DeliveryStatus.PENDING.value, index=True
-    )
+    status: Mapped[DeliveryStatus] = enum_column(DeliveryStatus.PENDING, index=True)
     status_code: Mapped[int | None]
     response_body: Mapped[str | None]
     error: Mapped[str | None]

@@ -10,12 +10,12 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from leadctl.models import (
     TYPES,
     CuidId,
-    EncryptedText,
     SoftDelete,
     Timestamps,
     new_metadata,
     one_of,
 )
+from leadctl.models.base import children, encrypted, enum_column
 
 # The conditions of partial indexes.  Queries take them from here: the server uses such an index
 # only for a query that implies its condition, and a parameter implies nothing.
@@ -75,16 +75,10 @@ class User(CuidId, Timestamps, Base):
     email: Mapped[str] = mapped_column(unique=True)
     name: Mapped[str | None]
 
-    platform_connections: Mapped[list["PlatformConnection"]] = relationship(
-        back_populates="user", passive_deletes=True
-    )
-    published_posts: Mapped[list["PublishedPost"]] = relationship(
-        back_populates="user", passive_deletes=True
-    )
-    videos: Mapped[list["Video"]] = relationship(back_populates="user", passive_deletes=True)
-    publish_jobs: Mapped[list["PublishJob"]] = relationship(
-        back_populates="user", passive_deletes=True
-    )
+    platform_connections: Mapped[list["PlatformConnection"]] = children("user")
+    published_posts: Mapped[list["PublishedPost"]] = children("user")
+    videos: Mapped[list["Video"]] = children("user")
+    publish_jobs: Mapped[list["PublishJob"]] = children("user")
 
 
 class PlatformConnection(CuidId, Timestamps, Base):
@@ -94,12 +88,8 @@ class PlatformConnection(CuidId, Timestamps, Base):
 
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
     platform: Mapped[Platform] = mapped_column(one_of(Platform))
-    access_token: Mapped[str] = mapped_column(
-        EncryptedText(context="viralmommy.platform_connections.access_token")
-    )
-    refresh_token: Mapped[str | None] = mapped_column(
-        EncryptedText(context="viralmommy.platform_connections.refresh_token")
-    )
+    access_token: Mapped[str] = encrypted("viralmommy.platform_connections.access_token")
+    refresh_token: Mapped[str | None] = encrypted("viralmommy.platform_connections.refresh_token")
     expires_at: Mapped[datetime | None]
     platform_user_id: Mapped[str]
     platform_username: Mapped[str]
@@ -137,14 +127,10 @@ class Video(CuidId, Timestamps, SoftDelete, Base):
     """As "1080x1920"."""
     aspect_ratio: Mapped[str]
     """As "9:16"."""
-    status: Mapped[VideoStatus] = mapped_column(
-        one_of(VideoStatus), server_default=VideoStatus.PROCESSING.value, index=True
-    )
+    status: Mapped[VideoStatus] = enum_column(VideoStatus.PROCESSING, index=True)
 
     user: Mapped[User] = relationship(back_populates="videos")
-    published_posts: Mapped[list["PublishedPost"]] = relationship(
-        back_populates="video", passive_deletes=True
-    )
+    published_posts: Mapped[list["PublishedPost"]] = children("video")
 
     __table_args__ = (
         CheckConstraint("duration > 0", name="duration_positive"),
@@ -214,9 +200,7 @@ class PublishJob(CuidId, Timestamps, Base):
     # No foreign key, as in the document: a job's history outlives its video.
     video_id: Mapped[str]
     platform: Mapped[Platform] = mapped_column(one_of(Platform))
-    status: Mapped[JobStatus] = mapped_column(
-        one_of(JobStatus), server_default=JobStatus.PENDING.value, index=True
-    )
+    status: Mapped[JobStatus] = enum_column(JobStatus.PENDING, index=True)
     caption: Mapped[str]
     hashtags: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
     scheduled_for: Mapped[datetime | None] = mapped_column(index=True)

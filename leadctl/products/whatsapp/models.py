@@ -16,7 +16,6 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from leadctl.models import (
     TYPES,
     CreatedAt,
-    EncryptedText,
     PhoneNumber,
     Timestamps,
     UuidId,
@@ -24,6 +23,7 @@ from leadctl.models import (
     one_of,
     phone_check,
 )
+from leadctl.models.base import children, encrypted, enum_column
 
 # The conditions of partial indexes.  Queries take them from here: the server uses such an index
 # only for a query that implies its condition, and a parameter implies nothing.
@@ -132,22 +132,16 @@ class User(UuidId, Timestamps, Base):
     business_name: Mapped[str | None]
     waba_id: Mapped[str | None]
     phone_number_id: Mapped[str | None]
-    access_token: Mapped[str] = mapped_column(EncryptedText(context="whatsapp.users.access_token"))
-    webhook_verify_token: Mapped[str | None] = mapped_column(
-        EncryptedText(context="whatsapp.users.webhook_verify_token")
-    )
-    subscription_tier: Mapped[SubscriptionTier] = mapped_column(
-        one_of(SubscriptionTier), server_default=SubscriptionTier.FREE.value
-    )
+    access_token: Mapped[str] = encrypted("whatsapp.users.access_token")
+    webhook_verify_token: Mapped[str | None] = encrypted("whatsapp.users.webhook_verify_token")
+    subscription_tier: Mapped[SubscriptionTier] = enum_column(SubscriptionTier.FREE)
     is_active: Mapped[bool] = mapped_column(server_default=text("true"))
 
-    contacts: Mapped[list["Contact"]] = relationship(back_populates="user", passive_deletes=True)
-    templates: Mapped[list["Template"]] = relationship(back_populates="user", passive_deletes=True)
-    campaigns: Mapped[list["Campaign"]] = relationship(back_populates="user", passive_deletes=True)
-    messages: Mapped[list["Message"]] = relationship(back_populates="user", passive_deletes=True)
-    webhook_events: Mapped[list["WebhookEvent"]] = relationship(
-        back_populates="user", passive_deletes=True
-    )
+    contacts: Mapped[list["Contact"]] = children("user")
+    templates: Mapped[list["Template"]] = children("user")
+    campaigns: Mapped[list["Campaign"]] = children("user")
+    messages: Mapped[list["Message"]] = children("user")
+    webhook_events: Mapped[list["WebhookEvent"]] = children("user")
 
 
 class Contact(UuidId, Timestamps, Base):
@@ -175,7 +169,7 @@ class Contact(UuidId, Timestamps, Base):
     blocked_reason: Mapped[str | None]
 
     user: Mapped[User] = relationship(back_populates="contacts")
-    messages: Mapped[list["Message"]] = relationship(back_populates="contact", passive_deletes=True)
+    messages: Mapped[list["Message"]] = children("contact")
 
     __table_args__ = (
         UniqueConstraint("user_id", "phone"),
@@ -194,17 +188,13 @@ class Template(UuidId, Timestamps, Base):
     whatsapp_template_id: Mapped[str | None]
     language: Mapped[str] = mapped_column(server_default="en_US")
     category: Mapped[TemplateCategory] = mapped_column(one_of(TemplateCategory))
-    status: Mapped[TemplateStatus] = mapped_column(
-        one_of(TemplateStatus), server_default=TemplateStatus.DRAFT.value
-    )
+    status: Mapped[TemplateStatus] = enum_column(TemplateStatus.DRAFT)
     components: Mapped[list[dict[str, Any]]] = mapped_column(JSONB(none_as_null=True))
     rejection_reason: Mapped[str | None]
     approved_at: Mapped[datetime | None]
 
     user: Mapped[User] = relationship(back_populates="templates")
-    campaigns: Mapped[list["Campaign"]] = relationship(
-        back_populates="template", passive_deletes=True
-    )
+    campaigns: Mapped[list["Campaign"]] = children("template")
 
     # Its index also serves the foreign key, whose column comes first.
     __table_args__ = (UniqueConstraint("user_id", "name"),)
@@ -228,9 +218,7 @@ class Campaign(UuidId, Timestamps, Base):
     )
     message_type: Mapped[MessageType] = mapped_column(one_of(MessageType))
     message_content: Mapped[dict[str, Any]]
-    status: Mapped[CampaignStatus] = mapped_column(
-        one_of(CampaignStatus), server_default=CampaignStatus.DRAFT.value, index=True
-    )
+    status: Mapped[CampaignStatus] = enum_column(CampaignStatus.DRAFT, index=True)
     scheduled_at: Mapped[datetime | None] = mapped_column(index=True)
     started_at: Mapped[datetime | None]
     completed_at: Mapped[datetime | None]
@@ -243,9 +231,7 @@ class Campaign(UuidId, Timestamps, Base):
 
     user: Mapped[User] = relationship(back_populates="campaigns")
     template: Mapped[Template | None] = relationship(back_populates="campaigns")
-    messages: Mapped[list["Message"]] = relationship(
-        back_populates="campaign", passive_deletes=True
-    )
+    messages: Mapped[list["Message"]] = children("campaign")
 
     __table_args__ = (
         *_not_negative(
@@ -278,9 +264,7 @@ class Message(UuidId, Timestamps, Base):
     direction: Mapped[MessageDirection] = mapped_column(one_of(MessageDirection))
     type: Mapped[MessageContentType] = mapped_column(one_of(MessageContentType))
     content: Mapped[dict[str, Any]]
-    status: Mapped[MessageStatus] = mapped_column(
-        one_of(MessageStatus), server_default=MessageStatus.QUEUED.value, index=True
-    )
+    status: Mapped[MessageStatus] = enum_column(MessageStatus.QUEUED, index=True)
     sent_at: Mapped[datetime | None]
     delivered_at: Mapped[datetime | None]
     read_at: Mapped[datetime | None]
@@ -293,9 +277,7 @@ class Message(UuidId, Timestamps, Base):
     campaign: Mapped[Campaign | None] = relationship(back_populates="messages")
     contact: Mapped[Contact] = relationship(back_populates="messages")
     user: Mapped[User] = relationship(back_populates="messages")
-    webhook_events: Mapped[list["WebhookEvent"]] = relationship(
-        back_populates="message", passive_deletes=True
-    )
+    webhook_events: Mapped[list["WebhookEvent"]] = children("message")
 
     __table_args__ = (
         *_not_negative("retry_count"),
