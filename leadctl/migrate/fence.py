@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, LiteralString, NoReturn, Self
+from typing import Any, ClassVar, NoReturn, Self
 
 import psycopg
 from psycopg import sql
@@ -16,41 +16,15 @@ from psycopg.rows import tuple_row
 
 from leadctl.errors import OperationFailed, RevisionFailed
 from leadctl.postgres.connect import Connection
+from leadctl.postgres.queries import queries_of, version_of
 from leadctl.sql.lexer import Kind, Reader, split, tokens, words_of
 from leadctl.sql.reach import begins_transaction
 
 _RELATIONS = {"table", "view", "sequence", "index"}
 _BEFORE_NAME = {"if", "not", "exists", "concurrently"}
-_OWN = sql.SQL("""
-c.relnamespace OPERATOR(pg_catalog.=) (
-    SELECT n.oid FROM pg_catalog.pg_namespace n WHERE n.nspname OPERATOR(pg_catalog.=) %s)
-AND NOT EXISTS (
-    SELECT FROM pg_catalog.pg_depend d
-    WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
-      AND d.objid OPERATOR(pg_catalog.=) c.oid AND d.deptype OPERATOR(pg_catalog.=) 'e')
-""")
-"""A relation of a schema that no extension made."""
-_LOCKED = sql.SQL("""
-SELECT c.oid FROM pg_catalog.pg_locks l
-JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) l.relation
-WHERE l.locktype OPERATOR(pg_catalog.=) 'relation'
-  AND l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()
-  AND {own}
-""").format(own=_OWN)
-_FOUND_THERE = sql.SQL("""
-SELECT c.relname FROM pg_catalog.pg_class c
-WHERE {own}
-  AND c.relname::text OPERATOR(pg_catalog.=) ANY (%s::text[])
-EXCEPT
-SELECT c.relname FROM pg_catalog.pg_class c
-JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
-WHERE n.nspname OPERATOR(pg_catalog.=) %s
-""").format(own=_OWN)
-"""What a name without a schema leads to in the target, since the scratch has it not."""
 _MAY_CONTROL = re.compile(r"\b(?:ABORT|BEGIN|COMMIT|END|PREPARE|ROLLBACK|START)\b", re.IGNORECASE)
 _UNDO = {"ABORT", "ROLLBACK"}
-_PATH = "SELECT pg_catalog.current_setting('search_path')"
-_BACK_TO = "SELECT pg_catalog.set_config('search_path', %s, true)"
+_QUERIES = queries_of(__file__, "scratch.sql")
 
 
 class NamesTarget(OperationFailed):
@@ -75,7 +49,7 @@ class _Fence:
 
     def __post_init__(self) -> None:
         self._locked = self._locks()
-        self._path = self._ask(_PATH, ())
+        self._path = self._ask("path")
 
     def in_transaction(self, statement: Any) -> Any:
         """Return a statement without what would end the transaction that is rolled back at last.
@@ -126,14 +100,17 @@ class _Fence:
         if not self.shares_path:
             return False
         words = words_of(text) - _made(text)
-        return bool(self._ask(_FOUND_THERE, (self.target, sorted(words), self.scratch)))
+        found = self._ask(
+            "found_there", schema=self.target, words=sorted(words), other=self.scratch
+        )
+        return bool(found)
 
     def after(self) -> None:
         """Refuse what found something of the target by a name without a schema."""
         if self._is_passed():
             return
         if self.env_py:  # whatever path it set, what it says next must not lead there
-            self._ask(_BACK_TO, self._path[0])
+            self._ask("go_back", path=self._path[0][0])
         self.reached |= not self._locks() <= self._locked
         self.refuse()
 
@@ -151,12 +128,13 @@ class _Fence:
         return self.env_py is not None and not self.env_py()
 
     def _locks(self) -> set[tuple[int]]:
-        return set(self._ask(_LOCKED, (self.target,))) if self.shares_path else set()
+        return set(self._ask("locked_there", schema=self.target)) if self.shares_path else set()
 
-    def _ask(self, query: LiteralString | sql.Composed, values: tuple[Any, ...]) -> list[Any]:
+    def _ask(self, name: str, **values: Any) -> list[Any]:
         if self.driver.info.transaction_status != TransactionStatus.INTRANS:
             return []
         cursor = psycopg.Cursor(self.driver, row_factory=tuple_row)  # the path is anybody's here
+        query = _QUERIES.statement(name, version_of(self.driver))
         return cursor.execute(query, values).fetchall()
 
 

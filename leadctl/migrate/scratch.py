@@ -28,10 +28,12 @@ from leadctl.migrate.ddl.autodetector import changes
 from leadctl.migrate.fence import fenced
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.queries import queries_of
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import MORE_LOCKS, told, translate
 from leadctl.sql.lexer import words_of
 
+QUERIES = queries_of(__file__, "scratch.sql")
 _CONCURRENTLY = re.compile(r"\bCONCURRENTLY\b", re.IGNORECASE)
 _LOCK_TIMEOUT = "3s"
 """What is named with another schema is the real thing: it is waited for no longer."""
@@ -62,7 +64,7 @@ class Scratch:
             return
         exact.execute(driver, "SELECT set_config('lock_timeout', %s, true)", (_LOCK_TIMEOUT,))
         path: sql.Composable = sql.Identifier(self._name)
-        if _holds_what_is_not_written(driver, target.schema):
+        if QUERIES.value(driver, "holds_unwritten", schema=target.schema):
             self._shares_path = True
             path = sql.SQL(", ").join([path, sql.Identifier(target.schema)])
         try:
@@ -200,10 +202,8 @@ def scratch(target: Target, purpose: str, also: Sequence[str] = ()) -> Iterator[
 
 
 def _set_aside(connection: Connection, schemas: Sequence[str]) -> None:
-    rows = exact.execute(
-        connection, "SELECT nspname FROM pg_namespace WHERE nspname = ANY (%s)", (list(schemas),)
-    ).fetchall()
-    for number, (schema,) in enumerate(rows):
+    existing = QUERIES.column(connection, "existing", schemas=list(schemas))
+    for number, schema in enumerate(existing):
         aside = sql.Identifier(f"leadctl_aside_{getpid()}_{number}")
         connection.execute(
             sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(sql.Identifier(schema), aside)
@@ -241,16 +241,3 @@ def _rejected(batch: Sequence[str], done: int, error: psycopg.Error) -> int:
 def in_transaction(statement: str) -> str:
     """Return a statement as it may run in a transaction."""
     return _CONCURRENTLY.sub("", statement) if _CONCURRENTLY.search(statement) else statement
-
-
-def _holds_what_is_not_written(connection: Connection, schema: str) -> bool:
-    row = exact.execute(
-        connection,
-        "SELECT EXISTS (SELECT FROM pg_namespace n WHERE n.nspname = %s AND n.oid IN ("
-        "SELECT extnamespace FROM pg_extension UNION ALL SELECT oprnamespace FROM pg_operator"
-        " UNION ALL SELECT opcnamespace FROM pg_opclass"
-        " UNION ALL SELECT cfgnamespace FROM pg_ts_config"
-        " UNION ALL SELECT dictnamespace FROM pg_ts_dict))",
-        (schema,),
-    ).fetchone()
-    return bool(row and row[0])

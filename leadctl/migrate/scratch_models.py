@@ -24,10 +24,9 @@ from leadctl.migrate.ddl.steps import Step, identifier
 from leadctl.migrate.fence import NamesTarget
 from leadctl.migrate.model_parts import create_in_parts
 from leadctl.migrate.revisions import History
-from leadctl.migrate.scratch import Scratch, in_transaction
+from leadctl.migrate.scratch import QUERIES, Scratch, in_transaction
 from leadctl.migrate.trial import empty_database
 from leadctl.migrate.trial_database import NotTried, create_extensions
-from leadctl.postgres import exact
 from leadctl.postgres.connect import connect
 from leadctl.postgres.engine import driver_connection, run_engine
 from leadctl.postgres.target import Target
@@ -39,10 +38,6 @@ _NEEDED = ("enum ", "table ", "view ")
 """What is lent where that, or a table, is made of it."""
 
 
-_EXTENSIONS = (
-    "SELECT e.extname, n.nspname, e.extversion FROM pg_extension e"
-    " JOIN pg_namespace n ON n.oid = e.extnamespace WHERE n.nspname <> 'pg_catalog' ORDER BY e.oid"
-)
 _LOOKED_FOR = ("has_table", "has_type", "has_sequence", "get_table_names", "get_view_names")
 """What a revision asks before it makes something: whether the schema has it."""
 _SEVERAL = "has_multi_table"
@@ -230,7 +225,7 @@ def in_scratch(
     except NamesTarget as error:
         named = error
     with connect(target, purpose, read_only=True) as source:
-        extensions = exact.execute(source, _EXTENSIONS).fetchall()
+        extensions = QUERIES.rows(source, "extensions")
         try:
             with empty_database(target, source, [name for name, _, _ in extensions]) as elsewhere:
                 _prepare(elsewhere, extensions)

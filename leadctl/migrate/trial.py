@@ -43,15 +43,6 @@ from leadctl.sql.reach import (
     reaches_out,
 )
 
-_TELL_AGAIN = """
-DO $$
-DECLARE t pg_catalog.regclass;
-BEGIN
-    FOR t IN SELECT tgrelid FROM pg_catalog.pg_trigger
-             WHERE tgname OPERATOR(pg_catalog.=) 'leadctl_trial' LOOP
-        EXECUTE 'ALTER TABLE ' || t || ' ENABLE ALWAYS TRIGGER leadctl_trial';
-    END LOOP;
-END $$"""
 _LEFT_ALONE = (("SET", "ROLE"), ("SET", "SESSION", "AUTHORIZATION"), ("SET", "LOCAL", "ROLE"),
     ("RESET", "ROLE"), ("RESET", "SESSION"), ("COMMIT",), ("BEGIN",), ("START",), ("END",),
     ("SAVEPOINT",), ("RELEASE",))  # fmt: skip
@@ -63,7 +54,6 @@ _ON_ROWS = {"INSERT": 4, "DELETE": 8, "UPDATE": 16}
 """The bit of pg_trigger.tgtype for each."""
 _INSTEAD = 64
 """The bit of a trigger that runs instead of what was to be done."""
-_QUOTED = re.compile(r'"([^"]*)"')
 
 
 @dataclass(frozen=True)
@@ -129,7 +119,7 @@ class Trial:
         if DEFINES_CODE.match(statement.sql):
             self._code = self._read_code()
         if reader.has("DISABLE", "TRIGGER"):
-            self._connection.execute(_TELL_AGAIN)
+            self._connection.execute(QUERIES.statement("tell_again", version_of(self._connection)))
         return Observed(tuple(touched), self._unknown(statement.sql, called, touched))
 
     def _within(self, statement: str) -> list[RelationEffect]:

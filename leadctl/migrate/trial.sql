@@ -272,3 +272,35 @@ SELECT a.attrelid::bigint, a.attname FROM pg_attribute a JOIN pg_class c ON c.oi
 JOIN pg_type t ON t.oid = a.atttypid
 WHERE c.relkind IN ('r', 'p', 'm') AND NOT a.attisdropped
   AND (SELECT reltype FROM pg_class WHERE oid = %(type)s::bigint::oid) IN (t.oid, t.typelem)
+
+-- name: tell
+-- what: How does every table tell which rows a statement would change, also where there are none?
+-- versions: 15-
+DO $$
+DECLARE t pg_catalog.regclass;
+BEGIN
+    CREATE SCHEMA leadctl_trial;
+    CREATE FUNCTION leadctl_trial.tell() RETURNS trigger LANGUAGE plpgsql AS $tell$
+    BEGIN
+        RAISE INFO USING ERRCODE = 'LEAD1', MESSAGE = TG_RELID::pg_catalog.text || ' ' || TG_OP;
+        RETURN NULL;
+    END $tell$;
+    FOR t IN SELECT c.oid FROM pg_catalog.pg_class c
+             WHERE c.relkind IN ('r', 'p') AND c.oid OPERATOR(pg_catalog.>=) 16384 LOOP
+        EXECUTE 'CREATE TRIGGER leadctl_trial BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON '
+            || t || ' FOR EACH STATEMENT EXECUTE FUNCTION leadctl_trial.tell()';
+        EXECUTE 'ALTER TABLE ' || t || ' ENABLE ALWAYS TRIGGER leadctl_trial';
+    END LOOP;
+END $$
+
+-- name: tell_again
+-- what: How do they, once a statement has disabled triggers?
+-- versions: 15-
+DO $$
+DECLARE t pg_catalog.regclass;
+BEGIN
+    FOR t IN SELECT tgrelid FROM pg_catalog.pg_trigger
+             WHERE tgname OPERATOR(pg_catalog.=) 'leadctl_trial' LOOP
+        EXECUTE 'ALTER TABLE ' || t || ' ENABLE ALWAYS TRIGGER leadctl_trial';
+    END LOOP;
+END $$

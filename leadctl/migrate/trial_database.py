@@ -17,7 +17,7 @@ from leadctl.errors import ConnectionFailed, LeadctlError, OperationFailed
 from leadctl.migrate.ddl.autodetector import writable_changes
 from leadctl.migrate.ddl.steps import identifier
 from leadctl.postgres.connect import Connection, connect
-from leadctl.postgres.queries import queries_of, written_by_server
+from leadctl.postgres.queries import queries_of, version_of, written_by_server
 from leadctl.postgres.target import DEFAULT_SCHEMA, Target
 from leadctl.postgres.translate import told
 from leadctl.sql.lexer import words_of
@@ -41,23 +41,6 @@ _LEFT_OUT = {"grant", "namespace", "other", "schema"}
 
 SAID = "LEAD1"
 """The SQLSTATE of what our triggers say."""
-_TELL = """
-CREATE SCHEMA leadctl_trial;
-CREATE FUNCTION leadctl_trial.tell() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    RAISE INFO USING ERRCODE = 'LEAD1', MESSAGE = TG_RELID::pg_catalog.text || ' ' || TG_OP;
-    RETURN NULL;
-END $$;
-DO $$
-DECLARE t pg_catalog.regclass;
-BEGIN
-    FOR t IN SELECT c.oid FROM pg_catalog.pg_class c
-             WHERE c.relkind IN ('r', 'p') AND c.oid OPERATOR(pg_catalog.>=) 16384 LOOP
-        EXECUTE 'CREATE TRIGGER leadctl_trial BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON '
-            || t || ' FOR EACH STATEMENT EXECUTE FUNCTION leadctl_trial.tell()';
-        EXECUTE 'ALTER TABLE ' || t || ' ENABLE ALWAYS TRIGGER leadctl_trial';
-    END LOOP;
-END $$"""
 
 
 class NotTried(Exception):
@@ -206,7 +189,7 @@ def copy(source: Connection, trial: Target, reached: Reached) -> Connection:
     for start in range(0, len(statements), _CHUNK):
         _execute(connection, statements[start : start + _CHUNK])
     connection.execute("RESET check_function_bodies")
-    connection.execute(_TELL)
+    connection.execute(QUERIES.statement("tell", version_of(connection)))
     return connection
 
 
