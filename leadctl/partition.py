@@ -120,7 +120,7 @@ def _reasons_of_table(connection: Connection, relation: Relation) -> Iterator[st
         yield "it has row security, whose policies would have to be recreated"
     for why, names in {
         "its triggers would have to be recreated": [each.name for each in relation.triggers],
-        "its sequence would be dropped with its oldest partition": list(relation.sequences),
+        "its sequence would be dropped with its oldest partition": relation.owned_sequences,
         "views would keep reading its oldest partition": _QUERIES.column(
             connection, "views", oid=relation.oid
         ),

@@ -101,6 +101,15 @@ class Reference(NamedTuple):
         return self.child_schema, self.child_table
 
 
+class Numbering(NamedTuple):
+    """A column whose numbers a sequence draws; an `owned` one goes where the column goes."""
+
+    column: str
+    schema: str
+    name: str
+    owned: bool
+
+
 class Descendant(NamedTuple):
     """A partition, or a table that inherits, on any level below a relation."""
 

@@ -5,12 +5,14 @@ is read when one is first asked for it, for all relations that were read togethe
 named when they are read comes in the same statement.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Literal, TypeVar
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from psycopg import sql
 
@@ -21,6 +23,7 @@ from leadctl.catalog.facets import (
     Descendant,
     Index,
     Leaf,
+    Numbering,
     Reference,
     Size,
     Trigger,
@@ -51,6 +54,9 @@ _LISTS = {
 }
 """What of each block's rows is a list."""
 _T = TypeVar("_T")
+
+
+_SETVAL = "SELECT pg_catalog.setval(%s::pg_catalog.regclass, %s::pg_catalog.int8)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,9 +116,15 @@ class Relation:
         return next((column for column in self.columns if column.name == name), None)
 
     @property
-    def sequences(self) -> Mapping[str, str]:
-        """The sequences, as SQL names them, by the columns that they number."""
-        return dict(reversed(self._facet("sequences", tuple)))
+    def sequences(self) -> Mapping[str, sql.Identifier]:
+        """The sequences by the columns that they number."""
+        found = self._facet("sequences", Numbering)
+        return {each.column: sql.Identifier(each.schema, each.name) for each in reversed(found)}
+
+    @property
+    def owned_sequences(self) -> list[str]:
+        """The columns that own a sequence."""
+        return [each.column for each in self._facet("sequences", Numbering) if each.owned]
 
     @property
     def indexes(self) -> tuple[Index, ...]:
@@ -274,16 +286,62 @@ def read_table(connection: Connection, schema: str, name: str, *facets: Facet) -
     return read_tables(connection, schema, [name], *facets).get(name)
 
 
-def advance_sequences(connection: Connection, relation: Relation) -> None:
-    """Set the sequences of a table to continue after its highest number; none is set back."""
-    for column, sequence in relation.sequences.items():
-        connection.execute(
-            sql.SQL(
-                "SELECT pg_catalog.setval({2}::pg_catalog.regclass, pg_catalog.max({0})) FROM {1}"
-                " HAVING pg_catalog.max({0}) OPERATOR(pg_catalog.>)"
-                " coalesce(pg_catalog.pg_sequence_last_value({2}::pg_catalog.regclass), 0)"
-            ).format(sql.Identifier(column), relation.identifier, sql.Literal(sequence)),
-        )
+class Counter(NamedTuple):
+    """How a sequence counts; `drawn` is its last number, or one step before its first."""
+
+    step: int
+    least: int
+    most: int
+    start: int
+    drawn: int
+
+
+def read_counter(connection: Connection, sequence: sql.Identifier | None) -> Counter | None:
+    """Read how a sequence counts; None where there is none of the name."""
+    name = sequence and sequence.as_string(connection)
+    found = QUERIES.one(connection, "sequence", name=name)
+    if sequence is None or found is None:
+        return None
+    step, least, most, start, drawn, readable = found
+    if drawn is None:  # a sequence may be told where to begin anew
+        query = sql.SQL("SELECT last_value FROM {}").format(sequence)
+        begins = connection.execute(query).fetchone() if readable else None
+        drawn = (begins[0] if begins else start) - step
+    return Counter(step, least, most, start, drawn)
+
+
+def next_number(connection: Connection, sequence: sql.Identifier | None) -> int:
+    """Return a number that a sequence does not draw, nor any after it unless they are drawn."""
+    counts = read_counter(connection, sequence)
+    if counts is None:
+        return 1
+    return max(1, counts.drawn + counts.step if counts.step > 0 else counts.start + 1)
+
+
+def advance_sequences(
+    connection: Connection,
+    relation: Relation,
+    of_models: Mapping[str, sql.Identifier] = MappingProxyType({}),
+) -> None:
+    """Set the sequences of a table to continue after its last number; none is set back.
+
+    `of_models` are those that the app itself draws from, of which the server knows nothing.
+    """
+    for column, sequence in {**of_models, **relation.sequences}.items():
+        query = sql.SQL("SELECT pg_catalog.max({0}), pg_catalog.min({0}) FROM {1}")
+        found = connection.execute(query.format(sql.Identifier(column), relation.identifier))
+        advance_sequence(connection, sequence, found.fetchone() or (None, None))
+
+
+def advance_sequence(connection: Connection, sequence: sql.Identifier, ends: Sequence[Any]) -> None:
+    """Let a sequence go on after the numbers between two ends, unless it is there already."""
+    counts = read_counter(connection, sequence)
+    if counts is None or None in ends:
+        return
+    last = min(max(ends), counts.most) if counts.step > 0 else max(min(ends), counts.least)
+    if (last - counts.drawn) * counts.step > 0:
+        name = sequence.as_string(connection)
+        connection.execute(_SETVAL, (name, math.floor(last)))
 
 
 def common_role(relations: Iterable[Relation]) -> str | None:
@@ -361,7 +419,7 @@ def _descendant(child: int, **row: Any) -> Descendant:
 
 _MAKE: Mapping[str, Callable[..., Any]] = {
     "columns": Column,
-    "sequences": lambda column, name: (column, name),
+    "sequences": Numbering,
     "indexes": Index,
     "constraints": Constraint,
     "references": Reference,

@@ -102,16 +102,43 @@ WHERE a.attrelid = ANY (%(oids)s::bigint[]::oid[]) AND a.attnum > 0 AND NOT a.at
 ORDER BY a.attrelid, a.attnum
 
 -- name: sequences
--- what: Which sequences number columns: those of identity columns, and those that columns own?
+-- what: Which sequences number columns: those of identity columns, those that columns own, and
+--       those that are the whole default of a number?
 -- versions: 15-
-SELECT d.refobjid::bigint AS oid, a.attname AS column, s.oid::pg_catalog.regclass::text AS name
-FROM pg_catalog.pg_depend d
-JOIN pg_catalog.pg_class s ON s.oid = d.objid AND s.relkind = 'S'
-JOIN pg_catalog.pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
-WHERE d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
-  AND d.refobjid = ANY (%(oids)s::bigint[]::oid[])
-  AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.deptype IN ('a', 'i')
-ORDER BY d.refobjid, a.attnum, s.oid
+SELECT a.attrelid::bigint AS oid, a.attname AS column, n.nspname AS schema, s.relname AS name,
+       pg_catalog.bool_or(f.owned) AS owned
+FROM (
+    SELECT d.refobjid, d.refobjsubid, d.objid, true
+    FROM pg_catalog.pg_depend d
+    WHERE d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+      AND d.refobjid = ANY (%(oids)s::bigint[]::oid[])
+      AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.deptype IN ('a', 'i')
+    UNION ALL
+    SELECT e.adrelid, e.adnum, d.refobjid, false
+    FROM pg_catalog.pg_attrdef e
+    JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass
+        AND d.objid = e.oid AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = e.adrelid AND a.attnum = e.adnum
+    JOIN pg_catalog.pg_type t ON t.oid = a.atttypid AND t.typcategory = 'N'
+    WHERE e.adrelid = ANY (%(oids)s::bigint[]::oid[])
+      AND pg_catalog.pg_get_expr(e.adbin, e.adrelid)
+          ~ '^[(]?nextval[(]''([^'']|'''')*''::regclass[)][)]?(::[a-z]+)?$'
+) AS f (of, number, sequence, owned)
+JOIN pg_catalog.pg_class s ON s.oid = f.sequence AND s.relkind = 'S'
+JOIN pg_catalog.pg_namespace n ON n.oid = s.relnamespace
+JOIN pg_catalog.pg_attribute a ON a.attrelid = f.of AND a.attnum = f.number
+GROUP BY a.attrelid, a.attnum, a.attname, s.oid, n.nspname, s.relname
+ORDER BY a.attrelid, a.attnum, s.oid
+
+-- name: sequence
+-- what: How does a sequence count, and what did it last draw?  The server tells that to whom may
+--       use it; no row is none.
+-- versions: 15-
+SELECT seqincrement AS step, seqmin AS least, seqmax AS most, seqstart AS start,
+       pg_catalog.pg_sequence_last_value(seqrelid) AS drawn,
+       pg_catalog.has_sequence_privilege(seqrelid, 'SELECT') AS readable
+FROM pg_catalog.pg_sequence
+WHERE seqrelid = pg_catalog.to_regclass(%(name)s)
 
 -- name: indexes
 -- what: Which indexes are there, on which columns (NULL is an expression), for which constraint?

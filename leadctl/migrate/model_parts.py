@@ -54,6 +54,8 @@ def create_in_parts(
     parts = _Parts(connection, found, may_lack)
     tables = sorted(metadata.tables.values(), key=lambda each: each.key)
     metadata.dispatch.before_create(metadata, connection, tables=tables, checkfirst=True)
+    for _, sequence in sorted(metadata._sequences.items()):  # noqa: SLF001  # no other way to them
+        sequence.create(connection, checkfirst=True)
     waiting = tables
     for create in (parts.create_whole, parts.create_bare, parts.create_lacking):
         while waiting:

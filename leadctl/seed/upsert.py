@@ -349,7 +349,19 @@ def _typed(column: Column[Any], value: Any) -> Any:
 def advance_sequences(connection: Connection, tables: Iterable[Table]) -> None:
     """Let the generated keys of tables go on behind the largest that exists."""
     driver = driver_connection(connection)
-    identifiers = [sql.Identifier(*filter(None, (table.schema, table.name))) for table in tables]
-    names = [identifier.as_string(driver) for identifier in identifiers]
-    for relation in relations.read_named(driver, names, "sequences").values():
-        relations.advance_sequences(driver, relation)
+    named = {_identifier(table).as_string(driver): table for table in tables}
+    for name, relation in relations.read_named(driver, named, "sequences").items():
+        relations.advance_sequences(driver, relation, drawn_sequences(named[name]))
+
+
+def drawn_sequences(table: Table, schema: str | None = None) -> dict[str, sql.Identifier]:
+    """Return the sequences from which the app draws a column's numbers itself, by column."""
+    return {
+        column.name: _identifier(column.default, schema)
+        for column in table.columns
+        if isinstance(column.default, sqlalchemy.Sequence)
+    }
+
+
+def _identifier(item: Table | sqlalchemy.Sequence, schema: str | None = None) -> sql.Identifier:
+    return sql.Identifier(*filter(None, (item.schema or schema, item.name)))

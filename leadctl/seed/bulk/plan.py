@@ -15,7 +15,7 @@ from leadctl.apps.synthetic.chunk import TablePlan, World
 from leadctl.apps.synthetic.layout import Calendar, Layout, Placement
 from leadctl.apps.synthetic.makers import Serial
 from leadctl.apps.synthetic.shapes import Factory
-from leadctl.catalog.relations import Facet, Relation, read_tables
+from leadctl.catalog.relations import Facet, Relation, advance_sequence, next_number, read_tables
 from leadctl.errors import InvalidFlag, SeedFailed
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import queries_of
@@ -23,6 +23,7 @@ from leadctl.seed.bulk.conditions import read_conditions, spans_apart
 from leadctl.seed.bulk.fitting import fit
 from leadctl.seed.bulk.infer import column_plans, infer
 from leadctl.seed.bulk.unique import PlannedTable, numbered
+from leadctl.seed.upsert import drawn_sequences
 from leadctl.settings.durations import DURATION, parse_seconds
 
 _QUERIES = queries_of(__file__, "bulk.sql")
@@ -34,9 +35,6 @@ _FACETS: tuple[Facet, ...] = (
     "expressions",
     "triggers",
 )
-
-_SETVAL = "SELECT pg_catalog.setval(%s::pg_catalog.regclass, %s::pg_catalog.int8)"
-"""The sequence is named as the session's path shows it."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +59,8 @@ class BulkPlan:
     options: BulkOptions
     world: World
     relations: Mapping[str, Relation]
+    sequences: Mapping[str, Mapping[str, sql.Identifier]]
+    """Those that number columns, by table and column."""
 
     @property
     def tables(self) -> list[TablePlan]:
@@ -82,11 +82,15 @@ def make_plan(connection: Connection, app: App, schema: str, options: BulkOption
     factory: Factory = load_object(app, app.factory, "factory") if app.factory else Factory()
     tables, relations = _tables(connection, app, schema)
     conditions = read_conditions(connection, relations)
+    sequences = {
+        table.name: {**drawn_sequences(table, schema), **relations[table.name].sequences}
+        for table in tables
+    }
     planned = infer(
         tables,
         relations,
         factory,
-        _first_numbers(connection, tables, relations),
+        _first_numbers(connection, tables, relations, sequences),
         conditions,
         partial(spans_apart, connection, options.calendar),
     )
@@ -105,7 +109,7 @@ def make_plan(connection: Connection, app: App, schema: str, options: BulkOption
     world = World(options.seed, series, layout, options.calendar, plans)
     declared = {name: frozenset(table.shape.columns) for name, table in planned.items()}
     world = fit(connection, world, relations, conditions, declared)
-    return BulkPlan(options, world, {name: relations[name] for name in plans})
+    return BulkPlan(options, world, {name: relations[name] for name in plans}, sequences)
 
 
 def _tables(
@@ -145,14 +149,17 @@ def reserve_numbers(connection: Connection, plan: BulkPlan) -> None:
     """Let the sequences go on after the rows of a plan, so that nobody draws their numbers."""
     for table in plan.tables:
         for column in table.columns:
-            sequence = plan.relations[table.name].sequences.get(column.name)
-            if sequence and isinstance(column.maker, Serial):
-                last = column.maker.first + table.rows - 1
-                connection.execute(_SETVAL, (sequence, last))
+            sequence = plan.sequences[table.name].get(column.name)
+            if sequence and table.rows and isinstance(column.maker, Serial):
+                first = column.maker.first
+                advance_sequence(connection, sequence, (first, first + table.rows - 1))
 
 
 def _first_numbers(
-    connection: Connection, tables: Sequence[sa.Table], relations: Mapping[str, Relation]
+    connection: Connection,
+    tables: Sequence[sa.Table],
+    relations: Mapping[str, Relation],
+    sequences: Mapping[str, Mapping[str, sql.Identifier]],
 ) -> dict[str, dict[str, int]]:
     """Return where the numbers begin that differ in every row: after those that exist."""
     found: dict[str, dict[str, int]] = {table.name: {} for table in tables}
@@ -160,13 +167,11 @@ def _first_numbers(
         relation = relations[table.name]
         for column in numbered(table, relation):
             query = sql.SQL(
-                "SELECT greatest(pg_catalog.floor(pg_catalog.max({}))::pg_catalog.int8,"
-                " pg_catalog.pg_sequence_last_value(%s::pg_catalog.text::pg_catalog.regclass),"
-                " 0::pg_catalog.int8) OPERATOR(pg_catalog.+) 1::pg_catalog.int8 FROM {}"
+                "SELECT pg_catalog.floor(pg_catalog.max({}))::pg_catalog.int8 FROM {}"
             ).format(sql.Identifier(column), relation.identifier)
-            row = connection.execute(query, (relation.sequences.get(column),)).fetchone()
-            assert row is not None
-            found[table.name][column] = row[0]
+            (highest,) = connection.execute(query).fetchone() or (None,)
+            free = next_number(connection, sequences[table.name].get(column))
+            found[table.name][column] = max(free, (highest or 0) + 1)
     return found
 
 
