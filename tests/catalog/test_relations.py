@@ -238,8 +238,8 @@ def test_sequences(witness: Witness, everything: list[Relation]) -> None:
         for each in everything
         for column, sequence in each.sequences.items()
     }
-    (by_default,) = witness.found(r"^    (no) .*DEFAULT nextval\('(.+)'::regclass\)")
-    numbered = {*owned, ("public.orders", *by_default)}
+    by_default = witness.found(r"^    (no) .*DEFAULT nextval\('(.+)'::regclass\)")
+    numbered = {*owned, *(("public.orders", *each) for each in by_default)}
     assert found == {(*named, sequence.replace('"', "")) for *named, sequence in numbered}
 
 
