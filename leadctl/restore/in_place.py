@@ -5,8 +5,10 @@ commit others see what was there, and wait where they would change it.  What bel
 schema (extensions, settings of the database, large objects) stays as it is.
 """
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import psycopg
 from psycopg import sql
@@ -22,7 +24,7 @@ from leadctl.journal.lock import schema_lock
 from leadctl.postgres.connect import Connection, Timeouts, connect
 from leadctl.postgres.queries import parts_of, queries_of, written_by_server
 from leadctl.postgres.target import Target
-from leadctl.postgres.translate import needs_privileges
+from leadctl.postgres.translate import needs_privileges, told
 from leadctl.progress import Narrate
 from leadctl.restore.copied_tables import TableRestore
 from leadctl.restore.dropped import (
@@ -34,6 +36,7 @@ from leadctl.restore.dropped import (
 from leadctl.restore.dump_archive import check_counts, rows_of
 from leadctl.restore.entries import ArchiveSql, EntrySelection
 from leadctl.restore.foreign_keys import ForeignKeys
+from leadctl.restore.properties import IDENTIFIER
 
 _QUERIES = queries_of(__file__, "restore.sql")
 VERB = "restore in place"
@@ -56,7 +59,11 @@ _DROPS = {
     "OPERATOR": sql.SQL("DROP OPERATOR IF EXISTS {}"),
 }
 _NOT_OF_A_SCHEMA = frozenset({"DEFAULT ACL", "EVENT TRIGGER", "SCHEMA"})
+_PUBLISHED = re.compile(rf"ALTER PUBLICATION (?P<name>{IDENTIFIER}) ADD TABLE ")
 _RECORDS = ("leadctl", "migration")
+_ROWS_ALONE = (
+    "Or restore rows alone, which drops nothing: --table TABLE --data-only. Nothing was changed."
+)
 _PARTS = "Making keys, indexes, views and triggers."
 
 
@@ -87,6 +94,8 @@ def restore_in_place(
         _require_schema(reader, target.schema)
         as_pg_restore(connection, waits.lock_timeout)
         archive = ArchiveSql(reader, SCHEMA, connection, owners=owners)
+        others = _of_other_publications(connection, archive.entries)
+        archive.entries = tuple(entry for entry in archive.entries if entry not in others)
         own = [entry for entry in archive.entries if _is_in(entry, wanted)]
         tables = [entry for entry in own if entry.kind == "TABLE"]
         also = [e for e in own if e.kind not in {"TABLE", "FK CONSTRAINT", *SATELLITES}]
@@ -94,15 +103,19 @@ def restore_in_place(
         refuse_less(reader, selection, wanted)
         with connection.transaction():
             permit(connection, target, VERB, granted)
-            newer = _not_known(drop_own(connection, wanted), selection.names.values())
+            replicated = _replicated(connection, wanted)
+            newer = _not_known(_drop_all(connection, wanted), selection.names.values())
             refuse_what_is_there(connection, selection)
             made = Making(connection, reader, selection, owners=owners)
             keys = ForeignKeys(connection, archive, made.foreign_keys(), selection.names.values())
             rows = made.make_all(target.schema, keys, waits.lock_wait, narrate, parts=_PARTS)
             refuse_partly(made.result(rows, keys))
+            _publish_again(connection, replicated, selection.names.values())
             copy_records(connection, reader, wanted)
         if newer:
             narrate(f"Dropped, since the backup does not have it: {', '.join(newer)}.")
+        for entry in others:
+            narrate(f"Its owner adds this again: {entry.definition.strip()}")
         narrate("The schemas are back. Validating foreign keys.")
         result = made.settle(target, app.name, keys, rows, narrate)
     restored = TableRestore(reader.backup.id, target.database, False, None, (), ())
@@ -118,10 +131,75 @@ def _require_schema(reader: BackupReader, schema: str) -> None:
         )
 
 
+def _drop_all(connection: Connection, schemas: Sequence[str]) -> "Sequence[OwnObject]":
+    try:
+        return drop_own(connection, schemas)
+    except DependentObjects as error:
+        error.hint = f"Drop it first, and make it again afterwards. {_ROWS_ALONE}"
+        raise
+
+
 def _not_known(dropped: "Sequence[OwnObject]", known: Collection[tuple[str, ...]]) -> list[str]:
     """Return the tables that were dropped, but for those that are known."""
     tables = [each.name.as_string() for each in dropped if each.kind == "TABLE"]
     return [name for name in tables if parts_of(name) not in known]
+
+
+def _of_other_publications(
+    connection: Connection, entries: Sequence[ArchiveEntry]
+) -> list[ArchiveEntry]:
+    """Return the entries that add a table to a publication which this role may not change."""
+    names = set(_QUERIES.column(connection, "own_publications"))
+    said = ((entry, _PUBLISHED.match(entry.definition)) for entry in entries)
+    return [entry for entry, found in said if found and parts_of(found["name"])[0] not in names]
+
+
+class _Replicated(NamedTuple):
+    """A table in a publication or subscription, which forgets it when the table is dropped.
+
+    `adds` is the statement by which a publication takes it.
+    """
+
+    by: str
+    table: str
+    may_add: bool
+    adds: str
+
+
+def _replicated(connection: Connection, schemas: Sequence[str]) -> list[_Replicated]:
+    """Return what replicates this role's tables.
+
+    Raises DependentObjects where this role could not add them again.
+    """
+    oids = [each.oid for each in own_objects(connection, schemas) if each.kind == "TABLE"]
+    found = _QUERIES.rows(connection, "replicated", _Replicated, oids=oids)
+    if lost := [f"the {each.by} has {each.table}" for each in found if not each.may_add]:
+        raise DependentObjects(
+            f"Tables that would be dropped are replicated by what is another role's: "
+            f"{'; '.join(lost)}.",
+            hint=f"Have its owner take them out, and add them afterwards. {_ROWS_ALONE}",
+        )
+    return found
+
+
+def _publish_again(
+    connection: Connection, replicated: Sequence[_Replicated], names: Collection[tuple[str, ...]]
+) -> None:
+    """Add the tables to the publications that had them, unless the backup did.
+
+    Raises RestoreFailed where the table of the backup does not fit.
+    """
+    for each in (each for each in replicated if parts_of(each.table) in names):
+        try:
+            with connection.transaction():
+                connection.execute(written_by_server(each.adds))
+        except psycopg.errors.DuplicateObject:
+            continue
+        except psycopg.errors.ProgrammingError as error:
+            raise RestoreFailed(
+                f"The {each.by} cannot have {each.table} as it is in the backup: {told(error)}.",
+                hint="Take the table out of it first. Nothing was changed.",
+            ) from None
 
 
 def _is_in(entry: ArchiveEntry, schemas: Collection[str]) -> bool:

@@ -248,6 +248,29 @@ WHERE d.deptype NOT IN ('a', 'i', 'P', 'S')
   AND NOT EXISTS (SELECT FROM part o WHERE o.class = d.classid AND o.oid = d.objid)
 ORDER BY 1
 
+-- name: replicated
+-- what: Which publications and subscriptions have these tables, by what statement does each publication
+--   take the table, and may this role run it?
+-- versions: 15-
+WITH replicated (by, oid, columns, condition, owner) AS (
+    SELECT 'publication ' || quote_ident(p.pubname), r.prrelid, r.prattrs, pg_get_expr(r.prqual, r.prrelid), p.pubowner
+    FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid
+    UNION ALL
+    SELECT 'subscription ' || quote_ident(s.subname), r.srrelid, NULL, NULL, NULL
+    FROM pg_subscription_rel r JOIN pg_subscription s ON s.oid = r.srsubid)
+SELECT r.by, format('%%I.%%I', n.nspname, c.relname) AS "table", coalesce(pg_has_role(r.owner, 'USAGE'), false) AS may_add,
+    format('ALTER %%s ADD TABLE ONLY %%I.%%I', r.by, n.nspname, c.relname)
+    || coalesce((SELECT ' (' || string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) || ')' FROM pg_attribute a
+                 WHERE a.attrelid = c.oid AND a.attnum = ANY (r.columns)), '')
+    || coalesce(' WHERE (' || r.condition || ')', '') AS adds
+FROM replicated r JOIN pg_class c ON c.oid = r.oid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.oid = ANY (%(oids)s::bigint[]::oid[]) ORDER BY 1, 2
+
+-- name: own_publications
+-- what: Which publications may this role change?
+-- versions: 15-
+SELECT pubname FROM pg_publication WHERE pg_has_role(pubowner, 'USAGE')
+
 -- name: left_behind
 -- what: Which databases did restores of this one replace and keep, which schemas did they make or
 --   keep?  A move of a tenant keeps one, too.

@@ -24,11 +24,12 @@ from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect, set_session
 from leadctl.postgres.queries import parts_of, queries_of
 from leadctl.postgres.target import Target
-from leadctl.postgres.translate import told
+from leadctl.postgres.translate import needs_privileges, told
 from leadctl.progress import Narrate
 from leadctl.restore.backups import RestorableBackup
 from leadctl.restore.dump_archive import check_counts, owner_of_rows, rows_of
 
+_AS_OWNER = "Restore as the owner of the table, or name others with --table. Nothing was changed."
 _DISABLE = sql.SQL("ALTER TABLE ONLY {} DISABLE TRIGGER {}")
 _ENABLE = {
     "O": sql.SQL("ALTER TABLE ONLY {} ENABLE TRIGGER {}"),
@@ -339,7 +340,10 @@ def triggers_resting(connection: Connection, tables: Sequence[StagedTable]) -> I
 
 
 def _set_trigger(connection: Connection, relation: Relation, how: sql.SQL, name: str) -> None:
-    connection.execute(how.format(relation.identifier, sql.Identifier(name)))
+    with needs_privileges(
+        f"The trigger {name} of {relation.schema}.{relation.name} cannot be disabled", _AS_OWNER
+    ):
+        connection.execute(how.format(relation.identifier, sql.Identifier(name)))
 
 
 def _merge_all(connection: Connection, tables: Sequence[StagedTable]) -> list[RestoredTable]:

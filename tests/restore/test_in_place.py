@@ -171,6 +171,37 @@ def test_what_others_need_stops_it(place: InPlace, server: Server) -> None:
     assert place.dump() == before
 
 
+MEMBERS = (
+    "SELECT pubname, tablename, attnames::text, rowfilter FROM pg_publication_tables ORDER BY 1, 2"
+)
+
+
+def test_publications_keep_their_tables(place: InPlace, server: Server) -> None:
+    """DROP TABLE takes a table out of every publication, without a word."""
+    with server.connect(place.name) as connection:
+        connection.execute(
+            "CREATE PUBLICATION ours FOR TABLE customers (id) WHERE (id > 0), orders;"
+            f"ALTER PUBLICATION ours OWNER TO {ROLE}"
+        )
+        before = connection.execute(MEMBERS).fetchall()
+        outcome = place.leadctl("restore", "latest", "--in-place", "--yes")
+        assert outcome.code == 0, outcome.err
+        assert connection.execute(MEMBERS).fetchall() == before
+        assert place.leadctl("backup").code == 0
+        connection.execute("ALTER PUBLICATION ours OWNER TO postgres")
+        for taken_out in ("orders", "customers"):
+            outcome = place.leadctl("restore", "latest", "--in-place", "--yes")
+            assert (outcome.code, "ours has public.customers" in outcome.err) == (5, True)
+            assert "--data-only" in outcome.err
+            assert connection.execute(MEMBERS).fetchall() == before
+            connection.execute(f"ALTER PUBLICATION ours DROP TABLE {taken_out}")
+            before = connection.execute(MEMBERS).fetchall()
+        outcome = place.leadctl("restore", "latest", "--in-place", "--yes")
+        assert (outcome.code, "ADD TABLE ONLY public.customers (id)" in outcome.err) == (0, True), (
+            outcome.err
+        )
+
+
 def test_a_failure_leaves_all_as_it_was(place: InPlace) -> None:
     path = place.backup / "manifest.json"
     manifest = parse(path.read_text())
