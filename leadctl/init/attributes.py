@@ -304,7 +304,7 @@ def relationships(
             column, target = key.columns[0], key.elements[0].column
             own = attributes[table.name][column.name]
             stem = re.sub(r"_(id|uuid|key|fk)$", "", own)
-            name = stem if stem != own else f"{own}_{_class_snake(parent)}"
+            name = stem if stem != own else f"{own}_{_singular(snake_case(parent))}"
             name = _free(name, taken[table.name])
             several = referred[parent] > 1 or parent == table.name
             back = _free(_plural(table.name) + (f"_by_{name}" if several else ""), taken[parent])
@@ -338,11 +338,6 @@ def sorted_keys(table: Table) -> list[ForeignKeyConstraint]:
         if key.elements[0].target_fullname.rpartition(".")[0] in table.metadata.tables
     ]
     return sorted(here, key=lambda each: str(each.name))
-
-
-def _class_snake(table: str) -> str:
-    """Return the singular of a table's name, in snake_case."""
-    return _singular(snake_case(table))
 
 
 def _is_simple(key: ForeignKeyConstraint, classes: Mapping[str, str]) -> bool:

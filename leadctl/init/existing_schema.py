@@ -181,14 +181,11 @@ def _take_over(apps: Iterable[App], columns: Mapping[str, Collection[str]]) -> T
         text = app.take_over.read_text(encoding="utf-8")
         renamed = [(plain(table), plain(column)) for table, column in _RENAMED.findall(text)]
         if renamed and all(column in columns.get(table, ()) for table, column in renamed):
-            note = " ".join(line.removeprefix("--").strip() for line in _first_comment(text))
+            comment = takewhile(lambda line: line.startswith("--"), text.splitlines())
+            note = " ".join(line.removeprefix("--").strip() for line in comment)
             statements = (_COMMENTS.sub("", statement) for statement in split(text))
             return TakeOver(app, note, tuple(statements))
     return None
-
-
-def _first_comment(text: str) -> Iterator[str]:
-    return takewhile(lambda line: line.startswith("--"), text.splitlines())
 
 
 def _is_baseline(connection: Connection, revision: AppliedRevision) -> bool:

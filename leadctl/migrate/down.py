@@ -183,7 +183,7 @@ def _chosen(
     steps: int,
 ) -> list[Revision]:
     """Return the revisions to undo, the newest first."""
-    current = read_complete(connection, target, app, history)
+    current, _ = read_complete(connection, target, app, history)
     if not current:
         raise OperationFailed(
             f"Nothing of {app.name} is applied to {place(target)}.",
@@ -230,7 +230,7 @@ def rehearse(
     """
     history = open_history(target, app)
     with connect(target, "rehearse", read_only=True) as connection:
-        current = read_complete(connection, target, app, history)
+        current, _ = read_complete(connection, target, app, history)
     rehearsed = []
     for revision in _newest_first(history, history.ancestors(current or history.heads), to, steps):
         narrate(f"Rehearsing {revision.id}: {revision.message}")

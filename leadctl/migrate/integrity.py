@@ -130,7 +130,7 @@ def read_verified(connection: Connection, target: Target, app: App, history: His
     What was recorded of them is compared with the files: what does not hold for one of them holds
     for nothing that is said of the schema.  Raises SchemaTaken, RevisionEdited and RevisionMissing.
     """
-    current, recorded = _read_complete(connection, target, app, history)
+    current, recorded = read_complete(connection, target, app, history)
     applied = history.ancestors(current)
     edited = [
         history.get(each.revision)
@@ -143,17 +143,13 @@ def read_verified(connection: Connection, target: Target, app: App, history: His
     return current
 
 
-def read_complete(connection: Connection, target: Target, app: App, history: History) -> list[str]:
-    """Return the revisions that an app is at, all of which the folder has, edited or not.
-
-    Raises SchemaTaken and RevisionMissing.
-    """
-    return _read_complete(connection, target, app, history)[0]
-
-
-def _read_complete(
+def read_complete(
     connection: Connection, target: Target, app: App, history: History
 ) -> tuple[list[str], list[AppliedRevision]]:
+    """Return the revisions that an app is at, and what was recorded of it.
+
+    The folder has all that is applied, edited or not.  Raises SchemaTaken and RevisionMissing.
+    """
     current, recorded = read_applied(connection, target, app)
     _refuse_missing(target, history, current, recorded)
     return current, recorded

@@ -105,7 +105,10 @@ def _mixed(statements: Sequence[PlannedStatement]) -> Iterator[LintFinding]:
 def _on_tables(statement: PlannedStatement) -> Iterator[LintFinding]:
     """Yield what is found of tables; what is said of a whole one is not said of its partitions."""
     lost = {effect.table for effect in statement.effects if effect.loss}
-    costs = {effect.table: list(_costs(statement, effect)) for effect in statement.effects}
+    costs = {
+        effect.table: list(_blocks(statement, effect)) if _is_big(effect) else []
+        for effect in statement.effects
+    }
     for effect in statement.effects:
         if effect.loss and effect.part_of not in lost:
             yield _loses(effect, effect.loss)
@@ -113,11 +116,6 @@ def _on_tables(statement: PlannedStatement) -> Iterator[LintFinding]:
             yield _overwrites(effect, effect.overwrites)
         if not costs.get(effect.part_of or ""):
             yield from costs[effect.table]
-
-
-def _costs(statement: PlannedStatement, effect: TableEffect) -> Iterator[LintFinding]:
-    if _is_big(effect):
-        yield from _blocks(statement, effect)
 
 
 def _is_big(effect: TableEffect) -> bool:

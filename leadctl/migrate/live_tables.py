@@ -203,8 +203,7 @@ class LiveTables:
         return bool(QUERIES.value(self._connection, "is_volatile", name=name))
 
     def _type_change_rewrites(self, table: str, column: str, kind: str) -> bool:
-        relation = self._relation(table)
-        found = relation.column(column) if relation else None
+        found = self.column(table, column)
         return found is None or not _same_on_disk(found.type, kind)
 
     def _has_not_null_check(self, table: str, column: str) -> bool:

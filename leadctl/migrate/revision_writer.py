@@ -348,9 +348,7 @@ def write_drafts(
             else _ROWS_STAY,
             tuple(losses(each.up)),
             each.safe,
-            tuple(
-                sorted({_RENAMES[len(step.renamed)] for step in each.up if step.back}),
-            ),
+            tuple(sorted({_RENAMES[len(step.renamed)] for step in each.up if step.back})),
         )
         for number, each in enumerate(drafts, 1)
     ]

@@ -34,7 +34,9 @@ class Scripts:
 
         Raises RevisionUnplannable where the revision reads from the database to know what to do.
         """
-        return list(_statements(self._offline(revision, down=down)))
+        collector = Collector()
+        self._print(revision, collector, down=down)
+        return list(_statements(collector))
 
     def texts(
         self, revisions: Iterable[Revision], path: str, current: Collection[str] | None
@@ -51,11 +53,6 @@ class Scripts:
             heads = self._print(revision, collector, heads)
             yield _for_psql(collector, path, makes_table=not has_table)
             has_table = True
-
-    def _offline(self, revision: Revision, *, down: bool = False) -> list[tuple[str, bool]]:
-        collector = Collector()
-        self._print(revision, collector, down=down)
-        return collector
 
     def _print(
         self,

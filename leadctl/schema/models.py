@@ -1,6 +1,7 @@
 """Reading the schema that an app's models describe, without any database."""
 
 from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
@@ -18,6 +19,7 @@ from leadctl.schema.definition import (
     Table,
 )
 
+Part = TypeVar("Part", ConstraintDefinition, ForeignKey, IndexDefinition)
 _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 
@@ -54,28 +56,22 @@ def _table(table: sa.Table) -> Table:
         kind="table",
         columns=tuple(_column(column) for column in table.columns),
         primary_key=tuple(column.name for column in table.primary_key.columns),
-        uniques=tuple(
-            sorted(
-                (
-                    ConstraintDefinition(_name(each), tuple(c.name for c in each.columns))
-                    for each in uniques
-                ),
-                key=lambda each: each.name,
-            )
+        uniques=_by_name(
+            ConstraintDefinition(_name(each), tuple(c.name for c in each.columns))
+            for each in uniques
         ),
-        checks=tuple(
-            sorted(
-                (
-                    ConstraintDefinition(_name(each), definition=f"CHECK ({_sql(each.sqltext)})")
-                    for each in checks
-                ),
-                key=lambda each: each.name,
-            )
+        checks=_by_name(
+            ConstraintDefinition(_name(each), definition=f"CHECK ({_sql(each.sqltext)})")
+            for each in checks
         ),
-        foreign_keys=tuple(sorted(_foreign_keys(table), key=lambda each: each.name)),
-        indexes=tuple(sorted(map(_index, table.indexes), key=lambda each: each.name)),
+        foreign_keys=_by_name(_foreign_keys(table)),
+        indexes=_by_name(map(_index, table.indexes)),
         comment=table.comment,
     )
+
+
+def _by_name(parts: Iterable[Part]) -> tuple[Part, ...]:
+    return tuple(sorted(parts, key=lambda each: each.name))
 
 
 def _column(column: sa.Column[object]) -> ColumnDefinition:

@@ -202,10 +202,8 @@ class _Statement:
         if not self.reader.done:
             lock = Lock.ACCESS_EXCLUSIVE if full else Lock.SHARE_UPDATE_EXCLUSIVE
             analyzes = self.reader.text.upper().startswith("ANALY")
-            while not self.reader.done:
-                part = self.reader.until_comma()
-                part.accept("ONLY")
-                yield StatementEffect(part.name(), lock, rewrites=full, scans=not analyzes)
+            for table in self._listed():
+                yield StatementEffect(table, lock, rewrites=full, scans=not analyzes)
 
     def cluster(self) -> Iterator[StatementEffect]:
         self.reader.parenthesised()

@@ -135,18 +135,14 @@ FORMS: Mapping[str, Callable[[Collection[int], Scramble, int], list[str]]] = {
 @cache
 def _token_parts() -> tuple[list[str], list[str]]:
     rng = random.Random("token")  # noqa: S311 - made up, not secret
-    two = (_ALPHANUMERIC,) * 2
-    return _products(rng, two, two), _distinct(rng, two)
+    rights, lefts, low = (_distinct(rng) for _ in range(3))
+    # 65536 different texts: each of 256 left halves with each of 256 right ones.
+    return [first + second for first in lefts for second in rights], low
 
 
-def _products(rng: random.Random, left: tuple[str, ...], right: tuple[str, ...]) -> list[str]:
-    """Return 65536 different texts: each of 256 left halves with each of 256 right ones."""
-    rights = _distinct(rng, right)
-    return [first + second for first in _distinct(rng, left) for second in rights]
-
-
-def _distinct(rng: random.Random, alphabets: tuple[str, ...]) -> list[str]:
+def _distinct(rng: random.Random) -> list[str]:
+    """Return 256 different texts of two letters or digits."""
     found: dict[str, None] = {}
     while len(found) <= 0xFF:
-        found["".join(alphabet[int(rng.random() * len(alphabet))] for alphabet in alphabets)] = None
+        found["".join(_ALPHANUMERIC[int(rng.random() * 36)] for _ in range(2))] = None
     return list(found)

@@ -105,33 +105,42 @@ class _Changes:
         old, new = self._before.objects.get(key), self._after.objects.get(key)
         if kind == "sequence" and name in self._both.serials.values():
             return  # it comes with its column
-        anew = key in self._rebuilt or key in self._both.replaced or self._parent_changes(key)
-        anew = anew or (kind == "column" and f"default {name}" in self._rebuilt)
-        anew = anew or any(each in self._rebuilt for each in _replica_index(new))
-        anew = anew or (kind == "property" and _column_of(name) in self._rebuilt)
-        anew = anew or (kind == "property" and self._gets_other_columns(name))
-        anew = anew or self._is_reset(key)
-        anew = anew or (
-            kind == "column" and self._both.default_of_parent_changes(*split_name(name))
-        )
+        again = self._is_made_again(key, new)
         along = kind == "grant" and self._is_taken_along(key, new)
         if key.startswith("other index "):
             part = name.removeprefix("index ")
             if new is not None:
                 yield from self._parts.make(part, old, new, self._coming)
             yield from self._parts.left_behind(part)
-        elif definition(old) == definition(new) and not (anew or along):
+        elif definition(old) == definition(new) and not (again or along):
             return
         elif kind == "grant":
-            yield from self._grant(key, old, new, anew=anew, along=along)
+            yield from self._grant(key, old, new, again=again, along=along)
         elif kind in {"property", "namespace"}:
             yield from self._property(name, old, new)
         else:
             yield from list(self._object(key, old, new))  # whole, or not at all
             if new is not None:
-                yield from self._comment(kind, name, None if anew else old, new)
+                yield from self._comment(kind, name, None if again else old, new)
             elif kind == "column" and "comment" in (old or {}) and _has(self._after, key):
                 yield Step(objects.comment(kind, name, {}), Phase.COMMENT)  # it is inherited now
+
+    def _is_made_again(self, key: str, new: Attributes | None) -> bool:
+        """Whether what both schemas have is made or set once more, though it may not differ."""
+        kind, _, name = key.partition(" ")
+        return (
+            not self._rebuilt.isdisjoint((key, *_replica_index(new)))
+            or key in self._both.replaced
+            or self._parent_changes(key)
+            or (kind == "column" and self._default_is_set_again(name))
+            or (kind == "property" and _column_of(name) in self._rebuilt)
+            or (kind == "property" and self._gets_other_columns(name))
+            or self._is_reset(key)
+        )
+
+    def _default_is_set_again(self, column: str) -> bool:
+        by_parent = self._both.default_of_parent_changes(*split_name(column))
+        return by_parent or f"default {column}" in self._rebuilt
 
     @cached_property
     def _coming(self) -> set[str]:
@@ -157,8 +166,10 @@ class _Changes:
 
     def _object(self, key: str, old: Attributes | None, new: Attributes | None) -> Iterator[Step]:
         kind, _, name = key.partition(" ")
-        if kind in {"table", "column"}:
-            yield from self._tables.change(kind, name, old, new)
+        if kind == "table":
+            yield from self._tables.table(name, old, new)
+        elif kind == "column":
+            yield from self._tables.column(name, old, new)
         elif key in self._both.replaced:
             yield from replace_type(
                 key, self._both.replaced, self._before, self._after, self._rebuilt
@@ -266,12 +277,12 @@ class _Changes:
 
     def _drop_phase(self, kind: str, name: str, old: Attributes) -> Phase:
         if kind == "function":
-            anew = f"function {name}" in self._after.objects or self._is_overloaded(name)
-            return Phase.DROP_KEY if anew else Phase.DROP_DEFINITION
+            again = f"function {name}" in self._after.objects or self._is_overloaded(name)
+            return Phase.DROP_KEY if again else Phase.DROP_DEFINITION
         if kind in _DEFINED:
             feeds = self._after.objects.get(f"column {old.get('owned_by')}", {})
-            anew = f"{kind} {name}" in self._rebuilt or "identity" in feeds
-            return Phase.DROP_KEY if anew else Phase.DROP_DEFINITION
+            again = f"{kind} {name}" in self._rebuilt or "identity" in feeds
+            return Phase.DROP_KEY if again else Phase.DROP_DEFINITION
         is_key = kind == "index" or (kind == "constraint" and "REFERENCES" not in old["definition"])
         return Phase.DROP_KEY if is_key else Phase.DROP_DEPENDENT
 
@@ -358,7 +369,7 @@ class _Changes:
                 yield self._owned_by(name, new)
 
     def _grant(
-        self, key: str, old: Attributes | None, new: Attributes | None, *, anew: bool, along: bool
+        self, key: str, old: Attributes | None, new: Attributes | None, *, again: bool, along: bool
     ) -> Iterator[Step]:
         """Yield what changes privileges; those on what is dropped go with it.
 
@@ -368,7 +379,7 @@ class _Changes:
             assert old is not None
             if not _has(self._after, old["of"]) or old["of"] in self._rebuilt:
                 return
-        goes = anew or (old is not None and not _has(self._before, old["of"]))
+        goes = again or (old is not None and not _has(self._before, old["of"]))
         statements = [*objects.privileges({} if goes else old or {}, new or {})]
         statements += objects.privileges({}, new or {}) if along else ()
         known = new or old or {}

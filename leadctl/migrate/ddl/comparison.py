@@ -55,7 +55,7 @@ class Comparison:
         self.partition_indexes = PartitionIndexes(before, after)
         self.handed = _HandedConstraints(before, after, self.partition_indexes)
         seeds = self.partition_indexes.recreated
-        self.rebuilt = _rebuilt(before, after, self.replaced, self.used, seeds)
+        self.rebuilt = _Rebuilt(before, after, self.replaced, self.used).find(seeds)
         self.serials = serials(before, after)
         self.unique_keys = objects.unique_keys(after)
         self.within: dict[str, list[str]] = {}
@@ -134,18 +134,13 @@ class Comparison:
         )
 
 
-def _rebuilt(
-    before: Catalog, after: Catalog, replaced: list[str], uses: Uses, seeds: Collection[str] = ()
-) -> set[str]:
-    """Return the keys of objects that both have, and that must be recreated, the `seeds` too.
+class _Rebuilt:
+    """Finds the objects that both catalogs have, and that must be recreated.
 
     A default (`default t.c`) and a domain are not: what they call is taken off, and put back.
     `replaced` are types that are, too, in a way of their own: they are not returned.
     """
-    return _Rebuilt(before, after, replaced, uses).find(seeds)
 
-
-class _Rebuilt:
     def __init__(self, before: Catalog, after: Catalog, replaced: list[str], uses: Uses) -> None:
         self._replaced = replaced
         self._before, self._after = before.objects, after.objects
@@ -164,7 +159,7 @@ class _Rebuilt:
                 self._users.setdefault(each, set()).add(key)
 
     def find(self, seeds: Collection[str]) -> set[str]:
-        """Follow what goes to what uses it."""
+        """Return their keys, the `seeds` too: what goes is followed to what uses it."""
         found = {key for key in self._both if self._changes_as_a_whole(key)} | {*seeds}
         found |= {key for key in self._uses if self._loses_what_it_uses(key)} | set(self._replaced)
         retyped = {key for key in self._both if self._is_retyped(key)}

@@ -225,6 +225,11 @@ def suffixed(name: str, suffix: str) -> str:
     return f"{name.removesuffix(own)}{identifier(short.decode(errors='ignore') + suffix)}"
 
 
+def aside(name: str) -> str:
+    """Return the name that something has until it is dropped, since another takes its own."""
+    return suffixed(name, "__old")
+
+
 def identifier(name: str) -> str:
     """Return a name as an SQL identifier, without quotes where it needs none."""
     plainly = name.isidentifier() and name == name.lower() and name.isascii()

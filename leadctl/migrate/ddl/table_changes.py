@@ -53,13 +53,8 @@ class TableChanges:
         self._both = both
         self._before, self._after, self._rebuilt = both.before, both.after, both.rebuilt
 
-    def change(
-        self, kind: str, name: str, old: Attributes | None, new: Attributes | None
-    ) -> Iterator[Step]:
-        """Yield what makes a table, or a column, what it should be."""
-        yield from (self._table if kind == "table" else self._column)(name, old, new)
-
-    def _table(self, name: str, old: Attributes | None, new: Attributes | None) -> Iterator[Step]:
+    def table(self, name: str, old: Attributes | None, new: Attributes | None) -> Iterator[Step]:
+        """Yield what makes a table what it should be, its columns left out."""
         if new is None:
             return
         if old is None or f"table {name}" in self._rebuilt:
@@ -380,7 +375,8 @@ class TableChanges:
             for name in self._before.names("constraint")
         )
 
-    def _column(self, name: str, old: Attributes | None, new: Attributes | None) -> Iterator[Step]:
+    def column(self, name: str, old: Attributes | None, new: Attributes | None) -> Iterator[Step]:
+        """Yield what makes a column what it should be."""
         table, own = split_name(name)
         if f"table {table}" not in self._after.objects or table in self._both.dropped:
             return

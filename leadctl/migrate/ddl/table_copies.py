@@ -14,11 +14,11 @@ from leadctl.catalog.definitions import Attributes, Catalog, owner, split_name
 from leadctl.migrate.ddl.steps import (
     Phase,
     Step,
+    aside,
     identifier,
     literal,
     mentions,
     plain,
-    suffixed,
 )
 from leadctl.migrate.ddl.tables import (
     cast_loses,
@@ -70,7 +70,7 @@ def set_aside(before: Catalog, after: Catalog) -> SetAside:
     found = _made_anew(before, after)
     steps = [step for table, why in found.items() if why for step in _detached(table, before)]
     steps += [step for table in found for step in _renames(table, before)]
-    copies = [Copy(_aside(table), table, why) for table, why in found.items() if why is not None]
+    copies = [Copy(aside(table), table, why) for table, why in found.items() if why is not None]
     return SetAside(tuple(steps), tuple(copies))
 
 
@@ -134,11 +134,6 @@ def _why_anew(table: str, before: Catalog, after: Catalog, replaced: Sequence[st
     return None
 
 
-def _aside(name: str) -> str:
-    """Return the name that a table, a key or an index has until it is dropped."""
-    return suffixed(name, "__old")
-
-
 def _detached(table: str, before: Catalog) -> Iterator[Step]:
     """Yield what takes a partition from its parent, with its rows: the new one takes its place."""
     attributes = before.objects[f"table {table}"]
@@ -150,7 +145,7 @@ def _detached(table: str, before: Catalog) -> Iterator[Step]:
 
 
 def _renames(table: str, before: Catalog) -> Iterator[Step]:
-    former = _aside(table)
+    former = aside(table)
     yield _rename("ALTER TABLE {} RENAME TO {}", table, former)
     for key, attributes in before.objects.items():
         if owner(key, attributes) != table:
@@ -158,10 +153,10 @@ def _renames(table: str, before: Catalog) -> Iterator[Step]:
         kind, _, name = key.partition(" ")
         if kind in {"index", "other"}:
             index = name.removeprefix("index ") if kind == "other" else name
-            yield _rename("ALTER INDEX {} RENAME TO {}", index, _aside(index))
+            yield _rename("ALTER INDEX {} RENAME TO {}", index, aside(index))
         elif kind == "constraint":
             own = split_name(name)[-1]
-            yield _rename(f"ALTER TABLE {former} RENAME CONSTRAINT {{}} TO {{}}", own, _aside(own))
+            yield _rename(f"ALTER TABLE {former} RENAME CONSTRAINT {{}} TO {{}}", own, aside(own))
         elif kind == "column" and "identity" in attributes:
             sequence, its = (_usual_sequence(each, name) for each in (table, former))
             if sequence and its and f"sequence {sequence}" not in before.objects:

@@ -18,7 +18,7 @@ from leadctl.migrate.ddl.objects import (
     unvalidated_checks,
     word,
 )
-from leadctl.migrate.ddl.steps import Phase, Step, mentions, plain, suffixed
+from leadctl.migrate.ddl.steps import Phase, Step, aside, mentions, plain, suffixed
 from leadctl.migrate.ddl.tables import cast_loses, using_clause, without_default
 
 _Columns = list[tuple[str, Attributes, Attributes]]
@@ -84,7 +84,7 @@ def replace_type(
     what, former = word(kind, new), f"former {name}"
     _refuse_ranges_of_rows(name, before, after)
     yield Step(
-        f"ALTER {what} {name} RENAME TO {split_name(_former(name))[-1]}",
+        f"ALTER {what} {name} RENAME TO {split_name(aside(name))[-1]}",
         Phase.DEFINE,
         makes=(former,),
         why=f"{_in_the_way(old, new)}PostgreSQL cannot change it in place, so it is recreated: "
@@ -105,7 +105,7 @@ def replace_type(
             yield replace(_move(table, columns, key, before, after, keys), needs=needs)
     late = unvalidated_checks(name, new) if kind == "domain" else ()
     yield from (Step(each, Phase.CONSTRAINT) for each in late)
-    goes = f"DROP {what} {_former(name)}"
+    goes = f"DROP {what} {aside(name)}"
     yield Step(goes, Phase.DROP_DEFINITION, ends=(key,), needs=(former,))
     if has_mover:  # what comes last by name goes first
         drop = f"DROP {mover[0].replace('function', 'FUNCTION', 1)}"
@@ -115,12 +115,12 @@ def replace_type(
 def _constructors_renamed(name: str, old: Attributes, keys: list[str]) -> Iterator[str]:
     """Yield what takes their names from what goes with a range: its functions and multirange."""
     subtype = old["range"].partition("SUBTYPE = ")[2].partition(", ")[0]
-    subtype = _former(subtype) if of_replaced(subtype, keys) else subtype
+    subtype = aside(subtype) if of_replaced(subtype, keys) else subtype
     for arguments in (f"{subtype}, {subtype}", f"{subtype}, {subtype}, text"):
-        yield f"ALTER FUNCTION {name}({arguments}) RENAME TO {split_name(_former(name))[-1]}"
-    of_many, former = old["multirange"], split_name(_former(old["multirange"]))[-1]
+        yield f"ALTER FUNCTION {name}({arguments}) RENAME TO {split_name(aside(name))[-1]}"
+    of_many, former = old["multirange"], split_name(aside(old["multirange"]))[-1]
     yield f"ALTER TYPE {of_many} RENAME TO {former}"
-    for arguments in ("", _former(name), f"VARIADIC {_former(name)}[]"):
+    for arguments in ("", aside(name), f"VARIADIC {aside(name)}[]"):
         yield f"ALTER FUNCTION {of_many}({arguments}) RENAME TO {former}"
 
 
@@ -185,7 +185,7 @@ def movers(kind: str, catalog: Catalog) -> tuple[str, ...]:
         name for each in ("type", "domain") for name in catalog.names(each) if plain(name) in parts
     ]
     inner = (each for name in of if name != kind for each in movers(name, catalog))
-    return (f"function {_mover(kind)}({_former(kind)}[])", *inner)
+    return (f"function {_mover(kind)}({aside(kind)}[])", *inner)
 
 
 def _mover(name: str) -> str:
@@ -198,7 +198,7 @@ def _move_arrays(name: str, before: Catalog, after: Catalog) -> str:
     value = moved("$1[n]", name, before, after)
     values = f"SELECT {value}::{name} FROM generate_subscripts($1, 1) AS n"  # noqa: S608 - names as the server quotes them
     return (
-        f"CREATE FUNCTION {_mover(name)}({_former(name)}[]) RETURNS {name}[] LANGUAGE sql AS $move$"
+        f"CREATE FUNCTION {_mover(name)}({aside(name)}[]) RETURNS {name}[] LANGUAGE sql AS $move$"
         f" SELECT CASE WHEN array_ndims($1) > 1 THEN 'more than one dimension'::text::{name}[]"
         f" WHEN $1 IS NOT NULL THEN ARRAY({values} ORDER BY n) END $move$"
     )
@@ -344,11 +344,6 @@ def _parts(attributes: Attributes) -> set[str]:
 def _in_the_way(old: Attributes, new: Attributes) -> str:
     gone = [value for value in old.get("values", ()) if value not in new.get("values", ())]
     return f"Rows with {', '.join(gone)} make it fail: change them first. " if gone else ""
-
-
-def _former(name: str) -> str:
-    """Return the name that the replaced type has until it is dropped."""
-    return suffixed(name, "__old")
 
 
 def _columns_of(

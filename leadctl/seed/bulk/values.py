@@ -339,10 +339,8 @@ def _text(name: str, kind: sa.String, rules: CheckRules, null: float) -> Maker:
         return Unique("phone", null=null)
     if words & {"token", "secret", "key", "hash"}:
         return Cut(Unique("hex", null=null), longest) if longest < 64 else Unique("hex", null=null)
-    for names, form in _PHRASES:
-        if name.lower() in names or words & set(names):
-            return Cut(Phrase(form, null), longest) if longest < _LARGE else Phrase(form, null)
-    form = "{adjective} {noun}"
+    named = (form for names, form in _PHRASES if {name.lower(), *words} & {*names})
+    form = next(named, "{adjective} {noun}")
     return Cut(Phrase(form, null), longest) if longest < _LARGE else Phrase(form, null)
 
 
