@@ -43,6 +43,7 @@ from leadctl.journal.runs import journaled
 from leadctl.migrate import revision_writer
 from leadctl.migrate.ddl.steps import Phase, Step
 from leadctl.migrate.recorder import record_fingerprint, recorded_facts
+from leadctl.migrate.revision import RevisionText
 from leadctl.migrate.revisions import read_history
 from leadctl.models.values import encrypted_columns
 from leadctl.postgres.connect import connect
@@ -254,7 +255,7 @@ def _add_revisions(
     for number, (message, steps) in enumerate(revisions.items(), 1):
         revision = f"{app}_{number:04d}"
         upgrade = revision_writer.body(steps, transactional=True)
-        said = revision_writer.RevisionText(message, upgrade, _NO_WAY_BACK)
+        said = RevisionText(message, upgrade, _NO_WAY_BACK)
         text = revision_writer.file_text(revision, [follows] if follows else [], said)
         state = "pending" if follows else "recorded as applied"
         files.new(folder / revision_writer.file_name(None, revision, message), text, state)

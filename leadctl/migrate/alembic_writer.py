@@ -8,7 +8,6 @@ import io
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from alembic.util import CommandError
 from leadctl.apps.alembic_environment import AlembicEnvironment, application_of
 from leadctl.apps.loading import user_code
 from leadctl.errors import EnvironmentNotRun, LeadctlError, MigrationsInvalid
+from leadctl.migrate.revision import RevisionText
 from leadctl.migrate.revisions import RevisionPlacement
 
 _TEMPLATE = "script.py.mako"
@@ -29,19 +29,6 @@ _OP = "from alembic import op"
 _COMMENTS = ("# ### commands auto generated", "# ### end Alembic commands")
 """What Alembic writes around operations that it found itself."""
 _UPGRADES, _DOWNGRADES = "upgrades", "downgrades"
-
-
-@dataclass(frozen=True)
-class Content:
-    """What a revision says."""
-
-    message: str
-    upgrade: str
-    downgrade: str
-    imports: tuple[str, ...] = ()
-    """Imports and comments that stand at the top."""
-    written: bool = True
-    """Whether it has operations: a frame and a merge have none."""
 
 
 class _Body(MigrateOperation):
@@ -64,7 +51,7 @@ def _render(_context: Any, body: _Body) -> str:
 def write_revision(
     environment: AlembicEnvironment,
     folders: Sequence[Path],
-    content: Content,
+    content: RevisionText,
     rev_id: str,
     follows: Sequence[str],
     placement: RevisionPlacement,
@@ -76,7 +63,7 @@ def write_revision(
     EnvironmentNotRun.
     """
     config = environment.alembic_config("driver://")
-    is_run = content.written or environment.config.flag("revision_environment")
+    is_run = content.operates or environment.config.flag("revision_environment")
     is_merge = len(follows) > 1
     given = _arguments(content, rev_id, follows, placement)
     bodies = [_Body(content.upgrade), _Body(content.downgrade)]
@@ -91,10 +78,10 @@ def write_revision(
                 script = environment.script(config)
                 script.version_locations = [str(each) for each in folders]
                 context = RevisionContext(config, script, given)
-            if not content.written:
+            if not content.operates:
                 texts: dict[str, Any] = context.template_args
                 texts |= {_UPGRADES: bodies[0].mark, _DOWNGRADES: bodies[1].mark}
-            _render_bodies(context.script_directory, bodies, content.imports)
+            _render_bodies(context.script_directory, bodies, content.head_lines)
             for made in context.generate_scripts():
                 written.append(_made(made, environment))
         except CommandError as error:
@@ -112,12 +99,12 @@ def write_revision(
 
 
 def _arguments(
-    content: Content, rev_id: str, follows: Sequence[str], placement: RevisionPlacement
+    content: RevisionText, rev_id: str, follows: Sequence[str], placement: RevisionPlacement
 ) -> dict[str, Any]:
     """Return what `alembic revision` is given."""
     return {
-        "message": content.message,
-        "autogenerate": content.written,
+        "message": content.title,
+        "autogenerate": content.operates,
         "sql": False,
         "head": list(follows) if len(follows) > 1 else next(iter(follows), "base"),
         "splice": placement.splice,
@@ -135,7 +122,7 @@ def _files(folders: Iterable[Path]) -> set[Path]:
 def _hooked(
     environment: AlembicEnvironment,
     given: Mapping[str, Any],
-    content: Content,
+    content: RevisionText,
     bodies: Sequence[_Body],
     *,
     hook: bool,
@@ -152,10 +139,10 @@ def _hooked(
         if not hook:
             return iter(())
         (revision,) = made.generated_revisions
-        if content.written:
+        if content.operates:
             revision.upgrade_ops = UpgradeOps([bodies[0]])
             revision.downgrade_ops = DowngradeOps([bodies[1]])
-            revision.imports = set(content.imports)
+            revision.imports = set(content.head_lines)
         try:
             made.run_no_autogenerate(heads, context)
         except LeadctlError:

@@ -15,9 +15,9 @@ from leadctl.migrate.diff import migrated
 from leadctl.migrate.integrity import open_history, read_verified, refuse_missing, verify
 from leadctl.migrate.lint import SMALL_BYTES
 from leadctl.migrate.planner import Planner
+from leadctl.migrate.revision import RevisionText
 from leadctl.migrate.revision_writer import (
     Draft,
-    RevisionText,
     WrittenRevision,
     check_writable,
     compose,

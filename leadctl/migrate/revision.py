@@ -21,6 +21,7 @@ _EXTENSION = re.compile(
 _LEAVES = re.compile(r"autocommit|\bfill\(|\b(?:commit|rollback|abort)\b", re.IGNORECASE)
 PLAIN = "# leadctl: plain"
 """The line of a revision that was written in the short forms, for tables that are small."""
+_ASKED_FOR = "asked for, or following from that: deploy code that knows the new name with it"
 _HALF = 32
 
 Entry = TypeVar("Entry")
@@ -202,6 +203,33 @@ class Revision:
         silences nothing.
         """
         return {found["rule"]: found["reason"].strip() for found in _ALLOW.finditer(self.text)}
+
+
+class RevisionText(NamedTuple):
+    """What a revision says: the bodies of its functions, and what it loses."""
+
+    message: str
+    upgrade: str = "    pass"
+    downgrade: str = "    pass"
+    loses: tuple[str, ...] = ()
+    safe: bool = True
+    renames: tuple[str, ...] = ()
+    """Which lint rules find the renames in it, that were asked for."""
+    operates: bool = True
+    """Whether it has operations: a frame and a merge have none."""
+
+    @property
+    def title(self) -> str:
+        """The message as it stands in the file's first line."""
+        return self.message.replace("\\", "/").replace('"', "'").strip().rstrip(".")
+
+    @property
+    def head_lines(self) -> tuple[str, ...]:
+        """What stands at the top of the file: what lint reads, and imports."""
+        about = "# For tables below 10 MB, in a history that is applied nowhere else."
+        allowed = [f"# leadctl: allow {rule} {_ASKED_FOR}" for rule in self.renames]
+        imports = ["from leadctl import fill"] if "fill(" in self.upgrade else []
+        return (*([] if self.safe else [PLAIN, about]), *allowed, *imports)
 
 
 _KNOWN = frozenset({"__future__", "collections", "sqlalchemy", "typing"})

@@ -30,7 +30,7 @@ from leadctl.migrate.ddl.dependencies import narrowed
 from leadctl.migrate.ddl.renames import implied_renames, type_renames
 from leadctl.migrate.ddl.steps import Stage, Step, losses, plain, refuse_values_at_once
 from leadctl.migrate.ddl.table_copies import Copy, SetAside, set_aside
-from leadctl.migrate.revision import PLAIN, part_of
+from leadctl.migrate.revision import RevisionText, part_of
 from leadctl.migrate.revisions import HERE, History, RevisionPlacement, read_history
 from leadctl.migrate.scratch import Scratch, scratch
 from leadctl.postgres.target import Target
@@ -67,7 +67,6 @@ def downgrade() -> None:
 '''
 _RENAMES = {0: "renaming-object", 2: "renaming-table", 3: "renaming-column"}
 """squawk's rules, by the parts of `Step.renamed`."""
-_ASKED_FOR = "asked for, or following from that: deploy code that knows the new name with it"
 _ROWS_STAY = "    return  # the rows may stay as they are"
 _NO_WAY_BACK = "    pass  # it has no way back, and migrate down refuses it"
 _SUFFIXES = {
@@ -88,34 +87,6 @@ class WrittenRevision:
     path: Path
     loses: tuple[str, ...]
     """What of the rows it loses when it is applied."""
-
-
-@dataclass(frozen=True)
-class RevisionText:
-    """What a revision says: the bodies of its functions, and what it loses."""
-
-    message: str
-    upgrade: str = "    pass"
-    downgrade: str = "    pass"
-    loses: tuple[str, ...] = ()
-    safe: bool = True
-    renames: tuple[str, ...] = ()
-    """Which lint rules find the renames in it, that were asked for."""
-    operates: bool = True
-    """Whether it has operations: a frame and a merge have none."""
-
-    @property
-    def title(self) -> str:
-        """The message as it stands in the file's first line."""
-        return self.message.replace("\\", "/").replace('"', "'").strip().rstrip(".")
-
-    @property
-    def head_lines(self) -> tuple[str, ...]:
-        """What stands at the top of the file: what lint reads, and imports."""
-        about = "# For tables below 10 MB, in a history that is applied nowhere else."
-        allowed = [f"# leadctl: allow {rule} {_ASKED_FOR}" for rule in self.renames]
-        imports = ["from leadctl import fill"] if "fill(" in self.upgrade else []
-        return (*([] if self.safe else [PLAIN, about]), *allowed, *imports)
 
 
 @dataclass(frozen=True)
@@ -388,7 +359,10 @@ def write_revisions(
         for text in texts:
             revision = placement.rev_id or next_id(follows, alembic=app.environment is not None)
             if app.environment is not None:
-                made = _write_as_alembic(app, text, revision, follows, placement)
+                from leadctl.migrate.alembic_writer import write_revision  # loads Alembic
+
+                environment, folders = app.alembic_environment, app.versions.folders
+                made = write_revision(environment, folders, text, revision, follows, placement)
             else:
                 about = text.message if len(follows) < 2 else "merge"
                 path = history.place_behind(follows, placement) / file_name(app, revision, about)
@@ -400,23 +374,6 @@ def write_revisions(
     finally:
         os.close(folder)
     return written
-
-
-def _write_as_alembic(
-    app: App,
-    text: RevisionText,
-    revision: str,
-    follows: Sequence[str],
-    placement: RevisionPlacement,
-) -> list[tuple[str, Path]]:
-    from leadctl.migrate.alembic_writer import Content, write_revision  # loads Alembic
-
-    content = Content(
-        text.title, text.upgrade, text.downgrade, text.head_lines, written=text.operates
-    )
-    return write_revision(
-        app.alembic_environment, app.versions.folders, content, revision, follows, placement
-    )
 
 
 def _write_new(path: Path, text: str) -> None:
