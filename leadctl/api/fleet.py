@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import cached_property, partial
+from functools import cached_property, partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import quote
@@ -17,7 +17,7 @@ from urllib.parse import quote
 from leadctl.api.database import Database
 from leadctl.api.project import Confirm, Names, Project, consent_of, names, settings_of
 from leadctl.errors import ConnectionFailed, Protected
-from leadctl.fleet.run import FleetBounds, FleetReport, Outcome
+from leadctl.fleet.run import FleetBounds, FleetReport, FleetRun, Outcome
 from leadctl.fleet.targets import CatalogKind, FleetTarget, require_there
 from leadctl.progress import Narrate, Progress, silent, unheard
 from leadctl.text import counted
@@ -25,26 +25,13 @@ from leadctl.text import counted
 if TYPE_CHECKING:
     from leadctl.api.tenants import Tenants
     from leadctl.apps.registry import App
-    from leadctl.backup.create import CreatedBackup
-    from leadctl.backup.reader import VerifyResult
-    from leadctl.cleanup.results import CleanupResult
     from leadctl.crypto import Keyring
     from leadctl.fleet.migrations import SharedMigrations
-    from leadctl.health.run import Health
     from leadctl.health.shared import SharedReadings
-    from leadctl.inspect.run import Inspection
     from leadctl.journal.guard import Consent
-    from leadctl.journal.runs import RunHistory
-    from leadctl.keys.status import KeysStatus
-    from leadctl.migrate.diff import Drift, SchemaCheck
-    from leadctl.migrate.down import DownResult
-    from leadctl.migrate.plan import MigrationPlan
     from leadctl.migrate.status import MigrationStatus
     from leadctl.migrate.up import MigrateResult
     from leadctl.postgres.target import Target
-    from leadctl.reset import ResetResult
-    from leadctl.seed.seed import SeedResult
-    from leadctl.stats import Overview
     from leadctl.tenants.schemas import TenantList
 
 P = ParamSpec("P")
@@ -56,12 +43,12 @@ def _one_at_a_time(
 ) -> "Callable[Concatenate[FleetMember, P], T]":
     """Let one member at a time run a method: Alembic and an app's own code are one a process."""
 
-    def run(member: "FleetMember", /, *args: P.args, **given: P.kwargs) -> T:
+    @wraps(method)
+    def alone(member: "FleetMember", /, *args: P.args, **given: P.kwargs) -> T:
         with member.fleet.shared.one_at_a_time:
             return method(member, *args, **given)
 
-    run.__doc__ = method.__doc__
-    return run
+    return alone
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,6 +122,41 @@ class FleetMember(Database):
     def status(self) -> "MigrationStatus":
         """Return the state of each revision, as `Database.status`; many are read at once."""
         return self.fleet.shared.status(self.target) or super().status()
+
+
+def _tenant(member: FleetMember) -> "TenantList":
+    """Return revision, size and owner."""
+    return member.tenants.list_tenants()
+
+
+def _on_each(
+    verb: str,
+    method: "Callable[Concatenate[FleetMember, P], T]",
+    ok: Callable[[T], bool] = lambda _: True,
+    *,
+    by_database: bool = False,
+    confirmed: bool = False,
+    destroys: bool = False,
+) -> "Callable[Concatenate[Fleet, P], FleetReport[T]]":
+    """Make of a member's method the fleet's, which calls it for each target.
+
+    Where a result is not `ok`, the answer is "no".  What is `confirmed` is so once, for all.
+    """
+
+    @wraps(method)
+    def on_each(fleet: "Fleet", /, *args: P.args, **given: P.kwargs) -> FleetReport[T]:
+        if confirmed:
+            asked: Any = given.get("confirm")
+            given["confirm"] = fleet.consent(verb, asked, destroys=destroys)
+
+        def one(member: FleetMember) -> Outcome[T]:
+            found = method(member, *args, **given)
+            return Outcome(found, 0 if ok(found) else 1)
+
+        return fleet.each(verb, one, by_database=by_database)
+
+    on_each.__doc__ = f"{(method.__doc__ or '').partition(', as `')[0]}, of each target."
+    return on_each
 
 
 @dataclass(frozen=True, eq=False)
@@ -253,8 +275,6 @@ class Fleet(Project):
         by_database: bool = False,
     ) -> FleetReport[T]:
         """Do something with each target, or one target of each database, and report of each."""
-        from leadctl.fleet.run import run_fleet
-
         targets = self.databases if by_database else self.targets
         if len(self.databases) < len(targets):
             self.app_if_named.require_table_in_each_schema()
@@ -262,7 +282,7 @@ class Fleet(Project):
         self._readings.clear()
         self._listed.clear()
         try:
-            return run_fleet(
+            return FleetRun(
                 self.name,
                 verb,
                 self.run,
@@ -270,7 +290,7 @@ class Fleet(Project):
                 lambda each: do(self.member(each)),
                 self.bounds,
                 self.progress,
-            )
+            ).go()
         finally:
             shared.close()
 
@@ -365,120 +385,22 @@ class Fleet(Project):
 
     # --- the verbs --------------------------------------------------------------------------
 
-    def _each(
-        self,
-        verb: str,
-        do: Callable[[FleetMember], T],
-        ok: Callable[[T], bool] = lambda _: True,
-        *,
-        by_database: bool = False,
-    ) -> FleetReport[T]:
-        """Do a verb with each target; where the result is not `ok`, the answer is "no"."""
-
-        def one(member: FleetMember) -> Outcome[T]:
-            found = do(member)
-            return Outcome(found, 0 if ok(found) else 1)
-
-        return self.each(verb, one, by_database=by_database)
-
-    def migrate(
-        self,
-        to: str | None = None,
-        *,
-        steps: int | None = None,
-        allow: Names = (),
-        confirm: Confirm = None,
-    ) -> "FleetReport[MigrateResult]":
-        """Apply pending revisions to all targets: `leadctl migrate --fleet NAME`."""
-        given: dict[str, Any] = {"steps": steps, "allow": allow}
-        given["confirm"] = self.consent("migrate", confirm)
-        return self._each("migrate", lambda member: member.migrate(to, **given))
-
-    def plan(
-        self, to: str | None = None, *, steps: int | None = None, allow: Names = ()
-    ) -> "FleetReport[MigrationPlan]":
-        """Say what `migrate` would lock, cost and lose: `leadctl migrate --plan --fleet NAME`."""
-        given: dict[str, Any] = {"steps": steps, "allow": allow}
-        return self._each("migrate", lambda member: member.plan(to, **given), lambda it: it.ok)
-
-    def status(self) -> "FleetReport[MigrationStatus]":
-        """Return the state of each revision: `leadctl migrate status --fleet NAME`."""
-        return self._each("migrate status", lambda member: member.status(), lambda it: it.ok)
-
-    def check(self) -> "FleetReport[SchemaCheck]":
-        """Compare models, migrations and databases: `leadctl migrate check --fleet NAME`."""
-        return self._each("migrate check", lambda member: member.check(), lambda it: it.ok)
-
-    def drift(self) -> "FleetReport[Drift]":
-        """Return the changes made by hand: `leadctl migrate drift --fleet NAME`."""
-        return self._each("migrate drift", lambda member: member.drift(), lambda it: it.ok)
-
-    def down(
-        self, to: str | None = None, *, steps: int = 1, confirm: Confirm = None
-    ) -> "FleetReport[DownResult]":
-        """Undo the last revisions: `leadctl migrate down --fleet NAME`."""
-        consent = self.consent("migrate down", confirm, destroys=True)
-        return self._each(
-            "migrate down", lambda member: member.down(to, steps=steps, confirm=consent)
-        )
-
-    def seed(self) -> "FleetReport[SeedResult]":
-        """Bring in fixtures and seed files: `leadctl seed --fleet NAME`."""
-        return self._each("seed", lambda member: member.seed())
-
-    def reset(self, *, confirm: Confirm = None) -> "FleetReport[ResetResult]":
-        """Drop the app's objects, migrate and seed: `leadctl reset --fleet NAME`."""
-        consent = self.consent("reset", confirm, destroys=True)
-        return self._each("reset", lambda member: member.reset(confirm=consent))
-
-    def cleanup(
-        self, rules: Names = (), *, days: int | None = None, confirm: Confirm = None
-    ) -> "FleetReport[CleanupResult]":
-        """Delete the rows that are due: `leadctl cleanup --fleet NAME`."""
-        consent = self.consent("cleanup", confirm)
-        return self._each(
-            "cleanup",
-            lambda member: member.cleanup(rules, days=days, confirm=consent),
-            lambda it: it.ok,
-        )
-
-    def backup(self) -> "FleetReport[CreatedBackup]":
-        """Back up each database, into a folder of its own: `leadctl backup --fleet NAME`."""
-        return self._each("backup", lambda member: member.backup(), by_database=True)
-
-    def verify_backup(self, backup: str = "latest") -> "FleetReport[VerifyResult]":
-        """Check a backup of each database: `leadctl backup verify ID --fleet NAME`."""
-        return self._each(
-            "backup verify",
-            lambda member: member.verify_backup(backup),
-            lambda it: it.ok,
-            by_database=True,
-        )
-
-    def tenants(self) -> "FleetReport[TenantList]":
-        """Return revision, size and owner of each: `leadctl tenants list --fleet NAME`."""
-        return self._each("tenants list", lambda member: member.tenants.list_tenants())
-
-    def stats(self) -> "FleetReport[Overview]":
-        """Return sizes and rows: `leadctl stats --fleet NAME`."""
-        return self._each("stats", lambda member: member.stats())
-
-    def health(self, only: Names = (), *, skip: Names = ()) -> "FleetReport[Health]":
-        """Check each target: `leadctl health-check --fleet NAME`."""
-        return self._each(
-            "health-check",
-            lambda member: member.health(only, skip=skip),
-            lambda it: it.status == "ok",
-        )
-
-    def inspect(self, *reports: str) -> "FleetReport[Inspection]":
-        """Look into tables and servers: `leadctl inspect REPORT --fleet NAME`."""
-        return self._each("inspect", lambda member: member.inspect(*reports))
-
-    def keys(self) -> "FleetReport[KeysStatus]":
-        """Count values per encrypted column and key: `leadctl keys status --fleet NAME`."""
-        return self._each("keys status", lambda member: member.keys(), lambda it: it.ok)
-
-    def history(self, limit: int = 20) -> "FleetReport[RunHistory]":
-        """Return the newest runs of each journal: `leadctl history --fleet NAME`."""
-        return self._each("history", lambda member: member.history(limit), by_database=True)
+    migrate = _on_each("migrate", FleetMember.migrate, confirmed=True)
+    plan = _on_each("migrate", FleetMember.plan, lambda it: it.ok)
+    status = _on_each("migrate status", FleetMember.status, lambda it: it.ok)
+    check = _on_each("migrate check", FleetMember.check, lambda it: it.ok)
+    drift = _on_each("migrate drift", FleetMember.drift, lambda it: it.ok)
+    down = _on_each("migrate down", FleetMember.down, confirmed=True, destroys=True)
+    seed = _on_each("seed", FleetMember.seed)
+    reset = _on_each("reset", FleetMember.reset, confirmed=True, destroys=True)
+    cleanup = _on_each("cleanup", FleetMember.cleanup, lambda it: it.ok, confirmed=True)
+    backup = _on_each("backup", FleetMember.backup, by_database=True)
+    verify_backup = _on_each(
+        "backup verify", FleetMember.verify_backup, lambda it: it.ok, by_database=True
+    )
+    stats = _on_each("stats", FleetMember.stats)
+    health = _on_each("health-check", FleetMember.health, lambda it: it.status == "ok")
+    inspect = _on_each("inspect", FleetMember.inspect)
+    keys = _on_each("keys status", FleetMember.keys, lambda it: it.ok)
+    history = _on_each("history", FleetMember.history, by_database=True)
+    tenants = _on_each("tenants list", _tenant)

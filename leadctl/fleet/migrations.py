@@ -12,7 +12,7 @@ from leadctl.apps.registry import App
 from leadctl.errors import LeadctlError
 from leadctl.fleet.standings import Standing, Standings, database_key
 from leadctl.journal.guard import Consent
-from leadctl.migrate.revision import Revision
+from leadctl.migrate.revision import AppliedNow, Revision
 from leadctl.migrate.revisions import History, read_history
 from leadctl.migrate.status import MigrationStatus, status_of
 from leadctl.migrate.up import MigrateResult
@@ -96,7 +96,7 @@ class SharedMigrations:
         standing = self.standing(target)
         pending = self.pending(standing, to, steps) if standing is not None else []
         if standing is not None and not pending:
-            return self._result(target, standing)
+            return self._result(target, standing.current)
         before()
         if standing is None or not replays:
             return alone()
@@ -138,15 +138,17 @@ class SharedMigrations:
         found = status_of(target, app, history, standing.current, standing.recorded)
         return found if found.ok else None
 
-    def _result(self, target: Target, standing: Standing) -> MigrateResult:
-        """Return what `migrate` says of a target with nothing to do."""
+    def _result(
+        self, target: Target, current: Sequence[str], applied: Sequence[AppliedNow] = ()
+    ) -> MigrateResult:
+        """Return what `migrate` says of a target."""
         return MigrateResult(
             app=self._app.name,
             database=target.database,
             schema=target.schema,
-            current=", ".join(standing.current) or None,
-            applied=(),
-            pending=tuple(each.id for each in self.history.pending(standing.current)),
+            current=", ".join(current) or None,
+            applied=tuple(applied),
+            pending=tuple(each.id for each in self.history.pending(current)),
         )
 
     def _replay(
@@ -177,14 +179,7 @@ class SharedMigrations:
                 self._give_back(key, replayer)
         at = {*standing.current, *(each.id for each in pending)}
         current = tuple(sorted(self.history.effective(sorted(at))))
-        return MigrateResult(
-            app=self._app.name,
-            database=target.database,
-            schema=target.schema,
-            current=", ".join(current) or None,
-            applied=tuple(applied),
-            pending=tuple(each.id for each in self.history.pending(current)),
-        )
+        return self._result(target, current, applied)
 
     def _give_back(self, key: Hashable, replayer: "Replayer") -> None:
         if replayer.serves and replayer.uses < _MOST_USES:

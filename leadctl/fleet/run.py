@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from dataclasses import dataclass, field
@@ -106,32 +106,63 @@ class FleetReport(Generic[T]):
         return self.ended is None and not self.bad
 
 
-class _Run(Generic[T]):
-    def __init__(
-        self,
-        targets: Sequence[FleetTarget],
-        do: Callable[[FleetTarget], Outcome[T]],
-        bounds: FleetBounds,
-        progress: Progress,
-    ) -> None:
-        self._targets = targets
-        self._do = do
-        self._bounds = bounds
-        self._progress = progress
-        self.reports: dict[int, TargetReport[T]] = {}
-        self.ended: str | None = None
+@dataclass
+class FleetRun(Generic[T]):
+    """One thing that is done with each target, in threads.
 
-    def go(self) -> None:
-        count = min(self._bounds.canary, len(self._targets))
-        self._progress(0, len(self._targets), "targets")
+    What a target fails with is in the report, and nothing is raised for it.  Connections of the
+    same database are used again.
+    """
+
+    fleet: str
+    verb: str
+    run: str
+    targets: Sequence[FleetTarget]
+    do: Callable[[FleetTarget], Outcome[T]]
+    bounds: FleetBounds
+    progress: Progress
+    _reports: dict[int, TargetReport[T]] = field(default_factory=dict, init=False)
+    _ended: str | None = field(default=None, init=False)
+
+    def go(self) -> FleetReport[T]:
+        """Do it, and report what came of each."""
+        began = time.perf_counter()
+        sessions = Sessions(self.bounds.jobs * _SESSIONS_A_JOB)
+        token = of_fleet.set({"name": self.fleet, "run": self.run})
+        try:
+            with reused(sessions):
+                self._canary_first()
+        finally:
+            of_fleet.reset(token)
+            sessions.close()
+        skipped = TargetState.NOT_RUN
+        reports = [
+            self._reports.get(number) or _report(target, None, state=skipped)
+            for number, target in enumerate(self.targets)
+        ]
+        if all(each.state is not skipped for each in reports):
+            self._ended = None  # the last one in flight was the last one of all
+        counts = Counter(each.state.value for each in reports)
+        return FleetReport(
+            self.fleet,
+            self.verb,
+            self.run,
+            len(reports),
+            {state.value: counts[state.value] for state in TargetState},
+            self._ended,
+            round(time.perf_counter() - began, 3),
+            tuple(reports),
+        )
+
+    def _canary_first(self) -> None:
+        count = min(self.bounds.canary, len(self.targets))
+        self.progress(0, len(self.targets), "targets")
         self._several(range(count), 1)
-        if self.ended is None and any(each.state is not TargetState.DONE for each in self._done()):
-            self.ended = "canary"
-        if self.ended is None:
-            self._several(range(count, len(self._targets)), self._bounds.jobs)
-
-    def _done(self) -> Iterator[TargetReport[T]]:
-        return iter(self.reports.values())
+        done = (each.state is TargetState.DONE for each in self._reports.values())
+        if self._ended is None and not all(done):
+            self._ended = "canary"
+        if self._ended is None:
+            self._several(range(count, len(self.targets)), self.bounds.jobs)
 
     def _several(self, numbers: Sequence[int], jobs: int) -> None:
         """Run targets, so many at a time; none is begun after what ends the run."""
@@ -143,75 +174,31 @@ class _Run(Generic[T]):
                     if number is None:
                         break
                     work = copy_context().run
-                    running[pool.submit(work, self._one, self._targets[number])] = number
+                    running[pool.submit(work, self._one, self.targets[number])] = number
                 if not running:
                     return
                 for future in wait(running, timeout=1, return_when=FIRST_COMPLETED).done:
-                    self.reports[running.pop(future)] = future.result()
-                    self._progress(len(self.reports), len(self._targets), "targets")
+                    self._reports[running.pop(future)] = future.result()
+                    self.progress(len(self._reports), len(self.targets), "targets")
 
     def _may_go_on(self) -> bool:
-        most = self._bounds.max_failures
-        failed = sum(each.state is TargetState.FAILED for each in self._done()) if most else 0
-        if self._bounds.requested.is_set():
-            self.ended = "interrupted"
-        elif most and failed >= most:
-            self.ended = "max failures"
-        return self.ended is None
+        most = self.bounds.max_failures
+        states = [each.state for each in self._reports.values()] if most else []
+        if self.bounds.requested.is_set():
+            self._ended = "interrupted"
+        elif most and states.count(TargetState.FAILED) >= most:
+            self._ended = "max failures"
+        return self._ended is None
 
     def _one(self, target: FleetTarget) -> TargetReport[T]:
         began = time.perf_counter()
         try:
             if target.error is not None:
                 raise target.error
-            outcome = self._do(target)
+            outcome = self.do(target)
         except Exception as error:  # noqa: BLE001 - what one target fails with holds up no other
             return _report(target, began, failure=_known(error))
         return _report(target, began, outcome)
-
-
-def run_fleet(
-    fleet: str,
-    verb: str,
-    run: str,
-    targets: Sequence[FleetTarget],
-    do: Callable[[FleetTarget], Outcome[T]],
-    bounds: FleetBounds,
-    progress: Progress,
-) -> FleetReport[T]:
-    """Do something with each target, in threads, and report what came of each.
-
-    What a target fails with is in the report, and nothing is raised for it.  Connections of the
-    same database are used again.
-    """
-    began = time.perf_counter()
-    sessions = Sessions(bounds.jobs * _SESSIONS_A_JOB)
-    going = _Run(targets, do, bounds, progress)
-    token = of_fleet.set({"name": fleet, "run": run})
-    try:
-        with reused(sessions):
-            going.go()
-    finally:
-        of_fleet.reset(token)
-        sessions.close()
-    skipped = TargetState.NOT_RUN
-    reports = [
-        going.reports.get(number) or _report(target, None, state=skipped)
-        for number, target in enumerate(targets)
-    ]
-    if all(each.state is not skipped for each in reports):
-        going.ended = None  # the last one in flight was the last one of all
-    counts = Counter(each.state.value for each in reports)
-    return FleetReport(
-        fleet,
-        verb,
-        run,
-        len(reports),
-        {state.value: counts[state.value] for state in TargetState},
-        going.ended,
-        round(time.perf_counter() - began, 3),
-        tuple(reports),
-    )
 
 
 def _report(

@@ -82,22 +82,19 @@ class Standings:
             if target not in self._known:
                 self._known |= dict.fromkeys(chunk)
                 with suppress(LeadctlError, psycopg.Error):  # each says for itself what is wrong
-                    self._known |= zip(chunk, _read_standings(chunk, self._app), strict=True)
+                    with connect(target, "fleet", read_only=True) as connection:
+                        set_session(connection, {"lock_timeout": "1s"})
+                        schemas = [each.schema for each in chunk]
+                        found = standings_on(connection, schemas, self._app)
+                    self._known |= zip(chunk, found, strict=True)
             return self._known.pop(target)
 
 
-def _read_standings(targets: Sequence[Target], app: App) -> list[Standing]:
-    """Read where schemas of one database stand; changes nothing.
-
-    Raises what connecting raises, PreparedSchema, NewerState and psycopg.Error.
-    """
-    with connect(targets[0], "fleet", read_only=True) as connection:
-        set_session(connection, {"lock_timeout": "1s"})
-        return standings_on(connection, [target.schema for target in targets], app)
-
-
 def standings_on(connection: Connection, schemas: Sequence[str], app: App) -> list[Standing]:
-    """Read where schemas of the connected database stand, as `_read_standings`."""
+    """Read where schemas of the connected database stand; changes nothing.
+
+    Raises PreparedSchema, NewerState and psycopg.Error.
+    """
     recorded: dict[str, list[AppliedRevision]] = {schema: [] for schema in schemas}
     if state.is_there(connection):
         state.check_version(connection)
