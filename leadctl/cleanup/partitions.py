@@ -80,27 +80,18 @@ def period_named(unit: str) -> Period:
     return PERIODS[unit]
 
 
-def _period_of(begin: datetime, end: datetime) -> Period | None:
-    """Return the period that a partition covers; None where it is none of ours."""
-    return next((period for period in PERIODS.values() if period.after(begin) == end), None)
-
-
+@dataclass
 class RulePartitions:
     """The partitions of a rule's table, where that is partitioned by its age column."""
 
-    def __init__(
-        self,
-        run: RunContext,
-        statements: Statements,
-        archive: RowArchive | None,
-        done: RuleProgress,
-    ) -> None:
-        self._run = run
-        self._connection = run.connection
-        self._table = statements.table
-        self._cutoff = statements.cutoff
-        self._archive = archive
-        self._done = done
+    _run: RunContext
+    _statements: Statements
+    _archive: RowArchive | None
+    _done: RuleProgress
+
+    def __post_init__(self) -> None:
+        self._connection = self._run.connection
+        self._table, self._cutoff = self._statements.table, self._statements.cutoff
 
     def due(self) -> list[Partition]:
         """Return the partitions in which every row is due, the oldest first.
@@ -166,7 +157,7 @@ class RulePartitions:
         if not bounds:
             return
         begin, end = max(bounds)
-        period = _period_of(begin, end)
+        period = next((each for each in PERIODS.values() if each.after(begin) == end), None)
         if period is None:
             return
         wanted = server_time(self._connection)

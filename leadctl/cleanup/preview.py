@@ -193,20 +193,6 @@ class SkippedRule:
 
 
 @dataclass(frozen=True)
-class RuleList:
-    """The rules of an app."""
-
-    app: str
-    database: str
-    schema: str
-    rules: tuple[ListedRule, ...]
-    skipped: tuple[SkippedRule, ...]
-    """The rules of which nothing can be said."""
-    error: LeadctlError | None = field(default=None, compare=False, metadata={"json": False})
-    """Why the first of these was skipped."""
-
-
-@dataclass(frozen=True)
 class RulePreview:
     """The effect that a rule would have, counted to the row."""
 
@@ -227,42 +213,53 @@ class RulePreview:
 
 
 @dataclass(frozen=True)
-class Preview:
-    """What a run would do."""
-
+class _Rules:
     app: str
     database: str
     schema: str
-    rules: tuple[RulePreview, ...]
+    rules: tuple[Any, ...]
     skipped: tuple[SkippedRule, ...]
     """The rules of which nothing can be said."""
     error: LeadctlError | None = field(default=None, compare=False, metadata={"json": False})
     """Why the first of these was skipped."""
 
 
+@dataclass(frozen=True)
+class RuleList(_Rules):
+    """The rules of an app."""
+
+    rules: tuple[ListedRule, ...]
+
+
+@dataclass(frozen=True)
+class Preview(_Rules):
+    """What a run would do."""
+
+    rules: tuple[RulePreview, ...]
+
+
 def list_rules(target: Target, app: App, rules: Sequence[Rule]) -> RuleList:
     """Return the rules with the rows each would take now, at one moment."""
-    found, skipped, error = _read_each(target, app, rules, _listed)
-    return RuleList(app.name, target.database, target.schema, found, skipped, error)
+    return _read_each(target, app, rules, _listed, RuleList)
 
 
 def preview(target: Target, app: App, rules: Sequence[Rule]) -> Preview:
     """Return what a run would do, at one moment."""
-    found, skipped, error = _read_each(target, app, rules, _previewed)
-    return Preview(app.name, target.database, target.schema, found, skipped, error)
+    return _read_each(target, app, rules, _previewed, Preview)
 
 
-_T = TypeVar("_T")
+_T = TypeVar("_T", RuleList, Preview)
 
 
 def _read_each(
     target: Target,
     app: App,
     rules: Sequence[Rule],
-    read: Callable[[Connection, Statements, PastRuns], _T],
-) -> tuple[tuple[_T, ...], tuple[SkippedRule, ...], LeadctlError | None]:
+    read: Callable[[Connection, Statements, PastRuns], Any],
+    kind: type[_T],
+) -> _T:
     """Read each rule in one snapshot; where that fails, note why, and the others go on."""
-    found, skipped, errors = list[_T](), list[SkippedRule](), list[LeadctlError]()
+    found, skipped, errors = list[Any](), list[SkippedRule](), list[LeadctlError]()
     with _snapshot(target) as connection:
         names = [rule.name for rule in rules]
         past = read_past_runs(connection, app.name, target.schema, names)
@@ -280,7 +277,8 @@ def _read_each(
                     raise
                 skipped.append(SkippedRule(rule.name, rule.table, known.message))
                 errors.append(known)
-    return tuple(found), tuple(skipped), next(iter(errors), None)
+    place = (app.name, target.database, target.schema)
+    return kind(*place, tuple(found), tuple(skipped), next(iter(errors), None))
 
 
 def _listed(connection: Connection, statements: Statements, past: PastRuns) -> ListedRule:
@@ -357,9 +355,5 @@ def _texts(connection: Connection, leaves: Sequence[Statements]) -> tuple[str, .
     return tuple(
         _OPERATOR.sub(r"\1", " ".join(statement.as_string(connection).replace("%%", "%").split()))
         for leaf in leaves
-        for statement in _deleting(connection, leaf)
+        for statement in order_of(connection, leaf).statements
     )
-
-
-def _deleting(connection: Connection, leaf: Statements) -> tuple[sql.Composed, ...]:
-    return order_of(connection, leaf).statements

@@ -232,15 +232,13 @@ def order_of(
     oldest_first = oldest_first or statements.table.rule.max_rows is not None
     if not oldest_first and _is_nearer_by_heap(connection, statements):
         return ByHeap(connection, statements, first_block)
-    by_range = not oldest_first and _can_go_by_age(connection, statements)
-    return ByAge(connection, statements, by_range=by_range)
-
-
-def _can_go_by_age(connection: Connection, statements: Statements) -> bool:
-    """Whether a batch can be a range of ages: an index must have all rows by age."""
-    return statements.can_go_at_once and reads_by_index(
-        connection, statements, statements.range_end(since=False)
+    # A batch can be a range of ages where an index has all rows by age.
+    by_range = (
+        not oldest_first
+        and statements.can_go_at_once
+        and reads_by_index(connection, statements, statements.range_end(since=False))
     )
+    return ByAge(connection, statements, by_range=by_range)
 
 
 def _is_nearer_by_heap(connection: Connection, statements: Statements) -> bool:
