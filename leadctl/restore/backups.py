@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -36,6 +36,7 @@ from leadctl.restore.database import (
     drop_database,
     maintenance,
     scratch_database,
+    settings_for_loading,
 )
 from leadctl.restore.dump_archive import pg_restore_output, reader_contents
 from leadctl.restore.load import load, unpacked_ahead
@@ -130,7 +131,11 @@ class RestorableBackup(BackupReader):
     def loader(self, loading: Loading) -> Iterator[Load]:
         """Yield what loads the backup; a small archive is unpacked meanwhile."""
         with unpacked_ahead(self, loading) as (thread, archive):
-            yield partial(load, self, self.entries, loading, thread, archive)
+
+            def load_into(target: Target, major: int, loading: Loading) -> Callable[[], None]:
+                return load(self, self.entries, loading, thread, archive, target, major)
+
+            yield load_into
 
     def compare(self, connection: Connection, *, rows: bool) -> LoadComparison:
         """Compare rows, large objects, validity and revision with the manifest."""
@@ -175,13 +180,14 @@ def rehearse(
         other_versions = ", ".join(found.other_versions)
         loading = without_missing(loading, found)
         properties = source.properties(owners=False)
+        settings = settings_for_loading(source.origin())
         with (
             maintenance(target) as connection,
             source.loader(loading) as load_into,
-            scratch_database(target, connection, name, properties, narrate, found.bytes),
+            scratch_database(target, connection, name, properties, narrate, settings),
         ):
             try:
-                load_into(scratch, found.server)()
+                load_into(scratch, found.server, loading)()
             except RestoreFailed as error:
                 refused = _refused(scratch, error)
                 raise

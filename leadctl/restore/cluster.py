@@ -5,7 +5,7 @@ prepare their transactions before the coordinator commits its own, and one that 
 prepared is ended by the next run as the coordinator's ended.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 
@@ -79,7 +79,7 @@ class Cluster:
         scratch: str,
         properties: DatabaseProperties,
         narrate: Narrate,
-        size: int,
+        settings: Mapping[str, str],
     ) -> Iterator[Callable[[], None]]:
         """Make the scratch database of each node, and of all of them a cluster.
 
@@ -97,7 +97,7 @@ class Cluster:
                 place = self.on(node)
                 connection = stack.enter_context(self.maintenance(node))
                 stack.enter_context(
-                    scratch_database(place, connection, scratch, properties, narrate, size)
+                    scratch_database(place, connection, scratch, properties, narrate, settings)
                 )
                 self._make_extension(place.on(scratch))
                 made.append(connection)

@@ -6,7 +6,7 @@ renamed: two renames, in one transaction.
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 
@@ -29,6 +29,7 @@ from leadctl.postgres.target import Target
 from leadctl.postgres.translate import needs_privileges
 from leadctl.progress import Narrate
 from leadctl.restore.properties import DatabaseProperties, create_database
+from leadctl.restore.restorable import Origin
 
 _QUERIES = queries_of(__file__, "restore.sql")
 _DROP_SUBSCRIPTION = (
@@ -43,9 +44,13 @@ _ENDING_SECONDS, _LOOK_SECONDS, _LOCK_SECONDS = 2.0, 0.005, 0.1
 _LOADED_WITH = {"synchronous_commit": "off"}
 """No statement waits for the disk.  The one that renames the database does, for all of the WAL
 before it, too: a server that crashes either has all or still has the old database."""
-_LITTLE_BYTES = 128 * 2**20
+_LITTLE_BYTES, _MODERATE_BYTES = 128 * 2**20, 2 * 2**30
 _LITTLE_LOADED_WITH = {"max_parallel_maintenance_workers": "0"}
 """Sorting so little takes less than starting more processes."""
+_MODERATE_LOADED_WITH = {"maintenance_work_mem": "8MB"}
+"""What is sorted stays in the processor's cache: indexes on texts take a third less CPU than with
+64 MB.  Of more rows it would be merged more than once; indexes that are no B-trees are not sorted,
+and may need memory."""
 
 _UNDISTRIBUTED = {"citus.enable_schema_based_sharding": "off"}
 """A distributed table does not take all of what pg_restore does to one."""
@@ -63,25 +68,33 @@ def scratch_database(
     name: str,
     properties: DatabaseProperties,
     narrate: Narrate,
-    size: int,
+    settings: Mapping[str, str],
 ) -> Iterator[None]:
     """Make an empty database by a connection to the target's server; drop it if the block fails.
 
-    One that a killed run left is dropped first.  Sessions in it are set to load about `size` bytes,
-    until `configure_database`.
+    One that a killed run left is dropped first.  Its sessions have `settings` until
+    `configure_database`.
     """
     if drop_database(target, connection, name):
         narrate(f"Removed the database {name}, left by an interrupted run.")
     with _dropped_on_failure(target, name, narrate):
         create_database(connection, name, properties, narrate)
-        _set_for_loading(connection, name, size)
+        _set_for_loading(connection, name, settings)
         yield
 
 
-def _set_for_loading(connection: Connection, name: str, size: int) -> None:
-    settings = {**_LOADED_WITH, **(_LITTLE_LOADED_WITH if size < _LITTLE_BYTES else {})}
+def settings_for_loading(origin: Origin) -> Mapping[str, str]:
+    """Return with which settings sessions load a source."""
+    if origin.bytes < _LITTLE_BYTES:
+        return _LOADED_WITH | _LITTLE_LOADED_WITH
+    if origin.bytes < _MODERATE_BYTES and origin.needs.b_trees:
+        return _LOADED_WITH | _MODERATE_LOADED_WITH
+    return _LOADED_WITH
+
+
+def _set_for_loading(connection: Connection, name: str, settings: Mapping[str, str]) -> None:
     if _QUERIES.value(connection, "distributes_schemas"):
-        settings |= _UNDISTRIBUTED
+        settings = {**settings, **_UNDISTRIBUTED}
     with connection.transaction():
         for setting, value in settings.items():
             connection.execute(

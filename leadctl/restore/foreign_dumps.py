@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -188,11 +188,11 @@ class ScriptDump(_Dump):
                 "the script is meant, rerun with --trust-script.",
             )
 
-    def loader(self, loading: Loading) -> AbstractContextManager[Load]:
+    def loader(self, _loading: Loading, /) -> AbstractContextManager[Load]:
         """Yield what runs it."""
-        return nullcontext(partial(self._load, loading))
+        return nullcontext(self._load)
 
-    def _load(self, loading: Loading, target: Target, server_major: int) -> Callable[[], None]:
+    def _load(self, target: Target, server_major: int, loading: Loading) -> Callable[[], None]:
         """Run it on the target's database, which is empty, up to the first error, or on after it.
 
         Raises RestoreFailed, BackupDamaged, MissingClient, OptionNotForScripts.
@@ -245,11 +245,11 @@ class ArchiveDump(_Dump):
             if any(end.data):
                 raise BackupDamaged(f"{self.path} is cut short: it has no end of a tar archive.")
 
-    def loader(self, loading: Loading) -> AbstractContextManager[Load]:
+    def loader(self, _loading: Loading, /) -> AbstractContextManager[Load]:
         """Yield what loads it."""
-        return nullcontext(partial(self._load, loading))
+        return nullcontext(self._load)
 
-    def _load(self, loading: Loading, target: Target, server_major: int) -> Callable[[], None]:
+    def _load(self, target: Target, server_major: int, loading: Loading) -> Callable[[], None]:
         """Load it into the target's database, which is empty, up to the first error.
 
         Raises RestoreFailed, BackupDamaged, MissingClient.

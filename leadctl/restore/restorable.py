@@ -130,7 +130,7 @@ class LoadComparison:
     """Of each incomplete table the tables that hold its rows, and how many are in the source."""
 
 
-Load = Callable[[Target, int], Callable[[], None]]
+Load = Callable[[Target, int, Loading], Callable[[], None]]
 """Loads a source into an empty database, on a server of a major version.
 
 Returns what waits for the rest: nothing that is compared is part of it, but what ANALYZE looks at.
@@ -159,8 +159,11 @@ class Restorable(Protocol):
     def check(self) -> None:
         """Look at its bytes before anything is made.  Raises BackupDamaged."""
 
-    def loader(self, loading: Loading) -> AbstractContextManager[Load]:
-        """Yield what loads it; some of it may be read ahead, while the database is made."""
+    def loader(self, loading: Loading, /) -> AbstractContextManager[Load]:
+        """Yield what loads it; some of it may be read ahead, while the database is made.
+
+        The loading may be refined until then, but for how much is loaded and by how many.
+        """
 
     def compare(self, connection: Connection, *, rows: bool) -> LoadComparison:
         """Compare a database that it was loaded into with what it says of itself.

@@ -47,6 +47,7 @@ from leadctl.restore.database import (
     maintenance,
     restore_lock,
     scratch_database,
+    settings_for_loading,
     swap,
 )
 from leadctl.restore.properties import DatabaseProperties, configure_database, properties_of
@@ -266,22 +267,23 @@ def restore(
             cluster.settle(connection, scratch)
             parts = origin.distribution or ()
             loading = replace(loading, jobs=1, distribute=partial(distribute, parts=parts))
-        with ThreadPoolExecutor(1) as ahead:
-            read = ahead.submit(source.properties, owners=loading.owners)
-            found = _plan(target, origin, connection)
-            show(found)
-            preflight(source, found, owners=loading.owners, partly=loading.partly)
-            loading = without_missing(loading, found)
-            exists = _is_there(connection, name)
-            if exists:
-                consent = _permit_replacing(target, consent, new=new)
-            properties = read.result()
-            if properties is None and exists:
-                properties = properties_of(target, owners=loading.owners)
-        replacement = _Replacement(connection, target, scratch, exists, cluster, consent, lock_wait)
-        compared, previous = replacement.make(
-            source, loading, found, properties or DatabaseProperties(), origin.schema
-        )
+        with source.loader(loading) as load:
+            with ThreadPoolExecutor(1) as ahead:
+                read = ahead.submit(source.properties, owners=loading.owners)
+                found = _plan(target, origin, connection)
+                show(found)
+                preflight(source, found, owners=loading.owners, partly=loading.partly)
+                loading = without_missing(loading, found)
+                exists = _is_there(connection, name)
+                if exists:
+                    consent = _permit_replacing(target, consent, new=new)
+                properties = read.result()
+                if properties is None and exists:
+                    properties = properties_of(target, owners=loading.owners)
+            made = _Replacement(connection, target, scratch, exists, cluster, consent, lock_wait)
+            compared, previous = made.make(
+                source, load, loading, found, properties or DatabaseProperties(), origin
+            )
         result = _result(origin, name, previous, loading, compared)
         if drop_old and previous is not None:
             whole = result.complete and not origin.left_out
@@ -308,16 +310,16 @@ class _Replacement:
     def make(
         self,
         source: Restorable,
+        load: Load,
         loading: Loading,
         found: RestorePlan,
         properties: DatabaseProperties,
-        schema: str | None,
+        origin: Origin,
     ) -> tuple[LoadComparison, str | None]:
         """Load it, compare it and swap it in; return the name under which the old one is kept."""
-        made = (self.scratch, properties, loading.narrate, found.bytes)
-        loaded = replace(self.target.on(self.scratch), schema=schema or self.target.schema)
+        made = (self.scratch, properties, loading.narrate, settings_for_loading(origin))
+        loaded = replace(self.target.on(self.scratch), schema=origin.schema or self.target.schema)
         with (
-            source.loader(loading) as load,
             scratch_database(self.target, self.connection, *made),
             self.cluster.databases(*made) if self.cluster else nullcontext() as configure,
         ):
@@ -362,7 +364,7 @@ def _load(
     load: Load, loaded: Target, server: int, source: Restorable, loading: Loading
 ) -> LoadComparison:
     """Load a source into its empty database, and compare the two."""
-    wait_for_all = load(loaded, server)
+    wait_for_all = load(loaded, server, loading)
     with connect(loaded, "restore", like_pg_dump=True) as connection:
         compared = _checked(connection, source, loading)
         wait_for_all()

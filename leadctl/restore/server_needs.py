@@ -22,6 +22,8 @@ USER_MAPPING = re.compile(
 )
 _COLLATED = re.compile(rf"COLLATE pg_catalog\.({IDENTIFIER})")
 _HAS_COLUMNS = frozenset({"TABLE", "FOREIGN TABLE", "INDEX", "DOMAIN", "TYPE", "CONSTRAINT"})
+_INDEXES = frozenset({"INDEX", "CONSTRAINT"})
+_OTHER_INDEX = re.compile(r" USING (?!btree\b)")
 _TRIED = re.compile(
     rf"CREATE (?:COLLATION|TEXT SEARCH DICTIONARY) (?P<name>{_NAME})"
     r" \((?:\s+TEMPLATE = pg_catalog\.|provider = )"
@@ -62,6 +64,8 @@ class ServerNeeds(NamedTuple):
     """Roles that what it makes is given to."""
     trials: tuple[tuple[str, str], ...] = ()
     """Statements that can be tried anywhere, and what pg_restore lists of each."""
+    b_trees: bool = False
+    """Whether all its indexes are B-trees."""
 
 
 def needs_of(entries: Sequence[ArchiveEntry]) -> ServerNeeds:
@@ -87,6 +91,7 @@ def needs_of(entries: Sequence[ArchiveEntry]) -> ServerNeeds:
         tuple(collations),
         tuple(sorted(owners)),
         tuple(trials),
+        not any(_OTHER_INDEX.search(e.definition) for e in entries if e.kind in _INDEXES),
     )
 
 

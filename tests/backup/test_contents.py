@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 from contextlib import suppress
+from dataclasses import replace
 from itertools import count, cycle
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from leadctl.errors import BackupDamaged
 from leadctl.postgres.binaries import dump_programs
 from leadctl.postgres.target import resolve
 from leadctl.restore.backups import RestorableBackup
+from leadctl.restore.database import settings_for_loading
 from leadctl.restore.load import divide_entries
 from leadctl.restore.restorable import Loading
 from leadctl.settings import load_settings
@@ -77,7 +79,7 @@ def there_and_back(server: Server, name: str, folder: Path) -> None:
         copy = server.create()
         try:
             with reader.loader(loading) as load:
-                load(target(server, copy), server.major)
+                load(target(server, copy), server.major, loading)
             assert plain_dump(server, copy) == plain_dump(server, name)
         finally:
             server.drop(copy)
@@ -178,7 +180,7 @@ def test_a_connection_that_fails_ends_the_other(
             pytest.raises(BackupDamaged, match=r"^It is\.$"),
             reader.loader(AS_IF_LARGE) as load,
         ):
-            load(target(leadconnector.server, copy), leadconnector.server.major)
+            load(target(leadconnector.server, copy), leadconnector.server.major, AS_IF_LARGE)
         with leadconnector.server.connect("postgres") as connection:
             query = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s"
             assert connection.execute(query, (copy,)).fetchall() == [(0,)]
@@ -205,14 +207,14 @@ def test_what_is_damaged_in_memory_is_not_loaded(
     copy = leadconnector.server.create()
     try:
         with pytest.raises(BackupDamaged, match=r"^It is\.$"), reader.loader(IN_MEMORY) as load:
-            load(target(leadconnector.server, copy), leadconnector.server.major)
+            load(target(leadconnector.server, copy), leadconnector.server.major, IN_MEMORY)
         with leadconnector.server.connect(copy) as connection:
             tables = "SELECT count(*) FROM pg_class WHERE oid >= 16384 AND relkind = 'r'"
             assert connection.execute(tables).fetchall() == [(0,)]
         monkeypatch.setattr("os.memfd_create", lambda _: (_ for _ in ()).throw(OSError()))
         monkeypatch.setattr(BackupReader, "unpack", original)
         with reader.loader(IN_MEMORY) as load:
-            load(target(leadconnector.server, copy), leadconnector.server.major)
+            load(target(leadconnector.server, copy), leadconnector.server.major, IN_MEMORY)
         assert plain_dump(leadconnector.server, copy) == plain_dump(
             leadconnector.server, of.database
         )
@@ -296,3 +298,30 @@ def test_a_head_that_was_changed_is_damage(server: Server, tmp_path: Path) -> No
             read_contents("it", lambda sink, data=changed: sink.write(data))
             read += 1
     assert 0 < read < len(good)
+
+
+@pytest.mark.parametrize(
+    ("index", "size", "expected"),
+    [
+        ("CREATE INDEX ON t (a, lower(b))", 2**30, {"maintenance_work_mem": "8MB"}),
+        ("CREATE INDEX ON t (a)", 2**20, {"max_parallel_maintenance_workers": "0"}),
+        ("CREATE INDEX ON t (a)", 2**40, {}),
+        ("CREATE INDEX ON t USING gin (to_tsvector('simple', b))", 2**30, {}),
+        ("ALTER TABLE t ADD EXCLUDE USING gist (c WITH &&)", 2**30, {}),
+    ],
+)
+def test_sorting_stays_in_the_cache(
+    server: Server, tmp_path: Path, index: str, size: int, expected: dict[str, str]
+) -> None:
+    """Unless there is so much that it is merged more than once, or indexes that need the memory."""
+    recipient, identity = key_pair(tmp_path)
+    store = BackupFolder(tmp_path / "backups")
+    table = "CREATE TABLE t (a int PRIMARY KEY, b text, c int4range);"
+    name = create(server, f"sorted_{tmp_path.name}", f"{table} {index}")
+    try:
+        back_up(target(server, name), store, BackupOptions([recipient], lock_wait=5), quiet, quiet)
+    finally:
+        server.drop(name)
+    origin = RestorableBackup(store.find("latest"), read_identities(identity)).origin()
+    settings = settings_for_loading(replace(origin, bytes=size))
+    assert settings == {"synchronous_commit": "off", **expected}
