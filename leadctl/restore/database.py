@@ -4,6 +4,7 @@ Once it is ready it is analyzed, takes over the identity and the journal of the 
 renamed: two renames, in one transaction.
 """
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -259,19 +260,46 @@ Elsewhere = Callable[[str, str, str | None], AbstractContextManager[Callable[[],
 """Yields what renames databases elsewhere, too, as soon as a transaction here is committed."""
 
 
+@contextmanager
+def _sessions_ended(target: Target, connection: Connection) -> Iterator[None]:
+    """End the sessions of the target's database; where there were any, again and again.
+
+    An application that connects again at once is in before a rename holds the database.  That waits
+    five seconds for it to leave, and lets nobody else in.
+    """
+    if not end_sessions(connection, target.database):
+        yield
+        return
+    done = threading.Event()
+
+    def work() -> None:
+        with suppress(LeadctlError, psycopg.Error), maintenance(target) as another:
+            while not done.wait(_LOOK_SECONDS):
+                end_sessions(another, target.database)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
 def swap(
+    target: Target,
     connection: Connection,
     new: str,
-    database: str,
     *,
     replace: bool,
     elsewhere: Elsewhere | None = None,
 ) -> str | None:
-    """Rename `new` to `database`; what had that name is kept under the name that is returned.
+    """Give `new` the name of the target's database, and return the name the old one is kept under.
 
     Sessions on both are ended.  Raises DatabaseInUse where some cannot be, and
     InsufficientPrivilege; then nothing is renamed.
     """
+    database = target.database
     for _ in range(_TRIES):
         previous = kept_database(database) if replace else None
         try:
@@ -280,7 +308,8 @@ def swap(
                 f"The role {connection.info.user} may not replace the database {database}",
                 "Connect as its owner, who may create databases, and end its sessions first.",
             )
-            with privileges, others as prepare, connection.transaction():
+            ended = _sessions_ended(target, connection) if replace else nullcontext()
+            with privileges, ended, others as prepare, connection.transaction():
                 rename(connection, new, database, previous)
                 if prepare:
                     prepare()

@@ -337,7 +337,11 @@ class _Replacement:
             _say_kept(self.connection, name, loading.narrate)
             elsewhere = self.cluster.renaming if self.cluster else None
             return compared, swap(
-                self.connection, self.scratch, name, replace=self.exists, elsewhere=elsewhere
+                self.target,
+                self.connection,
+                self.scratch,
+                replace=self.exists,
+                elsewhere=elsewhere,
             )
 
 

@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from leadctl.errors import DatabaseInUse
+from leadctl.postgres.connect import Connection
 from leadctl.postgres.target import resolve
+from leadctl.restore import database
 from leadctl.restore.database import maintenance
 from leadctl.settings import load_settings
 from tests.backups import Place, left_by_restores
@@ -109,6 +112,28 @@ def test_a_swap_that_fails_leaves_no_copy_behind(
     outcome = place.leadctl("restore", "latest", "--confirm", place.name)
     assert (outcome.code, "do not end" in outcome.err) == (1, True), outcome.err
     assert left_by_restores(place) == []  # other tests restore on the same server
+
+
+def test_a_client_that_connects_again_at_once_does_not_keep_a_restore_from_its_end(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.query("CREATE TABLE t AS SELECT 1 AS id")
+    assert place.leadctl("backup").code == 0
+    place.query("DELETE FROM t")
+    original, clients = database.set_database_name, [place.server.connect(place.name)]
+
+    def slipped_in(connection: Connection, old: str, new: str) -> None:
+        if old == place.name:  # behind the end of its sessions, before the rename holds it
+            clients.append(place.server.connect(old))
+        original(connection, old, new)
+
+    monkeypatch.setattr(database, "set_database_name", slipped_in)
+    outcome = place.leadctl("restore", "latest", "--confirm", place.name)
+    assert outcome.code == 0, outcome.err
+    assert (place.query("SELECT id FROM t"), len(clients)) == ([(1,)], 2)
+    for client in clients:
+        with pytest.raises(psycopg.OperationalError):
+            client.execute("SELECT 1")
 
 
 def test_the_maintenance_database_itself(place: Place) -> None:
