@@ -30,7 +30,8 @@ _LOOKAHEAD = 512
 _LINE_START = 4
 """Bytes of a line of rows that say whether it is their end."""
 _TOKEN = re.compile(
-    rb"(?P<space>\s+)"
+    rb"(?P<space>(?:\s|\xef\xbb\xbf)+)"
+    rb"|(?P<semicolon>\\;)"
     rb"|(?P<line>--|\\)"
     rb"|(?P<block>/\*)"
     rb"|(?P<escaped>[eE]')"
@@ -51,13 +52,37 @@ _STOPS = {
 }
 """What is looked for within something that is no token: mostly its end.  A quote that is written
 twice ends a string and begins it again."""
+_STRINGS = frozenset({"text", "escaped", "dollar"})
+_ROUTINES = frozenset({"FUNCTION", "PROCEDURE"})
 _SHARED = frozenset({"DATABASE", "ROLE", "USER", "GROUP", "TABLESPACE", "SYSTEM", "PARAMETER"})
 _ON_THE_SERVER = frozenset(
     {"LO_IMPORT", "LO_EXPORT", "PG_READ_FILE", "PG_READ_BINARY_FILE", "PG_LS_DIR", "PG_STAT_FILE",
-     "PG_RELOAD_CONF", "PG_TERMINATE_BACKEND", "DBLINK", "DBLINK_EXEC", "DBLINK_CONNECT"}
+     "PG_RELOAD_CONF", "PG_ROTATE_LOGFILE", "PG_SWITCH_WAL", "PG_PROMOTE", "PG_CANCEL_BACKEND",
+     "PG_TERMINATE_BACKEND", "PG_CREATE_LOGICAL_REPLICATION_SLOT",
+     "PG_CREATE_PHYSICAL_REPLICATION_SLOT", "PG_DROP_REPLICATION_SLOT",
+     "DBLINK", "DBLINK_EXEC", "DBLINK_CONNECT"}
 )  # fmt: skip
 """Functions that act on the server or on others, where a statement calls them by name."""
-_CALLS = frozenset({"SELECT", "WITH", "VALUES", "INSERT", "UPDATE", "DELETE", "COPY", "PERFORM"})
+_CALLS = frozenset(
+    {"SELECT", "WITH", "VALUES", "INSERT", "UPDATE", "DELETE", "MERGE", "COPY", "CALL", "EXPLAIN",
+     "EXECUTE", "PREPARE", "DECLARE"}
+)  # fmt: skip
+_HOLDS_ROWS = frozenset(
+    {"TABLE", "MATERIALIZED", "TEMP", "TEMPORARY", "UNLOGGED", "LOCAL", "GLOBAL"}
+)
+"""What a CREATE makes that calls functions for its rows."""
+_IN_BODY = frozenset(
+    {"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "WITH", "VALUES", "TABLE", "RETURN", "END"}
+)
+"""How a statement begins in a body that is no string."""
+_REACHES_OUT = re.compile(
+    rb"\b(?:CREATE|ALTER|DROP)\s+(?:ROLE|USER(?!\s+MAPPING)|GROUP|DATABASE|TABLESPACE|SYSTEM)\b"
+    rb"|\bCOPY\b[^;]*\bPROGRAM\b"
+    rb"|\b(?:" + "|".join(sorted(_ON_THE_SERVER)).encode() + rb")\b",
+    re.IGNORECASE,
+)
+"""What in a string of code acts on the server when it runs."""
+_ENDS_TRANSACTION = re.compile(rb"\b(?:COMMIT|ROLLBACK)\s*(?:;|AND\b)", re.IGNORECASE)
 NO_ROLE = frozenset(
     {"PUBLIC", "CURRENT_USER", "CURRENT_ROLE", "SESSION_USER", "DEFAULT", "NONE", "USER", "TO"}
 )
@@ -100,6 +125,8 @@ class StatementReader:
         self._roles: set[str] = set()
         self._named_roles: set[str] = set()
         self._made_roles: set[str] = set()
+        self._routines: set[str] = set()
+        """Those that it makes, and that act on the server."""
         self.outside: list[RefusedStatement] = []
         self._left = b""
         self._line = 1
@@ -108,6 +135,7 @@ class StatementReader:
         self._tag = re.compile(b"")
         self._backslashes = False
         self._large_objects = False
+        self._last_name = ""
         self._begin()
 
     def _consume(self, data: bytes, *, rows: bool) -> None:
@@ -119,9 +147,12 @@ class StatementReader:
         self._since = self._line
         self._parentheses = 0
         self._bodies = 0
-        self._from_stdin = False
-        self._to_stdout = False
+        self._copied = ("", "")
         self._on_server = False
+        self._sets_strings = False
+        self._code = b""
+        self._routine = ""
+        self._body_begins = False
         self._named_on = False
         self._role_follows = False
         self._more_roles = False
@@ -155,7 +186,10 @@ class StatementReader:
         at, enough = 0, 0 if final else _LOOKAHEAD
         while at < len(self._left) - enough:
             rows = self._within == "rows"
+            is_code = self._within in _STRINGS and (self._words[:1] == ["DO"] or self._is_routine)
             after = self._pass_over(at, final=final) if self._within else self._token(at)
+            if is_code:
+                self._code += self._left[at:after]
             self._consume(self._left[at:after], rows=rows)
             self._line += self._left.count(b"\n", at, after)
             if after == at:
@@ -205,16 +239,30 @@ class StatementReader:
             word = match[0].decode(errors="replace")
             self._note(word.lower(), word.upper())
             self._take(word.upper())
-        elif kind == "text" and self._words in SETS_ROLE:
+        elif kind == "text" and (self._sets_strings or self._words in SETS_ROLE):
             if text := _STRING.match(self._left, at):
-                self._note(text[1].decode(errors="replace").replace("''", "'"), "'")
-                self._take("'")
+                value = text[1].decode(errors="replace").replace("''", "'")
+                self._note(value, "'")
+                self._take(value.upper() if self._sets_strings else "'")
         else:
             self._take_symbol(match[0])
         self._dotted = match[0] == b"."
         return match.end()
 
+    @property
+    def _is_routine(self) -> bool:
+        return self._words[:1] == ["CREATE"] and bool(_ROUTINES & set(self._words[:4]))
+
     def _take_symbol(self, symbol: bytes) -> None:
+        name = self._last_name
+        if symbol == b"\\;":
+            self.outside.append(RefusedStatement(self._line, "\\;", "hides where a statement ends"))
+        elif symbol == b"(" and self._is_routine and not self._routine:
+            self._routine = name
+        elif symbol == b"(" and (name.upper() in _ON_THE_SERVER or name in self._routines):
+            makes_it = self._words[0] == "CREATE" and "AS" not in self._words
+            within = self._parentheses or self._bodies
+            self._on_server = bool(self._on_server or within or not makes_it)
         if symbol in (b"(", b")"):
             self._parentheses = max(0, self._parentheses + (1 if symbol == b"(" else -1))
         elif self._parentheses:
@@ -223,10 +271,13 @@ class StatementReader:
             self._role_follows = self._more_roles
         elif symbol == b";" and not self._bodies:
             self._end()
+        elif symbol == b";":
+            self._body_begins = True
 
     def _note(self, name: str, word: str) -> None:
         """Note whom and what the statement needs, where a name says it."""
         self._note_role(name, word)
+        self._last_name = name
         words = self._words
         if words in (["CREATE", "EXTENSION"], ["CREATE", "EXTENSION", "IF", "NOT", "EXISTS"]):
             if word != "IF":
@@ -237,6 +288,8 @@ class StatementReader:
             self.subscriptions.add(name)
         elif words in _MAKES_ROLE:
             self._made_roles.add(name)
+        elif name.lower() == "standard_conforming_strings" and words[:1] == ["SET"]:
+            self._sets_strings = True
         elif name == "public" and words == ["DROP", "SCHEMA"]:
             self._drops_public = True
         elif name == "public" and words == ["CREATE", "SCHEMA"]:
@@ -276,14 +329,16 @@ class StatementReader:
         """Take a word, and follow the bodies of functions: a semicolon in one ends nothing."""
         if len(self._words) < _WORDS:
             self._words.append(word)
-        if self._words[0] == "COPY" and not self._parentheses:
-            self._from_stdin = self._from_stdin or self._last == ("FROM", "STDIN")
-            self._to_stdout = self._to_stdout or self._last == ("TO", "STDOUT")
-        self._on_server = self._on_server or word in _ON_THE_SERVER
+        if self._last[0] in {"FROM", "TO"} and not (self._parentheses or self._copied[0]):
+            self._copied = self._last
         self._named_on = self._named_on or word == "ON"
-        routine = self._words[0] == "CREATE" and {"FUNCTION", "PROCEDURE"} & set(self._words[:4])
-        if routine and not self._parentheses:
-            if word == "BEGIN" or (word == "CASE" and self._bodies):
+        if self._body_begins and word not in _IN_BODY:
+            hidden = RefusedStatement(self._line, word, "hides in the body of a function")
+            self.outside.append(hidden)
+        self._body_begins = False
+        if not self._parentheses and self._is_routine:
+            begins = self._last == ("BEGIN", "ATOMIC") and not self._dotted
+            if begins or (word == "CASE" and self._bodies):
                 self._bodies += 1
             elif word == "END" and self._bodies:
                 self._bodies -= 1
@@ -301,9 +356,11 @@ class StatementReader:
         )
         if reason:
             self.outside.append(RefusedStatement(self._since, " ".join(words[:3]).rstrip(), reason))
-        if words[:2] == ["SET", "STANDARD_CONFORMING_STRINGS"]:
-            self._backslashes = words[2:3] != ["ON"]
-        rows = self._from_stdin
+        if self._sets_strings:
+            self._backslashes = words[-1] not in {"ON", "TRUE", "YES", "1", "DEFAULT"}
+        if self._is_routine and (self._on_server or _REACHES_OUT.search(self._code)):
+            self._routines.add(self._routine)
+        rows = words[:1] == ["COPY"] and self._copied == ("FROM", "STDIN")
         self._begin()
         if rows:
             self._within = "rows"
@@ -324,8 +381,12 @@ class StatementReader:
         owned = first in {"REASSIGN", "DROP"} and second == "OWNED"
         if (made and words[2] != "MAPPING") or told or granted or owned:
             return "reaches another database, or roles and settings of the whole server"
-        copied = first == "COPY" and not (self._from_stdin or self._to_stdout)
-        if copied or first == "LOAD" or (self._on_server and first in _CALLS):
+        copied = first == "COPY" and self._copied not in {("FROM", "STDIN"), ("TO", "STDOUT")}
+        calls = first in _CALLS or (first == "CREATE" and second in _HOLDS_ROWS)
+        if first == "DO" and _ENDS_TRANSACTION.search(self._code):
+            return "ends the transaction that protects the restore"
+        reached = (self._on_server and calls) or (first == "DO" and _REACHES_OUT.search(self._code))
+        if copied or first == "LOAD" or reached:
             return "reaches files, programs or other sessions of the server"
         return None
 

@@ -40,6 +40,15 @@ OUTSIDE = [
     "LOAD 'x';",
     "SELECT pg_catalog.lo_import('/etc/passwd');",
     "INSERT INTO t SELECT pg_read_file('/etc/passwd');",
+    "CREATE TABLE t AS SELECT pg_read_file('/etc/passwd');",
+    "EXPLAIN ANALYZE SELECT \"lo_import\"('/etc/passwd');",
+    "COPY t (a) FROM '/etc/passwd' WHERE a IS NOT DISTINCT FROM stdin;",
+    "DO $$ BEGIN IF true THEN CREATE ROLE x; END IF; END $$;",
+    "DO LANGUAGE plpgsql 'BEGIN EXECUTE ''drop database x''; END';",
+    "DO $a$ BEGIN INSERT INTO t VALUES (1); COMMIT; END $a$;",
+    "\ufeffCOMMIT;",
+    "SELECT 1 \\; COMMIT",
+    "COPY t FROM stdin \\; COMMIT;",
 ]
 BEFORE = [
     "",
@@ -50,6 +59,9 @@ BEFORE = [
     "COPY t (a) FROM stdin;\nCOMMIT;\n\\.x\n\\N\tx\n\\.\n",
     "CREATE RULE r AS ON INSERT TO t DO ALSO (DELETE FROM t; DELETE FROM u);\n",
     "CREATE OR REPLACE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT CASE WHEN true THEN 1 END; END;\n",
+    "CREATE FUNCTION begin(a int) RETURNS int LANGUAGE sql AS 'SELECT 1';\n",
+    "CREATE FUNCTION begin.atomic() RETURNS int LANGUAGE sql AS 'SELECT 1';\n",
+    "SET SESSION standard_conforming_strings TO 'off'; SELECT 'a\\'; x';\nSET standard_conforming_strings = on;\n",
 ]
 INSIDE = [
     "ROLLBACK TO SAVEPOINT a;",
@@ -66,6 +78,9 @@ INSIDE = [
     "COPY t FROM stdin;\nDROP DATABASE x;\n\\.\n",
     "CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS $_$ BEGIN COMMIT; END; $_$;",
     "CREATE TABLE role (database int);",
+    "DO $$ BEGIN CREATE USER MAPPING FOR x SERVER y; EXCEPTION WHEN others THEN NULL; END $$;",
+    "SET search_path = dblink, public;",
+    "CREATE TABLE t (pg_promote int DEFAULT (1), lo_import text);",
     "BEGIN;\nSELECT pg_catalog.lo_open('1', 131072);\nSELECT pg_catalog.lowrite(0, '\\x');\nCOMMIT;",
 ]
 
@@ -82,6 +97,27 @@ def test_what_reaches_out_is_found_with_its_line(statement: str, before: str, si
 @pytest.mark.parametrize("statement", INSIDE)
 def test_what_stays_inside_is_let_through(statement: str, before: str) -> None:
     assert read(before + statement, 5).outside == []
+
+
+HIDDEN = [
+    (
+        "CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS $$ BEGIN\nCREATE ROLE x; END $$;\n"
+        "CREATE VIEW v AS SELECT f();\n-- f()\nSELECT public.f();",
+        5,
+    ),
+    ("CREATE PROCEDURE p() AS 'ALTER SYSTEM RESET ALL' LANGUAGE sql;\nCALL p();", 2),
+    (
+        "CREATE FUNCTION f() RETURNS text BEGIN ATOMIC SELECT pg_read_file('x'); END;\n"
+        "INSERT INTO t VALUES (f());",
+        2,
+    ),
+    ("CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1 AS case; END;\nDROP ROLE x;", 2),
+]
+
+
+@pytest.mark.parametrize(("script", "line"), HIDDEN)
+def test_what_a_function_of_the_script_hides_is_found(script: str, line: int) -> None:
+    assert [each.line for each in read(script, 3).outside] == [line]
 
 
 @pytest.mark.parametrize("script", ["", " \n", "-- nothing\n", "/* COMMIT; */", "\\connect x\n"])
