@@ -27,7 +27,7 @@ from leadctl.sql.lexer import Reader, split
 from leadctl.version import __version__
 
 if TYPE_CHECKING:
-    from leadctl.migrate.script import RevisionStatement
+    from leadctl.migrate.alembic_runner import RevisionStatement
 
 _OF_ALEMBIC = "SELECT pg_catalog.pg_class.relname"
 """How Alembic asks for its own table before the first revision; it is recorded with that."""
@@ -63,7 +63,7 @@ def proven_scripts(
     connection: Connection, schema: str, app: App, history: History, revisions: Sequence[Revision]
 ) -> dict[str, RevisionScript]:
     """Return the scripts of revisions, just applied to a schema, that do the same everywhere."""
-    from leadctl.migrate.script import Scripts  # loads Alembic
+    from leadctl.migrate.alembic_runner import Scripts  # loads Alembic
 
     wanted = [revision.id for revision in revisions]
     sent = dict(

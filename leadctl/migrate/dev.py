@@ -15,6 +15,7 @@ from leadctl.errors import OperationFailed, Protected, RowsInTheWay, UnknownData
 from leadctl.journal.guard import Consent, permit, protection, require_identity
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
+from leadctl.migrate.alembic_runner import RevisionStatement
 from leadctl.migrate.ddl.autodetector import changes
 from leadctl.migrate.ddl.steps import Step, losses
 from leadctl.migrate.integrity import refuse_other_apps
@@ -29,7 +30,6 @@ from leadctl.migrate.schema_sources import (
     models_schema,
     recorded_schema,
 )
-from leadctl.migrate.script import RevisionStatement
 from leadctl.migrate.up import MigrateResult, up
 from leadctl.postgres.connect import Connection, Timeouts, connect, set_timeouts
 from leadctl.postgres.provision import connect_or_create, ensure_schema

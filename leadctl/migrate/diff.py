@@ -22,12 +22,11 @@ from leadctl.errors import (
     RevisionFailed,
     UsageError,
 )
-from leadctl.migrate.compare_hooks import not_compared_by_env
 from leadctl.migrate.ddl.autodetector import writable_changes
 from leadctl.migrate.ddl.dependencies import narrowed
 from leadctl.migrate.ddl.renames import named_by, named_renames, possible_renames
 from leadctl.migrate.ddl.steps import as_script
-from leadctl.migrate.include_hooks import left_out_by_hooks
+from leadctl.migrate.env_hooks import left_out_by_hooks, not_compared_by_env
 from leadctl.migrate.integrity import open_history, read_current, read_verified
 from leadctl.migrate.revision import Revision
 from leadctl.migrate.revisions import read_history

@@ -10,6 +10,7 @@ from leadctl.errors import Irreversible, LeadctlError, OperationFailed, Revision
 from leadctl.journal.guard import Consent, permit, protection
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
+from leadctl.migrate.alembic_runner import Scripts
 from leadctl.migrate.executor import apply
 from leadctl.migrate.integrity import open_history, read_complete, read_current
 from leadctl.migrate.plan import Loss
@@ -17,7 +18,6 @@ from leadctl.migrate.planner import Planner, planning_connection
 from leadctl.migrate.revision import AppliedNow, Revision, in_chains
 from leadctl.migrate.revisions import BASE, History
 from leadctl.migrate.scratch_models import ModelScratch, in_scratch
-from leadctl.migrate.script import Scripts
 from leadctl.postgres.connect import Connection, Timeouts, connect
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate, Progress

@@ -29,7 +29,7 @@ from leadctl.journal.lock import schema_lock
 from leadctl.migrate.alembic_runner import AlembicRunner, Memo, search_path
 from leadctl.migrate.backfill import progress_of_run
 from leadctl.migrate.concurrently import IndexBuilds
-from leadctl.migrate.include_hooks import tables_left_out
+from leadctl.migrate.env_hooks import tables_left_out
 from leadctl.migrate.integrity import refuse_other_apps
 from leadctl.migrate.lint import MIXED
 from leadctl.migrate.recorder import Recorder

@@ -280,7 +280,7 @@ def _difference(
     connection: Connection, target: Target, app: App, history: History, revision: Revision
 ) -> str:
     """Say the first statement in which a file differs from what was applied of it."""
-    from leadctl.migrate.script import Scripts  # loads Alembic
+    from leadctl.migrate.alembic_runner import Scripts  # loads Alembic
 
     applied = records.applied_sql(
         connection, app=app.name, schema=target.schema, revision=revision.id

@@ -7,6 +7,7 @@ from leadctl.apps.registry import App
 from leadctl.catalog.definitions import Catalog, definition
 from leadctl.errors import NotConfirmed, OperationFailed, Protected
 from leadctl.journal.guard import protection
+from leadctl.migrate.alembic_runner import RevisionStatement
 from leadctl.migrate.collisions import Renumbered, settle_collisions
 from leadctl.migrate.ddl.autodetector import writable_changes
 from leadctl.migrate.ddl.renames import named_renames, possible_renames
@@ -34,7 +35,6 @@ from leadctl.migrate.schema_sources import (
     with_others,
 )
 from leadctl.migrate.scratch_models import ModelScratch, in_scratch
-from leadctl.migrate.script import RevisionStatement
 from leadctl.postgres.connect import connect
 from leadctl.postgres.provision import connect_or_create
 from leadctl.postgres.target import Target

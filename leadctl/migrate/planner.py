@@ -8,6 +8,7 @@ import psycopg
 
 from leadctl.apps.registry import App
 from leadctl.errors import RevisionUnplannable
+from leadctl.migrate.alembic_runner import RevisionStatement, Scripts
 from leadctl.migrate.lint import OF_BIG_TABLES, REQUIRED_FIELD, UNPLANNABLE, findings
 from leadctl.migrate.live_tables import Holder, LiveTables, ProvenNotNull
 from leadctl.migrate.lost_values import (
@@ -29,7 +30,6 @@ from leadctl.migrate.plan import (
 )
 from leadctl.migrate.revision import Revision
 from leadctl.migrate.revisions import History
-from leadctl.migrate.script import RevisionStatement, Scripts
 from leadctl.migrate.transaction_rules import control_of_transactions
 from leadctl.migrate.trial import Observed, Trial, Unobserved, trial
 from leadctl.migrate.trial_database import NotTried

@@ -9,12 +9,12 @@ from psycopg import sql
 from leadctl.apps.registry import App
 from leadctl.errors import ConnectionFailed, UnknownDatabase
 from leadctl.journal import records
+from leadctl.migrate.alembic_runner import Scripts
 from leadctl.migrate.integrity import open_history, read_verified, refuse_missing_extensions
 from leadctl.migrate.lint import find_squawk
 from leadctl.migrate.plan import LintedRevision, LintResult, MigrationPlan
 from leadctl.migrate.planner import Planner, planning_connection
 from leadctl.migrate.revisions import read_history
-from leadctl.migrate.script import Scripts
 from leadctl.postgres.connect import Connection, Timeouts, connect
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate

@@ -19,9 +19,8 @@ from leadctl.catalog.definitions import (
     with_uses,
 )
 from leadctl.journal import records
-from leadctl.migrate.compare_hooks import as_env_compares
 from leadctl.migrate.ddl.steps import plain
-from leadctl.migrate.include_hooks import left_out_by_hooks, tables_left_out
+from leadctl.migrate.env_hooks import as_env_compares, left_out_by_hooks, tables_left_out
 from leadctl.migrate.revision import Revision
 from leadctl.migrate.revisions import read_history
 from leadctl.postgres.connect import Connection

@@ -16,9 +16,9 @@ from psycopg.errors import ActiveSqlTransaction
 
 from leadctl.db import temporary_target
 from leadctl.errors import LeadctlError
+from leadctl.migrate.alembic_runner import RevisionStatement
 from leadctl.migrate.live_tables import LiveTables
 from leadctl.migrate.observation import Observer, RelationEffect, ServerMessages, TrialRelation
-from leadctl.migrate.script import RevisionStatement
 from leadctl.migrate.trial_database import (
     QUERIES,
     NotTried,

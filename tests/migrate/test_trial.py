@@ -16,11 +16,11 @@ from psycopg import sql
 
 from leadctl.apps.registry import App, find_app
 from leadctl.migrate import trial_database as trial_database_module
+from leadctl.migrate.alembic_runner import RevisionStatement
 from leadctl.migrate.lint import LOSES_DATA, UNPLANNABLE, findings
 from leadctl.migrate.plan import TableEffect
 from leadctl.migrate.planner import Planner
 from leadctl.migrate.revisions import read_history
-from leadctl.migrate.script import RevisionStatement
 from leadctl.migrate.trial import Observed, Trial, trial
 from leadctl.migrate.trial_database import copy, reach, trial_database
 from leadctl.postgres.connect import connect
