@@ -296,14 +296,14 @@ class Counter(NamedTuple):
     drawn: int
 
 
-def read_counter(connection: Connection, sequence: sql.Identifier | None) -> Counter | None:
+def _read_counter(connection: Connection, sequence: sql.Identifier | None) -> Counter | None:
     """Read how a sequence counts; None where there is none of the name."""
     name = sequence and sequence.as_string(connection)
     found = QUERIES.one(connection, "sequence", name=name)
     if sequence is None or found is None:
         return None
     step, least, most, start, drawn, readable = found
-    if drawn is None:  # a sequence may be told where to begin anew
+    if drawn is None:  # a sequence may be told where to begin
         query = sql.SQL("SELECT last_value FROM {}").format(sequence)
         begins = connection.execute(query).fetchone() if readable else None
         drawn = (begins[0] if begins else start) - step
@@ -312,7 +312,7 @@ def read_counter(connection: Connection, sequence: sql.Identifier | None) -> Cou
 
 def next_number(connection: Connection, sequence: sql.Identifier | None) -> int:
     """Return a number that a sequence does not draw, nor any after it unless they are drawn."""
-    counts = read_counter(connection, sequence)
+    counts = _read_counter(connection, sequence)
     if counts is None:
         return 1
     return max(1, counts.drawn + counts.step if counts.step > 0 else counts.start + 1)
@@ -335,7 +335,7 @@ def advance_sequences(
 
 def advance_sequence(connection: Connection, sequence: sql.Identifier, ends: Sequence[Any]) -> None:
     """Let a sequence go on after the numbers between two ends, unless it is there already."""
-    counts = read_counter(connection, sequence)
+    counts = _read_counter(connection, sequence)
     if counts is None or None in ends:
         return
     last = min(max(ends), counts.most) if counts.step > 0 else max(min(ends), counts.least)

@@ -62,7 +62,6 @@ Kind = tuple[Callable[[str], Any], str]
 A `Path` is resolved when settings are loaded: one of a flag or the environment from the current
 folder, one of a file or a default from the project's; `~` is a home.
 """
-_TEXT: Kind = (str, "text")
 _URL: Kind = (Secret, "a PostgreSQL URL")
 _FOLDER: Kind = (Path, "a folder's path")
 FOLDER_OR_URL: Kind = (
