@@ -6,6 +6,8 @@ from typing import Literal
 
 from leadctl.postgres.queries import queries_of
 
+_FIND_USER = "SELECT id FROM users WHERE id = %(user)s OR email = %(user)s"
+
 
 @dataclass(frozen=True)
 class Chart:
@@ -50,7 +52,9 @@ class AppReports:
     find_user: str | None = None
 
 
-def reports_beside(module: str, charts: Mapping[str, Chart], *, find_user: str) -> AppReports:
+def reports_beside(
+    module: str, charts: Mapping[str, Chart], *, find_user: str = _FIND_USER
+) -> AppReports:
     """Return the reports of the `reports.sql` beside a module, which passes `__file__`.
 
     Each is a block; `what` is its title.

@@ -7,6 +7,4 @@ CHARTS = {
     "draws-by-day": Chart("line", ("draws",)),
     "platforms": Chart("bars", ("accounts",)),
 }
-REPORTS = reports_beside(
-    __file__, CHARTS, find_user="SELECT id FROM users WHERE id = %(user)s OR email = %(user)s"
-)
+REPORTS = reports_beside(__file__, CHARTS)

@@ -7,6 +7,4 @@ CHARTS = {
     "jobs": Chart("bars", ("jobs",)),
     "quota": Chart("bars", ("used_percent",)),
 }
-REPORTS = reports_beside(
-    __file__, CHARTS, find_user="SELECT id FROM users WHERE id = %(user)s OR email = %(user)s"
-)
+REPORTS = reports_beside(__file__, CHARTS)
