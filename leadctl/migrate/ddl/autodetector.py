@@ -15,6 +15,7 @@ from leadctl.catalog.definitions import (
 )
 from leadctl.errors import OperationFailed
 from leadctl.migrate.ddl import objects, online
+from leadctl.migrate.ddl.column_changes import ColumnChanges
 from leadctl.migrate.ddl.comparison import Comparison
 from leadctl.migrate.ddl.dependencies import in_order
 from leadctl.migrate.ddl.renames import implied_renames
@@ -78,7 +79,8 @@ class _Changes:
     def __init__(self, both: Comparison) -> None:
         self._both = both
         self._before, self._after, self._rebuilt = both.before, both.after, both.rebuilt
-        self._tables = TableChanges(both)
+        self._columns = ColumnChanges(both)
+        self._tables = TableChanges(both, self._columns)
         self._parts = both.partition_indexes
         self._handed = both.handed
         self.unwritten: list[OperationFailed] = []
@@ -169,7 +171,7 @@ class _Changes:
         if kind == "table":
             yield from self._tables.table(name, old, new)
         elif kind == "column":
-            yield from self._tables.column(name, old, new)
+            yield from self._columns.change(name, old, new)
         elif key in self._both.replaced:
             yield from replace_type(
                 key, self._both.replaced, self._before, self._after, self._rebuilt
