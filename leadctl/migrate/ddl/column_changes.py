@@ -18,7 +18,7 @@ from leadctl.migrate.ddl.tables import (
     inherited_column,
     is_required,
     is_retyped,
-    must_be_added_anew,
+    must_be_added_again,
     parents,
     require,
     require_of_new_rows,
@@ -66,7 +66,7 @@ class ColumnChanges:
             )
             plainly = {each: value for each, value in old.items() if each != "generated"}
             yield from self._changed_column(table, own, plainly, new)
-        elif must_be_added_anew(old, new) or (key in self._rebuilt and "generated" in old):
+        elif must_be_added_again(old, new) or (key in self._rebuilt and "generated" in old):
             yield Step(
                 f"ALTER TABLE {table} DROP COLUMN {own}",
                 Phase.DROP_KEY,

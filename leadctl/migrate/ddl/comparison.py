@@ -16,7 +16,7 @@ from leadctl.migrate.ddl.tables import (
     inherited_column,
     is_elsewhere,
     is_retyped,
-    must_be_added_anew,
+    must_be_added_again,
     parents,
     serials,
     within_tables,
@@ -192,7 +192,7 @@ class _Rebuilt:
         if kind == "table":
             return is_elsewhere(old, new)
         if kind == "column":
-            return must_be_added_anew(old, new)
+            return must_be_added_again(old, new)
         try:
             return alter(kind, name, old, new) is None
         except OperationFailed:  # it is named where it would be written

@@ -275,7 +275,7 @@ def _identity(attributes: Attributes) -> str:
     return f"{text} ({options})" if options else text
 
 
-def must_be_added_anew(before: Attributes, after: Attributes) -> bool:
+def must_be_added_again(before: Attributes, after: Attributes) -> bool:
     """Whether a column can only be dropped and added: it becomes generated, or by other rules."""
     if "generated" not in after:
         return bool(before.get("virtual"))
