@@ -91,6 +91,7 @@ def seed(target: Target, app: App, keyring: Keyring, narrate: Narrate) -> SeedRe
         try:
             with connection.begin():
                 connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
+                _wait_for_others(driver_connection(connection), target.schema, narrate)
                 if callable(fixtures):
                     narrate(f"Running {app.seed}")
                     with Session(connection, join_transaction_mode="create_savepoint") as session:
@@ -117,6 +118,13 @@ def seed(target: Target, app: App, keyring: Keyring, narrate: Narrate) -> SeedRe
             ) from None
     nothing = None if tables or files else _why_nothing(app)
     return SeedResult(app.name, target.database, target.schema, tables, files, nothing)
+
+
+def _wait_for_others(connection: DriverConnection, schema: str, narrate: Narrate) -> None:
+    """Let one run at a time seed a schema: two would both insert what they find missing."""
+    if not _QUERIES.value(connection, "try_lock", schema=schema):
+        narrate("Waiting for another seed of this schema.")
+        _QUERIES.run(connection, "lock", schema=schema)
 
 
 def _why_nothing(app: App) -> str | None:

@@ -31,3 +31,13 @@ ON CONFLICT (app, schema, file) DO UPDATE SET checksum = excluded.checksum, seed
 -- what: Forgets what was brought into a schema for an app.
 -- versions: 15-
 DELETE FROM leadctl.seed_file WHERE app = %(app)s AND schema = %(schema)s
+
+-- name: try_lock
+-- what: Does nobody else seed this schema?  The lock is held to the end of the transaction.
+-- versions: 15-
+SELECT pg_try_advisory_xact_lock(hashtext('leadctl: seed'), hashtext(%(schema)s))
+
+-- name: lock
+-- what: Waits until nobody else seeds this schema.
+-- versions: 15-
+SELECT pg_advisory_xact_lock(hashtext('leadctl: seed'), hashtext(%(schema)s))

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Cli, Prepared
+from tests.conftest import KEY, Cli, Prepared
+from tests.processes import start
 from tests.servers import Server
 
 MODELS = """\
@@ -311,3 +312,16 @@ def test_an_export_that_is_wrong(wrong: list[str], seeds: Path, rows: Prepared, 
     outcome = cli("seed", *wrong)
     assert (outcome.code, outcome.out) == (2, "")
     assert rows.query("SELECT to_regclass('plans') IS NOT NULL") == [(True,)]
+
+
+def test_runs_at_once_seed_once(seeds: Path, rows: Prepared) -> None:
+    """As when each copy of a service seeds while it starts: nothing recorded them yet."""
+    (seeds / "later.sql").write_text(
+        "SELECT pg_sleep(0.5); INSERT INTO plans (code, price, kind)"
+        " VALUES (gen_random_uuid(), 1, 'big')"
+    )
+    environment = {"ENCRYPTION_KEY": KEY}
+    runs = [start("seed", env=environment, cwd=seeds.parent) for _ in range(3)]
+    ends = [(run.communicate(timeout=60)[1], run.returncode) for run in runs]
+    assert {code for _, code in ends} == {0}, ends
+    assert rows.query("SELECT count(*) FROM plans") == [(3,)]
