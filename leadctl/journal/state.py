@@ -15,7 +15,7 @@ import psycopg
 from leadctl.errors import InsufficientPrivilege, NewerState, NoIdentity, PreparedSchema
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, acts_as
-from leadctl.postgres.queries import queries_of, version_of
+from leadctl.postgres.queries import Queries, queries_of, version_of
 from leadctl.postgres.target import Target
 
 STATE_VERSION = 1
@@ -84,7 +84,7 @@ def _creating(connection: Connection) -> Iterator[None]:
     """Let one run at a time write the identity, in one transaction."""
     try:
         with connection.transaction():
-            exact.execute(connection, "SELECT pg_advisory_xact_lock(hashtext(%s))", (_CREATE_LOCK,))
+            _lock_creation(connection)
             _QUERIES.run(connection, "make_local")
             yield
     except psycopg.errors.InsufficientPrivilege:
@@ -95,6 +95,20 @@ def _creating(connection: Connection) -> Iterator[None]:
             hint=f'Let an owner run: GRANT CREATE ON DATABASE "{connection.info.dbname}" '
             f'TO "{role}"',
         ) from None
+
+
+def make_table(connection: Connection, queries: Queries, block: str) -> None:
+    """Make one of leadctl's tables where it is missing, in a transaction.
+
+    IF NOT EXISTS is not enough: two at once both find it missing, and one fails.
+    """
+    with connection.transaction():
+        _lock_creation(connection)
+        queries.run(connection, block)
+
+
+def _lock_creation(connection: Connection) -> None:
+    exact.execute(connection, "SELECT pg_advisory_xact_lock(hashtext(%s))", (_CREATE_LOCK,))
 
 
 class IdentityFault(NamedTuple):

@@ -81,7 +81,7 @@ class _Fill:
         self._batch_query = self._compose(assignment, where)
         self._keeps_checkpoints = state.is_there(connection)
         if self._keeps_checkpoints and not _QUERIES.value(connection, "is_there"):
-            _QUERIES.run(connection, "create")
+            state.make_table(connection, _QUERIES, "create")
 
     def run(self, load: float) -> int:
         total = self._estimate

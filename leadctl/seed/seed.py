@@ -87,6 +87,7 @@ def seed(target: Target, app: App, keyring: Keyring, narrate: Narrate) -> SeedRe
     if app.seed_files:
         with connect(target, "seed") as session:
             state.ensure(session, target)
+            record_files_in(session)
     with using(keyring), run_engine(target, "seed").connect() as connection:
         try:
             with connection.begin():
@@ -252,7 +253,6 @@ def _load_files(
     files = seed_files(app.seed_files, target.environment)
     connection = driver_connection(upsert.connection)
     key = {"app": app.name, "schema": target.schema}
-    record_files_in(connection)
     known = dict(_QUERIES.rows(connection, "seed_files", **key))
     changed = [file for file in files if known.get(file.name) != file.checksum]
     tables = [file for file in changed if not file.is_sql]
@@ -277,7 +277,7 @@ def _load_files(
 
 def record_files_in(connection: DriverConnection) -> None:
     """Make the table of what was brought in, where it is missing."""
-    _QUERIES.run(connection, "create_seed_files")
+    state.make_table(connection, _QUERIES, "create_seed_files")
 
 
 def forget_files(connection: DriverConnection, target: Target, app: App) -> None:
