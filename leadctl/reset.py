@@ -27,7 +27,8 @@ from leadctl.progress import Narrate, Progress
 from leadctl.seed.seed import SeededTable, check_key, forget_files, seed
 from leadctl.text import counted
 
-_COUNT_SECONDS = 10.0
+COUNT_SECONDS = 10.0
+"""How long the rows of a table that would be dropped are counted."""
 _DROPS = {
     "schema": sql.SQL("DROP SCHEMA IF EXISTS {}"),
     "view": sql.SQL("DROP VIEW IF EXISTS {}"),
@@ -78,7 +79,7 @@ class ResetResult:
 def plan(target: Target, app: App) -> ResetPlan:
     """Say what a reset would drop; changes nothing.  A database that is missing has nothing."""
     try:
-        connection = connect(target, "reset", rows=True, statement_timeout=_COUNT_SECONDS)
+        connection = connect(target, "reset", rows=True, statement_timeout=COUNT_SECONDS)
     except UnknownDatabase:
         return ResetPlan(app.name, target.database, target.schema, None, (), ())
     with connection:
@@ -91,7 +92,7 @@ def plan(target: Target, app: App) -> ResetPlan:
             schema=target.schema,
             protected=protection(connection, target),
             tables=tuple(
-                TableLoss(name, _count(connection, name, table.touched_as))
+                TableLoss(name, count_rows(connection, name, table.touched_as))
                 for name, table in read_named(connection, tables).items()
             ),
             others=tuple(key for key in own if not key.startswith("table ")),
@@ -203,11 +204,12 @@ def _execute(connection: Connection, statement: sql.Composed) -> None:
         ) from None
 
 
-def _count(connection: Connection, table: str, role: str | None) -> int | None:
+def count_rows(connection: Connection, table: str, role: str | None) -> int | None:
+    """Count the rows of a table, with the rights of a role; None where that takes too long."""
     try:
         query = sql.SQL("SELECT pg_catalog.count(*) FROM {}").format(_listed([table]))
         with exact.as_owner(connection, role):
-            row = connection.execute(query).fetchone()
+            ((rows,),) = connection.execute(query)
     except psycopg.errors.QueryCanceled:
         return None
-    return int(row[0]) if row else None
+    return int(rows)

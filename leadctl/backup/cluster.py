@@ -135,8 +135,7 @@ def one_moment(
     Waits at most so many `seconds` for them.  Yields None where all rows are on one node.
     """
     with connect(target, "backup", like_pg_dump=True) as connection:
-        found = _QUERIES.one(connection, "rows_of_nodes", tenant=tenant)
-        assert found is not None
+        (found,) = _QUERIES.rows(connection, "rows_of_nodes", tenant=tenant)
         tables, nodes, rows_here = found
         if len(nodes) + rows_here < 2:
             yield None

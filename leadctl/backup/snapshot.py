@@ -326,8 +326,7 @@ def exported(
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             connection.read_only = True
             with connection.transaction():
-                found = _QUERIES.one(connection, "snapshot", dict[str, Any])
-                assert found is not None
+                (found,) = _QUERIES.rows(connection, "snapshot", dict[str, Any])
                 if moment:
                     moment.see(connection)
                 try:
@@ -452,8 +451,7 @@ def _copied_rows(connection: Connection, table: sql.Identifier) -> int:
 
 def _read_database(connection: Connection) -> DatabaseFacts:
     """Read what a dump does not hold of the database itself."""
-    row = _QUERIES.one(connection, "database", dict[str, Any])
-    assert row is not None
+    (row,) = _QUERIES.rows(connection, "database", dict[str, Any])
     lists = {name: tuple(value) for name, value in row.items() if isinstance(value, list)}
     return DatabaseFacts(**{**row, **lists})
 

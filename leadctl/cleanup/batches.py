@@ -146,27 +146,21 @@ class _Batch:
     """Of its pass."""
 
 
+@dataclass
 class Batches:
     """One pass after another over the rows that are due."""
 
-    def __init__(
-        self,
-        run: RunContext,
-        statements: Statements,
-        order: Order,
-        archive: RowArchive | None,
-        backoff: Backoff,
-        done: RuleProgress,
-    ) -> None:
-        self._run = run
-        self._connection = run.connection
-        self._statements = statements
-        self._order = order
-        self._archive = archive
-        self._backoff = backoff
-        self._done = done
-        self._size = BatchSize(WORK if archive is None else ARCHIVE_WORK)
-        self._longest = run.bounds.share_of(_LONGEST_SHARE, _LONGEST)
+    _run: RunContext
+    _statements: Statements
+    _order: Order
+    _archive: RowArchive | None
+    _backoff: Backoff
+    _done: RuleProgress
+
+    def __post_init__(self) -> None:
+        self._connection = self._run.connection
+        self._size = BatchSize(WORK if self._archive is None else ARCHIVE_WORK)
+        self._longest = self._run.bounds.share_of(_LONGEST_SHARE, _LONGEST)
         """Seconds after which a batch's deletion is taken back, to be tried with fewer rows."""
         self._waits_for_wal: bool | None = None
         self._has_skipped = False
@@ -179,9 +173,9 @@ class Batches:
         self._sorts = self._holds_rows = self._is_not_whole = self._has_turned = False
         """Whether rows are sorted by their references; whether some stay or go with others; whether
         too many go along with some; whether the newest go first."""
-        self._deleter = Deleter(run.connection, statements.table)
-        self._keepers = keepers_of(run.connection, statements)
-        self._keeps_below = keeps_below(run.connection, statements.table)
+        self._deleter = Deleter(self._connection, self._statements.table)
+        self._keepers = keepers_of(self._connection, self._statements)
+        self._keeps_below = keeps_below(self._connection, self._statements.table)
 
     # What only rows that may not go need.
 

@@ -206,16 +206,12 @@ class RootGroup(LeadctlGroup):
         try:
             with _listening():
                 return self._reporting(arguments, console, extra)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Terminated) as ended_by:
+            is_terminated = isinstance(ended_by, Terminated)
             with exit_codes.last_words():
                 console.finish()
-                sys.stderr.write("Interrupted.\n")
-            return ExitCode.INTERRUPTED
-        except Terminated:
-            with exit_codes.last_words():
-                console.finish()
-                sys.stderr.write("Terminated.\n")
-            return ExitCode.TERMINATED
+                sys.stderr.write("Terminated.\n" if is_terminated else "Interrupted.\n")
+            return ExitCode.TERMINATED if is_terminated else ExitCode.INTERRUPTED
 
     def _reporting(self, arguments: list[str], console: Console, extra: dict[str, Any]) -> int:
         try:

@@ -69,14 +69,6 @@ def _apps(settings: "Settings") -> Sequence[str]:
     return sorted(all_apps(settings))
 
 
-def _environments(settings: "Settings") -> Sequence[str]:
-    return sorted(settings.environments)
-
-
-def _fleets(settings: "Settings") -> Sequence[str]:
-    return sorted(settings.fleets)
-
-
 def _revisions(settings: "Settings") -> Sequence[str]:
     """Return the app's revisions, the newest first; none is applied or imported."""
     from leadctl.apps.registry import find_app
@@ -189,8 +181,8 @@ def _reports(settings: "Settings") -> Sequence[str]:
 
 
 app_names = _completing(_apps)
-environment_names = _completing(_environments)
-fleet_names = _completing(_fleets)
+environment_names = _completing(lambda settings: sorted(settings.environments))
+fleet_names = _completing(lambda settings: sorted(settings.fleets))
 revision_names = _completing(_revisions)
 table_names = _completing(_tables)
 backup_ids = _completing(_backups)
@@ -288,25 +280,14 @@ BACKUP_RECIPIENTS = setting(
 BACKUP_IDENTITY = setting(
     "backup_identity_file", "--identity", "FILE", "The private key file that decrypts the backup."
 )
-BACKUP_KEEPS = (
-    setting(
-        "backup_keep_daily", "--keep-daily", "N", "Number of days whose newest backup is kept."
-    ),
-    setting(
-        "backup_keep_weekly", "--keep-weekly", "N", "Number of weeks whose newest backup is kept."
-    ),
-    setting(
-        "backup_keep_monthly",
-        "--keep-monthly",
-        "N",
-        "Number of months whose newest backup is kept.",
-    ),
-    setting(
-        "backup_keep_minimum",
-        "--keep-minimum",
-        "N",
-        "Number of newest backups that are always kept.",
-    ),
+BACKUP_KEEPS = tuple(
+    setting(f"backup_keep_{kept}", f"--keep-{kept}", "N", f"Number of {what} kept.")
+    for kept, what in (
+        ("daily", "days whose newest backup is"),
+        ("weekly", "weeks whose newest backup is"),
+        ("monthly", "months whose newest backup is"),
+        ("minimum", "newest backups that are always"),
+    )
 )
 
 Quiet = Annotated[bool, flag("--quiet -q", "Print only the result and errors.")]

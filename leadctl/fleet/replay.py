@@ -233,34 +233,28 @@ class Replayer:
         return cursor.mogrify(statement, kept)
 
 
+@dataclass
 class _Going:
     """One schema's revisions, on their way."""
 
-    def __init__(
-        self,
-        replayer: Replayer,
-        target: Target,
-        standing: Standing,
-        scripts: Sequence[RevisionScript],
-        alike: Alike | None,
-        before: frozenset[str],
-        lock: tuple[int, int],
-    ) -> None:
-        self._replayer = replayer
-        self._connection: Connection = replayer._connection  # noqa: SLF001 - a part of it
-        self._app: App = replayer._app  # noqa: SLF001
-        self._timeouts: Timeouts = replayer._timeouts  # noqa: SLF001
-        self._target = target
-        self._current = set(standing.current)
-        self._has_table = standing.has_table
-        self._scripts = scripts
-        self._alike = alike
-        self._names = before
-        self._lock = lock
+    _replayer: Replayer
+    _target: Target
+    _standing: Standing
+    _scripts: Sequence[RevisionScript]
+    _alike: Alike | None
+    _names: frozenset[str]
+    _lock: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        self._connection: Connection = self._replayer._connection  # noqa: SLF001 - a part of it
+        self._app: App = self._replayer._app  # noqa: SLF001
+        self._timeouts: Timeouts = self._replayer._timeouts  # noqa: SLF001
+        self._current = set(self._standing.current)
+        self._has_table = self._standing.has_table
         self.made: dict[str, Sequence[str]] = {}
         self.began = False
         """Whether the journal's row is committed."""
-        self._key = {"app": self._app.name, "schema": target.schema}
+        self._key = {"app": self._app.name, "schema": self._target.schema}
 
     def go(self) -> list[AppliedNow]:
         """Apply each script; what fails is rolled back.  Raises psycopg.Error."""

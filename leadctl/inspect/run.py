@@ -183,8 +183,7 @@ class ServerFacts(NamedTuple):
 
 def server_facts(connection: Connection) -> ServerFacts:
     """Return what the server is, and what the connection's role may see of it."""
-    found = _QUERIES.one(connection, "server_facts", ServerFacts)
-    assert found is not None
+    (found,) = _QUERIES.rows(connection, "server_facts", ServerFacts)
     return found
 
 

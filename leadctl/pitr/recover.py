@@ -127,8 +127,7 @@ def mark(archive: WalArchive) -> tuple[str, datetime]:
     """
     with connect(archive.target, "pitr") as connection:
         require_archived(connection, archive)
-        row = QUERIES.one(connection, "marked")
-        assert row is not None
+        (row,) = QUERIES.rows(connection, "marked")
         return row[0], row[1]
 
 

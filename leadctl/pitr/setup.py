@@ -120,8 +120,7 @@ def _archived(
 
     Raises UnsupportedServer, InsufficientPrivilege and PitrFolderTaken.
     """
-    row = QUERIES.one(connection, "facts")
-    assert row is not None
+    (row,) = QUERIES.rows(connection, "facts")
     identifier, standby, level, keeps, superuser = row
     if standby:
         raise UnsupportedServer(

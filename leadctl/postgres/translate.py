@@ -266,6 +266,16 @@ def told(error: Any, *, detail: bool = False, known: Collection[str] = ()) -> st
     return " ".join(said)
 
 
+def refusal(error: Any) -> str:
+    """Return why the server refuses a statement, as `told`.
+
+    Raises the error itself where it is no refusal, but the connection is lost.
+    """
+    if error.sqlstate is None:
+        raise error
+    return told(error)
+
+
 @contextmanager
 def needs_privileges(cannot: str, hint: str) -> Iterator[None]:
     """Say what cannot be done, and why, where the role lacks a privilege for the block."""

@@ -21,7 +21,7 @@ from leadctl.catalog.relations import Relation, read_named, read_numbered
 from leadctl.errors import RestoreFailed
 from leadctl.postgres.connect import Connection, set_session
 from leadctl.postgres.queries import parts_of, queries_of, written_by_server
-from leadctl.postgres.translate import told
+from leadctl.postgres.translate import refusal
 from leadctl.progress import Narrate
 from leadctl.restore.entries import EntrySelection
 from leadctl.restore.properties import IDENTIFIER
@@ -139,9 +139,7 @@ class CascadeLosses:
                     )
                 )
         except psycopg.Error as error:
-            if error.sqlstate is None:  # the connection is lost
-                raise
-            reason = f"what it lost with the table is not known: {told(error)}"
+            reason = f"what it lost with the table is not known: {refusal(error)}"
             self.left_out.append(LeftOutEntry(entry.label, reason))
             return None
         cut = _Loss(found["kind"], parts_of(found["name"]), lost)
@@ -177,9 +175,7 @@ class CascadeLosses:
             with self.connection.transaction():
                 self.connection.execute(statement)
         except psycopg.Error as error:
-            if error.sqlstate is None:
-                raise
-            self.left_out.append(LeftOutEntry(label, told(error)))
+            self.left_out.append(LeftOutEntry(label, refusal(error)))
             self.lines.append(f"{statement.as_string(self.connection)};")
             return False
         return True
@@ -211,11 +207,7 @@ class CascadeLosses:
             with self.connection.transaction():
                 filled = self._filled_from_backup(wanted, columns)
         except (RestoreFailed, psycopg.Error) as error:
-            message = f"{error}"
-            if isinstance(error, psycopg.Error):
-                if error.sqlstate is None:
-                    raise
-                message = told(error)
+            message = refusal(error) if isinstance(error, psycopg.Error) else f"{error}"
             reason = f"its values were not restored: {message}"
             self.left_out += [
                 LeftOutEntry(f"COLUMN {'.'.join(parts_of(table))}.{name}", reason)
@@ -318,12 +310,11 @@ class CascadeLosses:
                 if not wanted:
                     raise psycopg.Rollback(transaction)
         except psycopg.Error as error:
-            if error.sqlstate is None:
-                raise
+            reason = refusal(error)
             gone_before = isinstance(error, _LACKS) and not known
             if isinstance(error, _IS_THERE) or gone_before:
                 return False
-            self.left_out.append(LeftOutEntry(entry.label, told(error)))
+            self.left_out.append(LeftOutEntry(entry.label, reason))
             self.lines += [f"{each};" for each in self.selection.scripts[entry] if " " in each]
             return False
         return wanted

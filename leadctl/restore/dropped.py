@@ -31,7 +31,7 @@ from leadctl.journal.runs import journal_done
 from leadctl.postgres.connect import Connection, Timeouts, connect, set_session
 from leadctl.postgres.queries import identifier, parts_of, queries_of, written_by_server
 from leadctl.postgres.target import Target
-from leadctl.postgres.translate import needs_privileges, told, translate
+from leadctl.postgres.translate import needs_privileges, refusal, told, translate
 from leadctl.progress import Narrate
 from leadctl.restore.cascade_losses import CascadeLosses
 from leadctl.restore.dump_archive import check_counts, owner_of_rows, rows_of
@@ -112,7 +112,7 @@ def restore_dropped(
         reader.manifest.require_rows(set(selection.names.values()).__contains__)
         refuse_what_is_there(connection, selection)
         with connection.transaction(force_rollback=True):
-            tried = Making(connection, reader, selection, owners=owners)
+            tried = Making(connection, reader, selection, owners)
             tried.make_tables()
             tried.make_parts()
             tried.finish()
@@ -120,7 +120,7 @@ def restore_dropped(
                 tried.cascade_losses.finish(target.schema, narrate, rows=False)
         if dry_run:
             return tried.result(_rows_in_backup(reader, selection), None)
-        made = Making(connection, reader, selection, owners=owners)
+        made = Making(connection, reader, selection, owners)
         keys = ForeignKeys(connection, archive, made.foreign_keys(), selection.names.values())
         with connection.transaction():
             parts = "Making keys, indexes and other objects of the tables."
@@ -181,28 +181,23 @@ def _rows_in_backup(reader: BackupReader, selection: EntrySelection) -> dict[str
     return {table.name: table.rows for table in reader.manifest.tables if table.parts in wanted}
 
 
+@dataclass
 class Making:
     """Makes the entries of a selection, in one transaction, which is the caller's."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        reader: BackupReader,
-        selection: EntrySelection,
-        *,
-        owners: bool,
-    ) -> None:
-        self._connection = connection
-        self._reader = reader
-        self._selection = selection
-        self._owners = owners
+    _connection: Connection
+    _reader: BackupReader
+    _selection: EntrySelection
+    _owners: bool
+
+    def __post_init__(self) -> None:
         self._loaded = False
         self._made: list[ArchiveEntry] = []
         self._not_made: set[str] = set()
         """The ids of entries that were there already, or failed."""
         self._left_out: list[LeftOutEntry] = []
         self._changed: list[LeftOutEntry] = []
-        self.cascade_losses = CascadeLosses(connection, reader, selection)
+        self.cascade_losses = CascadeLosses(self._connection, self._reader, self._selection)
 
     def make_all(
         self, schema: str, keys: ForeignKeys, lock_wait: float, narrate: Narrate, *, parts: str
@@ -367,12 +362,11 @@ class Making:
             self._not_made.add(entry.id)
             self._compare(entry, script)
         except psycopg.Error as error:
-            if error.sqlstate is None:  # the connection is lost
-                raise
+            reason = refusal(error)
             self._not_made.add(entry.id)
             # What it needs may be there, and not ours to make: then the table says so.
             if not self._selection.may_be_missing(entry):
-                self._left_out.append(LeftOutEntry(entry.label, told(error)))
+                self._left_out.append(LeftOutEntry(entry.label, reason))
         else:
             self._made.append(entry)
 
@@ -406,9 +400,7 @@ class Making:
             there = "another definition of it" if same is False else "no such one"
             reason = f"the database has {there}"
         except psycopg.Error as error:
-            if error.sqlstate is None:
-                raise
-            reason = f"it cannot be compared with the one in the database: {told(error)}"
+            reason = f"it cannot be compared with the one in the database: {refusal(error)}"
         self._changed.append(LeftOutEntry(entry.label, reason))
 
     def _is_of_another(self, entry: ArchiveEntry) -> bool:
@@ -432,12 +424,8 @@ class Making:
                 hint="Rename the object of that name, then run it again. Nothing was changed.",
             ) from None
         except psycopg.Error as error:
-            message = told(error)
-            if error.sqlstate is None:  # the connection is lost
-                raise
-            if isinstance(error, psycopg.errors.UndefinedObject) and f"{message}".startswith(
-                "role "
-            ):
+            message = refusal(error)
+            if isinstance(error, psycopg.errors.UndefinedObject) and message.startswith("role "):
                 raise MissingRole(
                     f"{entry.label} cannot be made: {message}.",
                     hint="Make the role, or restore with --no-owner. Nothing was changed.",
@@ -479,9 +467,7 @@ class Making:
                     refresh = sql.SQL("REFRESH MATERIALIZED VIEW {}")
                     self._connection.execute(refresh.format(sql.Identifier(*name)))
             except psycopg.Error as error:
-                if error.sqlstate is None:
-                    raise
-                reason = f"not refreshed: {told(error)}"
+                reason = f"not refreshed: {refusal(error)}"
                 self._left_out.append(LeftOutEntry(entry.label, reason))
 
 

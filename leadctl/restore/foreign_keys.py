@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 from datetime import UTC, datetime
 from itertools import count
 
@@ -77,29 +77,24 @@ class _Key:
         return not _UNCHECKED.search(self.definition)
 
 
+@dataclass
 class ForeignKeys:
-    """The foreign keys of tables that come back, in both directions.
+    """The foreign keys of tables that come back, in both directions."""
 
-    `own` are the tables that come back, by schema and name: rows may be moved out of them.
-    """
+    _connection: Connection
+    _archive: ArchiveSql
+    scripts: InitVar[Iterable[tuple[ArchiveEntry, Script]]]
+    _own: Collection[tuple[str, ...]]
+    """The tables that come back, by schema and name: rows may be moved out of them."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        archive: ArchiveSql,
-        scripts: Iterable[tuple[ArchiveEntry, Script]],
-        own: Collection[tuple[str, ...]],
-    ) -> None:
-        self._connection = connection
-        self._archive = archive
-        self._own = own
+    def __post_init__(self, scripts: Iterable[tuple[ArchiveEntry, Script]]) -> None:
         self._keys = [_key(entry, script) for entry, script in scripts]
         self._waiting: list[_Key] = []
         self.left_out: list[LeftOutEntry] = []
         self.orphans: list[Orphans] = []
         self.lines: list[str] = []
         """What is left to do, as SQL."""
-        self._kept = _KeptRows(connection)
+        self._kept = _KeptRows(self._connection)
 
     def add(self, seconds: float, narrate: Narrate) -> None:
         """Add them in the caller's transaction; tables that are locked are tried so long.

@@ -106,7 +106,7 @@ def restore_in_place(
             replicated = _replicated(connection, wanted)
             newer = _not_known(_drop_all(connection, wanted), selection.names.values())
             refuse_what_is_there(connection, selection)
-            made = Making(connection, reader, selection, owners=owners)
+            made = Making(connection, reader, selection, owners)
             keys = ForeignKeys(connection, archive, made.foreign_keys(), selection.names.values())
             rows = made.make_all(target.schema, keys, waits.lock_wait, narrate, parts=_PARTS)
             refuse_partly(made.result(rows, keys))

@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, as_completed
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import IO
 
@@ -195,34 +196,26 @@ def _ids(entries: Sequence[ArchiveEntry], but: Sequence[str] = ()) -> list[str]:
     return [entry.id for entry in entries if entry.kind not in but]
 
 
+@dataclass
 class _RowLoader:
     """Makes the tables of a backup and loads their rows; makes indexes of large ones meanwhile."""
 
-    def __init__(
-        self,
-        reader: BackupReader,
-        entries: Sequence[ArchiveEntry],
-        listed: Sequence[ArchiveEntry],
-        restore: PgRestore,
-        loading: Loading,
-        pool: ProgramPool,
-    ) -> None:
-        """`entries` are those of the schema-only archive, which the indexes are made from.
+    _reader: BackupReader
+    _entries: Sequence[ArchiveEntry]
+    """Those of the schema-only archive, which the indexes are made from."""
+    _listed: Sequence[ArchiveEntry]
+    """Those of the one with the rows."""
+    _restore: PgRestore
+    _loading: Loading
+    _pool: ProgramPool
 
-        `listed` are those of the one with the rows.
-        """
-        self._reader = reader
-        self._listed = listed
-        self._restore = restore
-        self._loading = loading
-        self._pool = pool
-        self._sizes = {table.parts: table.bytes for table in reader.manifest.tables}
-        self._entries = entries
-        found = indexes_of_tables(self._entries) if pool.number > 1 else {}
+    def __post_init__(self) -> None:
+        self._sizes = {table.parts: table.bytes for table in self._reader.manifest.tables}
+        found = indexes_of_tables(self._entries) if self._pool.number > 1 else {}
         self._waiting: dict[str, list[str]] = {}
         """Indexes of large tables, by what pg_restore calls the table."""
         for table, indexes in found.items():
-            if self._sizes.get(table, 0) >= loading.min_index_bytes:
+            if self._sizes.get(table, 0) >= self._loading.min_index_bytes:
                 self._waiting.setdefault(".".join(table), []).extend(indexes)
         self._begun: dict[str, Future[None]] = {}
         self._read: dict[int, int] = {}

@@ -16,7 +16,7 @@ import psycopg
 from leadctl.errors import BackupDamaged, RestoreFailed
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
-from leadctl.postgres.translate import told
+from leadctl.postgres.translate import refusal
 from leadctl.restore.pg_restore import TRANSACTION_TIMEOUT_SINCE, pg_restore_hint
 from leadctl.restore.restorable import LeftOutEntry, Loading
 from leadctl.restore.script import NO_ROLE, SETS_ROLE, ScriptFilter, StatementReader
@@ -146,9 +146,7 @@ class _StatementRunner(StatementReader):
                 self._fail(error)
 
     def _fail(self, error: psycopg.Error) -> None:
-        if error.sqlstate is None:  # the connection is lost
-            raise error
-        reason = told(error)
+        reason = refusal(error)
         if not self._loading.keep_going:
             raise RestoreFailed(
                 f"{self._statement} failed: {reason}. Nothing of the script was kept.",

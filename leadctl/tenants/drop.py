@@ -1,6 +1,7 @@
 """Dropping a tenant: its schema, what is in it, and what is recorded of it; in one transaction."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import psycopg
@@ -13,10 +14,10 @@ from leadctl.journal.guard import Consent, permit, protection
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
 from leadctl.postgres.connect import Connection, Timeouts, connect, set_timeouts
-from leadctl.postgres.queries import identifier
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import needs_privileges, told
 from leadctl.progress import Narrate
+from leadctl.reset import COUNT_SECONDS, TableLoss, count_rows
 from leadctl.restore.database import maintenance
 from leadctl.restore.in_place import drop_schema
 from leadctl.tenants.citus import refuse_database
@@ -30,16 +31,7 @@ from leadctl.tenants.schemas import (
 
 DROP = "tenants drop"
 """What the guard and the journal call it."""
-_COUNT_SECONDS = 10.0
 _AS_OWNER = "Connect as its owner. Nothing was changed."
-
-
-@dataclass(frozen=True)
-class TenantTable:
-    """A table that would be dropped, with its rows; None if counting took too long."""
-
-    table: str
-    rows: int | None
 
 
 @dataclass(frozen=True)
@@ -51,7 +43,7 @@ class DropPlan:
     protected: str | None
     """Why the database is protected, where it is."""
     revision: str | None
-    tables: tuple[TenantTable, ...]
+    tables: tuple[TableLoss, ...]
 
 
 @dataclass(frozen=True)
@@ -68,7 +60,7 @@ class DroppedTenant:
 def plan_drop(target: Target, app: App, name: str, *, database: bool) -> DropPlan:
     """Return what dropping a tenant would lose; changes nothing.  Raises UnknownTenant."""
     tenant_at = tenant_target(target, name, database=database)
-    with connect(tenant_at, "tenants", rows=True, statement_timeout=_COUNT_SECONDS) as connection:
+    with connect(tenant_at, "tenants", rows=True, statement_timeout=COUNT_SECONDS) as connection:
         tenant = find_tenant(connection, app, tenant_at.schema, shared=not database)
         names = QUERIES.column(connection, "tables_of", name=None if database else name)
         return DropPlan(
@@ -76,7 +68,7 @@ def plan_drop(target: Target, app: App, name: str, *, database: bool) -> DropPla
             database=tenant_at.database,
             protected=protection(connection, target),
             revision=tenant.revision,
-            tables=tuple(TenantTable(each, _count(connection, each)) for each in names),
+            tables=tuple(TableLoss(each, _count(connection, each)) for each in names),
         )
 
 
@@ -152,9 +144,6 @@ def drop_tenant(
 
 
 def _count(connection: Connection, table: str) -> int | None:
-    query = sql.SQL("SELECT pg_catalog.count(*) FROM {}").format(identifier(table))
-    try:
-        ((rows,),) = connection.execute(query)
-    except (psycopg.errors.QueryCanceled, psycopg.errors.InsufficientPrivilege):
-        return None
-    return int(rows)
+    with suppress(psycopg.errors.InsufficientPrivilege):
+        return count_rows(connection, table, None)
+    return None

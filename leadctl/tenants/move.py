@@ -510,6 +510,5 @@ def _refuse_same(old: Connection, new: Connection, there: Target) -> None:
 
 def _identity(connection: Connection) -> str:
     """Return which database this is: a copy of one has its identity, and another number."""
-    found = MOVES.one(connection, "database_identity")
-    assert found is not None
+    (found,) = MOVES.rows(connection, "database_identity")
     return " ".join(map(str, found))

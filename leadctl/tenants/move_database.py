@@ -421,8 +421,7 @@ def _record(connection: Connection) -> Move | None:
 
 def _identity(connection: Connection) -> str:
     """Return which database this is, under any name."""
-    found = MOVES.one(connection, "database_identity")
-    assert found is not None
+    (found,) = MOVES.rows(connection, "database_identity")
     uuid, number, _, system = found
     return f"{uuid} {system} {number}"
 

@@ -183,7 +183,7 @@ class TenantLoading:
         selection = EntrySelection(archive, self._tables, self._also)
         refuse_less(self._reader, selection, [name])
         refuse_what_is_there(connection, selection)
-        made = Making(connection, self._reader, selection, owners=self._owners)
+        made = Making(connection, self._reader, selection, self._owners)
         keys = ForeignKeys(connection, archive, made.foreign_keys(), selection.names.values())
         parts = "Making keys, indexes, views and triggers."
         rows = made.make_all(name, keys, lock_wait, narrate, parts=parts)
