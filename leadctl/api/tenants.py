@@ -4,10 +4,9 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING
 
 from leadctl.api.project import Confirm, Project, consent_of
-from leadctl.progress import Narrate
 
 if TYPE_CHECKING:
     from leadctl.apps.registry import App
@@ -23,14 +22,7 @@ if TYPE_CHECKING:
     from leadctl.tenants.move import MovedTenant, OpenedTenant
     from leadctl.tenants.rename import RenamedTenant
     from leadctl.tenants.restore import RestoredTenant
-    from leadctl.tenants.schemas import TenantList
-
-
-class _RunOptions(TypedDict):
-    """How long a verb may wait, and who is told what it does."""
-
-    timeouts: "Timeouts"
-    narrate: Narrate
+    from leadctl.tenants.schemas import TenantList, TenantRun
 
 
 @dataclass(frozen=True)
@@ -51,9 +43,10 @@ class Tenants:
     def _target_app(self) -> "tuple[Target, App]":
         return self.target, self.project.app
 
-    @property
-    def _run_options(self) -> _RunOptions:
-        return {"timeouts": self.timeouts, "narrate": self.project.narrate}
+    def _run(self, name: str, consent: "Consent") -> "TenantRun":
+        from leadctl.tenants.schemas import TenantRun
+
+        return TenantRun(*self._target_app, name, consent, self.timeouts, self.project.narrate)
 
     def list_tenants(self, pattern: str | None = None) -> "TenantList":
         """Return the tenants whose names fit a pattern, or all, as `leadctl tenants list`."""
@@ -97,7 +90,10 @@ class Tenants:
         from leadctl.migrate.up import up
 
         app, progress = self.project.app, self.project.progress
-        alone = partial(up, tenant, app, consent=consent, progress=progress, **self._run_options)
+        alone = partial(
+            up, tenant, app, consent=consent, timeouts=self.timeouts, narrate=self.project.narrate,
+            progress=progress,
+        )  # fmt: skip
         with closing(SharedMigrations([tenant], lambda: app, self.timeouts)) as shared:
             return shared.migrate(tenant, consent, alone)
 
@@ -127,7 +123,7 @@ class Tenants:
             show(plan_drop(*self._target_app, name, database=database))
         before = partial(self._backup, name, database, wanted=backup)
         drop = drop_database if database else drop_tenant
-        return drop(*self._target_app, name, consent, backup=before, **self._run_options)
+        return drop(self._run(name, consent), before)
 
     def _backup(self, name: str, database: bool, *, wanted: bool) -> str | None:
         return self.backup(name, database).id if wanted else None
@@ -150,7 +146,7 @@ class Tenants:
 
         consent, rename = consent_of(confirm), rename_database if database else rename_tenant
         self._foresee(f"{RENAME} {name}", consent, self.target.on(name) if database else None)
-        return rename(*self._target_app, name, new, consent, **self._run_options)
+        return rename(self._run(name, consent), new)
 
     def restore_tenant(
         self,
@@ -168,15 +164,14 @@ class Tenants:
         A dry run does the same, and rolls back.  Raises Protected, NotConfirmed, DependentObjects,
         LockHeld and RestoreFailed; then nothing was changed.
         """
-        from leadctl.tenants.restore import RESTORE, TenantRestore, restore_tenant
+        from leadctl.tenants.restore import RESTORE, restore_tenant
         from leadctl.tenants.schemas import tenant_exists
 
         consent = consent_of(confirm)
         if not dry_run and tenant_exists(self.target, name):
             self._foresee(f"{RESTORE} {name}", consent)
         reader = self._reader(name, backup)
-        how = TenantRestore(name, owners=owners, dry_run=dry_run)
-        return restore_tenant(*self._target_app, reader, how, consent, **self._run_options)
+        return restore_tenant(self._run(name, consent), reader, owners=owners, dry_run=dry_run)
 
     def move_tenant(
         self,
@@ -202,16 +197,7 @@ class Tenants:
         consent = consent_of(confirm)
         self._foresee(f"{MOVE} {name}", consent, self.target.on(name) if database else None)
         move = move_database if database else move_tenant
-        return move(
-            self.target,
-            self.other(to),
-            self.project.app,
-            name,
-            consent,
-            window=window,
-            owners=owners,
-            **self._run_options,
-        )
+        return move(self._run(name, consent), self.other(to), window=window, owners=owners)
 
     def move_to_node(self, name: str, node: str) -> "NodeMove":
         """Move a tenant within a Citus cluster: `leadctl tenants move --to-node`.
@@ -220,7 +206,9 @@ class Tenants:
         """
         from leadctl.tenants.citus import move_to_node
 
-        return move_to_node(*self._target_app, name, node, **self._run_options)
+        return move_to_node(
+            *self._target_app, name, node, timeouts=self.timeouts, narrate=self.project.narrate
+        )
 
     def open_tenant(
         self,
@@ -240,9 +228,7 @@ class Tenants:
 
         consent, reopen = consent_of(confirm), open_database if database else open_tenant
         self._foresee(f"opening of {name}", consent, self.target.on(name) if database else None)
-        return reopen(
-            *self._target_app, name, consent, handed_over=handed_over, **self._run_options
-        )
+        return reopen(self._run(name, consent), handed_over=handed_over)
 
     def _reader(self, name: str, backup: str) -> "BackupReader":
         """Return a backup of the tenant's own, or of the whole database that it is in."""

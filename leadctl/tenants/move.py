@@ -34,7 +34,7 @@ from leadctl.errors import (
 )
 from leadctl.files import temporary_folder
 from leadctl.journal import state
-from leadctl.journal.guard import Consent, permit
+from leadctl.journal.guard import permit
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.records import VersionTable
 from leadctl.journal.runs import Entry, journaled
@@ -51,6 +51,7 @@ from leadctl.tenants.closing import ARRIVED, CLOSED, HANDED_OVER, Move, read_mov
 from leadctl.tenants.restore import TenantLoading
 from leadctl.tenants.schemas import (
     MOVES,
+    TenantRun,
     check_name,
     find_tenant,
     forget_records,
@@ -112,78 +113,68 @@ class OpenedTenant:
     """Where it was to be moved to."""
 
 
-def move_tenant(
-    source: Target,
-    destination: Target,
-    app: App,
-    name: str,
-    consent: Consent,
-    *,
-    window: float,
-    owners: bool,
-    timeouts: Timeouts,
-    narrate: Narrate,
-) -> MovedTenant:
+def move_tenant(run: TenantRun, destination: Target, *, window: float, owners: bool) -> MovedTenant:
     """Move a tenant, or finish a move of it to the same place that was ended.
 
     `window` is for how many seconds it may be closed at most.  Raises Protected and NotConfirmed,
     UnknownTenant, SchemaExists, LockHeld, MoveFailed, and what connecting raises: then the tenant
     is open where it was, unless the message says otherwise.
     """
-    check_name(name)
-    here, there = replace(source, schema=name), replace(destination, schema=name)
+    check_name(run.name)
+    here, there = replace(run.target, schema=run.name), replace(destination, schema=run.name)
     with connect(here, "tenants", like_pg_dump=True) as old:
-        consent = permit(old, here, f"{MOVE} {name}", consent)
+        consent = permit(old, here, f"{MOVE} {run.name}", run.consent)
         with connect(there, "tenants") as new:
             state.ensure(old, here)
             state.ensure(new, there)
             _refuse_same(old, new, there)
         with (
             connect(there, "tenants") as new,
-            schema_lock(here, MOVE, timeouts.lock_wait, narrate),
-            schema_lock(there, MOVE, timeouts.lock_wait, narrate),
+            schema_lock(here, MOVE, run.timeouts.lock_wait, run.narrate),
+            schema_lock(there, MOVE, run.timeouts.lock_wait, run.narrate),
         ):
             mover = _SchemaMove(
-                old, new, here, there, app, owners, timeouts, narrate, Window(name, window)
+                old,
+                new,
+                here,
+                there,
+                run.app,
+                owners,
+                run.timeouts,
+                run.narrate,
+                Window(run.name, window),
             )
-            with journaled(here, MOVE, app.name) as entry:
-                permit(old, here, f"{MOVE} {name}", consent)
+            with journaled(here, MOVE, run.app.name) as entry:
+                permit(old, here, f"{MOVE} {run.name}", consent)
                 moved = mover.run(entry)
     return moved
 
 
-def open_tenant(
-    target: Target,
-    app: App,
-    name: str,
-    consent: Consent,
-    *,
-    handed_over: bool,
-    timeouts: Timeouts,
-    narrate: Narrate,
-) -> OpenedTenant:
+def open_tenant(run: TenantRun, *, handed_over: bool) -> OpenedTenant:
     """Open a tenant again that a move had closed, and that was not handed over yet.
 
     One that was `handed_over` is taken back, too: its copy must be gone for that, which nobody can
     look at from here.  Raises Protected, NotConfirmed, UnknownTenant, and TenantMoving where the
     copy may be the tenant by now.
     """
-    here = replace(target, schema=name)
+    here = replace(run.target, schema=run.name)
     with (
         connect(here, "tenants") as connection,
-        schema_lock(here, MOVE, timeouts.lock_wait, narrate),
+        schema_lock(here, MOVE, run.timeouts.lock_wait, run.narrate),
     ):
-        permit(connection, here, f"opening of {name}", consent)
-        move = read_move(connection, name) if state.is_there(connection) else None
+        permit(connection, here, f"opening of {run.name}", run.consent)
+        move = read_move(connection, run.name) if state.is_there(connection) else None
         if move is None:
-            find_tenant(connection, app, name)
-            raise UsageError(f"{name} is not closed by a move.", hint="See: leadctl tenants list")
+            find_tenant(connection, run.app, run.name)
+            raise UsageError(
+                f"{run.name} is not closed by a move.", hint="See: leadctl tenants list"
+            )
         if move.phase != CLOSED and not (handed_over and move.phase == HANDED_OVER):
             raise not_ended(move)
-        with journaled(here, "tenants open", app.name) as entry:
+        with journaled(here, "tenants open", run.app.name) as entry:
             entry.note(held_as=move.held_as, since=f"{move.since:%Y-%m-%dT%H:%M:%SZ}")
             closing.reopen(connection, move)
-    return OpenedTenant(name, target.database, move.place)
+    return OpenedTenant(run.name, run.target.database, move.place)
 
 
 def not_ended(move: Move, *, copy: bool = False, database: bool = False) -> TenantMoving:

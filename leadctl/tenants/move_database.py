@@ -62,7 +62,7 @@ from leadctl.tenants.move import (
     taken_back,
     within,
 )
-from leadctl.tenants.schemas import MOVES, check_name, find_tenant
+from leadctl.tenants.schemas import MOVES, TenantRun, check_name, find_tenant
 
 _WHOLE = ""
 """The schema of the record of a move: no schema is called so."""
@@ -84,65 +84,59 @@ class _Unfinished(NamedTuple):
 
 
 def move_database(
-    source: Target,
-    destination: Target,
-    app: App,
-    name: str,
-    consent: Consent,
-    *,
-    window: float,
-    owners: bool,
-    timeouts: Timeouts,
-    narrate: Narrate,
+    run: TenantRun, destination: Target, *, window: float, owners: bool
 ) -> MovedTenant:
     """Move a tenant that is a database, or finish a move of it that was ended.
 
     `window` is for how many seconds it may be closed at most.  Raises as `move_tenant` does, and
     DatabaseExists, DatabaseInUse, and what backing up and restoring raise.
     """
-    check_name(name, database=True)
-    here, there = source.on(name), replace(destination.on(name), schema=source.schema)
-    with maintenance(here) as server, restore_lock(server, name):
-        run = _DatabaseMove(
-            server, here, there, app, owners, timeouts, narrate, Window(name, window)
+    check_name(run.name, database=True)
+    here, there = (
+        run.target.on(run.name),
+        replace(destination.on(run.name), schema=run.target.schema),
+    )
+    with maintenance(here) as server, restore_lock(server, run.name):
+        move = _DatabaseMove(
+            server,
+            here,
+            there,
+            run.app,
+            owners,
+            run.timeouts,
+            run.narrate,
+            Window(run.name, window),
         )
-        return run.run(consent)
+        return move.run(run.consent)
 
 
-def open_database(
-    target: Target,
-    app: App,
-    name: str,
-    consent: Consent,
-    *,
-    handed_over: bool,
-    timeouts: Timeouts,  # noqa: ARG001 - nothing is waited for
-    narrate: Narrate,
-) -> OpenedTenant:
+def open_database(run: TenantRun, *, handed_over: bool) -> OpenedTenant:
     """Open a database again that a move had closed, as `open_tenant`.
 
     Raises TenantMoving, DatabaseExists and DatabaseInUse, too.
     """
-    here = target.on(name)
-    with maintenance(here) as server, restore_lock(server, name):
-        found = _find(server, here, name)
+    here = run.target.on(run.name)
+    with maintenance(here) as server, restore_lock(server, run.name):
+        found = _find(server, here, run.name)
         try:
-            with connect(target.on(found.database if found else name), "tenants") as connection:
-                _permit(connection, here, f"opening of {name}", consent)
+            with connect(
+                run.target.on(found.database if found else run.name), "tenants"
+            ) as connection:
+                _permit(connection, here, f"opening of {run.name}", run.consent)
                 if found is None:
-                    find_tenant(connection, app, here.schema, shared=False)
+                    find_tenant(connection, run.app, here.schema, shared=False)
                     raise UsageError(
-                        f"{name} is not closed by a move.", hint="See: leadctl history"
+                        f"{run.name} is not closed by a move.", hint="See: leadctl history"
                     )
         except UnknownDatabase:
-            raise _unknown(name) from None
+            raise _unknown(run.name) from None
         if (found.is_copy or found.move.phase == HANDED_OVER) and not handed_over:
-            raise not_ended(replace(found.move, schema=name), copy=found.is_copy, database=True)
+            raise not_ended(replace(found.move, schema=run.name), copy=found.is_copy, database=True)
         _go_back(server, here, found)
-        with journaled(here, "tenants open", app.name) as entry:
+        with journaled(here, "tenants open", run.app.name) as entry:
             entry.note(held_as=found.database, since=f"{found.move.since:%Y-%m-%dT%H:%M:%SZ}")
-        narrate(f"Closed since {found.move.since:%Y-%m-%d %H:%M:%S} UTC.")
-    return OpenedTenant(name, name, found.move.place)
+        run.narrate(f"Closed since {found.move.since:%Y-%m-%d %H:%M:%S} UTC.")
+    return OpenedTenant(run.name, run.name, found.move.place)
 
 
 @dataclass

@@ -11,21 +11,19 @@ from typing import NamedTuple
 import psycopg
 from psycopg import sql
 
-from leadctl.apps.registry import App
 from leadctl.errors import DatabaseExists, DatabaseInUse, SchemaExists
-from leadctl.journal.guard import Consent, permit
+from leadctl.journal.guard import permit
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
-from leadctl.postgres.connect import Connection, Timeouts, connect, set_timeouts
+from leadctl.postgres.connect import Connection, connect, set_timeouts
 from leadctl.postgres.provision import has_schema
 from leadctl.postgres.queries import written_by_server
-from leadctl.postgres.target import Target
 from leadctl.postgres.translate import needs_privileges, told
-from leadctl.progress import Narrate
 from leadctl.restore.database import maintenance, set_database_name
 from leadctl.tenants.citus import refuse_database
 from leadctl.tenants.schemas import (
     QUERIES,
+    TenantRun,
     check_name,
     find_tenant,
     move_records,
@@ -64,26 +62,17 @@ class _Path(NamedTuple):
         return sql.SQL("ALTER {} SET search_path TO {}").format(self.whose, self.path)
 
 
-def rename_tenant(
-    target: Target,
-    app: App,
-    name: str,
-    new: str,
-    consent: Consent,
-    *,
-    timeouts: Timeouts,
-    narrate: Narrate,
-) -> RenamedTenant:
+def rename_tenant(run: TenantRun, new: str) -> RenamedTenant:
     """Rename a tenant, which may be a kept one.
 
     Raises Protected, NotConfirmed, InvalidTenantName, UnknownTenant, SchemaExists, LockHeld and
     InsufficientPrivilege; then nothing was changed.
     """
-    tenant, renamed = replace(target, schema=name), replace(target, schema=new)
+    tenant, renamed = replace(run.target, schema=run.name), replace(run.target, schema=new)
     with connect(tenant, "tenants") as connection:
-        granted = permit(connection, tenant, f"{RENAME} {name}", consent)
+        granted = permit(connection, tenant, f"{RENAME} {run.name}", run.consent)
         check_name(new)
-        find_tenant(connection, app, name)
+        find_tenant(connection, run.app, run.name)
         if has_schema(connection, new):
             raise SchemaExists(
                 f"In {connection.info.dbname} there is a schema {new} already.",
@@ -91,53 +80,46 @@ def rename_tenant(
             )
         # In the order of their names, so that two renames never wait for each other.
         first, second = sorted((tenant, renamed), key=lambda each: each.schema)
-        wait = timeouts.lock_wait
+        wait = run.timeouts.lock_wait
         with (
-            schema_lock(first, RENAME, wait, narrate),
-            schema_lock(second, RENAME, wait, narrate),
-            journaled(renamed, RENAME, app.name) as entry,
+            schema_lock(first, RENAME, wait, run.narrate),
+            schema_lock(second, RENAME, wait, run.narrate),
+            journaled(renamed, RENAME, run.app.name) as entry,
         ):
-            set_timeouts(connection, timeouts)
+            set_timeouts(connection, run.timeouts)
             with connection.transaction():
-                permit(connection, tenant, f"{RENAME} {name}", granted)
-                paths = _rename_schema(connection, name, new)
-                entry.commit_with(connection, previous=name, paths=len(paths))
-        mentions = QUERIES.column(connection, "mentions", name=name)
-        if QUERIES.value(connection, "role_of_the_name", name=name):
-            narrate(
-                f'The role {name} finds its schema by "$user", and no longer finds this one: '
+                permit(connection, tenant, f"{RENAME} {run.name}", granted)
+                paths = _rename_schema(connection, run.name, new)
+                entry.commit_with(connection, previous=run.name, paths=len(paths))
+        mentions = QUERIES.column(connection, "mentions", name=run.name)
+        if QUERIES.value(connection, "role_of_the_name", name=run.name):
+            run.narrate(
+                f'The role {run.name} finds its schema by "$user", and no longer finds this one: '
                 "rename the role, too, or set its search_path."
             )
-        narrate("Sessions that are open keep the path that they have: let applications reconnect.")
-    return RenamedTenant(new, name, target.database, tuple(paths), tuple(mentions))
+        run.narrate(
+            "Sessions that are open keep the path that they have: let applications reconnect."
+        )
+    return RenamedTenant(new, run.name, run.target.database, tuple(paths), tuple(mentions))
 
 
-def rename_database(
-    target: Target,
-    app: App,
-    name: str,
-    new: str,
-    consent: Consent,
-    *,
-    timeouts: Timeouts,  # noqa: ARG001 - nothing is waited for
-    narrate: Narrate,
-) -> RenamedTenant:
+def rename_database(run: TenantRun, new: str) -> RenamedTenant:
     """Rename a tenant that is a database, as `rename_tenant`; its sessions are not ended.
 
     Raises DatabaseExists and DatabaseInUse, too.
     """
-    tenant, renamed = target.on(name), target.on(new)
+    tenant, renamed = run.target.on(run.name), run.target.on(new)
     with connect(tenant, "tenants") as connection:
-        permit(connection, tenant, f"{RENAME} {name}", consent)
+        permit(connection, tenant, f"{RENAME} {run.name}", run.consent)
         refuse_database(connection)
         check_name(new, database=True)
-        find_tenant(connection, app, tenant.schema, shared=False)
+        find_tenant(connection, run.app, tenant.schema, shared=False)
     with maintenance(tenant) as other:
-        _alter_database(other, name, new)
-    with journaled(renamed, RENAME, app.name) as entry:
-        entry.note(previous=name)
-    narrate(f"Backups that a fleet made of it are still in the folder {name}.")
-    return RenamedTenant(new, name, new, (), ())
+        _alter_database(other, run.name, new)
+    with journaled(renamed, RENAME, run.app.name) as entry:
+        entry.note(previous=run.name)
+    run.narrate(f"Backups that a fleet made of it are still in the folder {run.name}.")
+    return RenamedTenant(new, run.name, new, (), ())
 
 
 def _alter_database(connection: Connection, name: str, new: str) -> None:

@@ -17,7 +17,6 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from leadctl.apps.registry import App
 from leadctl.backup.contents import SATELLITES, ArchiveEntry
 from leadctl.backup.manifest import RECORDS, SCHEMA
 from leadctl.backup.reader import BackupReader
@@ -25,10 +24,10 @@ from leadctl.backup.snapshot import count_rows, id_of
 from leadctl.backup.storage import LATEST, BackupFolder, StoredBackup
 from leadctl.errors import BackupDamaged, DependentObjects, RestoreFailed, UnknownBackup
 from leadctl.journal import records, state
-from leadctl.journal.guard import Consent, permit, require_identity
+from leadctl.journal.guard import permit, require_identity
 from leadctl.journal.kept_names import record_kept
 from leadctl.journal.lock import schema_lock
-from leadctl.postgres.connect import Connection, Timeouts, connect
+from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.provision import has_schema
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import needs_privileges, told
@@ -48,6 +47,7 @@ from leadctl.seed.seed import record_files_in
 from leadctl.tenants.citus import refuse_spread
 from leadctl.tenants.schemas import (
     QUERIES,
+    TenantRun,
     forget_records,
     kept_name,
     move_records,
@@ -57,17 +57,6 @@ from leadctl.text import counted
 RESTORE = "restore of the tenant"
 """What the guard calls it, before the tenant's name."""
 _SAYS = frozenset({"SCHEMA", "DEFAULT ACL"})
-
-
-@dataclass(frozen=True)
-class TenantRestore:
-    """The tenant to restore, and how."""
-
-    tenant: str
-    owners: bool = True
-    """Whether owners and grants are set as they were; their roles must exist."""
-    dry_run: bool = False
-    """Whether all is rolled back in the end."""
 
 
 @dataclass(frozen=True)
@@ -101,47 +90,41 @@ class RestoredTenant:
 
 
 def restore_tenant(
-    target: Target,
-    app: App,
-    reader: BackupReader,
-    how: TenantRestore,
-    consent: Consent,
-    *,
-    timeouts: Timeouts,
-    narrate: Narrate,
+    run: TenantRun, reader: BackupReader, *, owners: bool, dry_run: bool
 ) -> RestoredTenant:
     """Put a tenant back from a backup of its own, or of the whole database.
 
+    `owners` sets owners and grants as they were; their roles must exist.  A dry run rolls all back.
     Raises Protected and NotConfirmed, DependentObjects where something elsewhere needs what would
     be replaced, LockHeld, RestoreFailed, BackupDamaged, and what connecting raises; then nothing
     was changed.
     """
-    name, tenant = how.tenant, replace(target, schema=how.tenant)
+    name, tenant = run.name, replace(run.target, schema=run.name)
     with (
         reader.held(),
-        schema_lock(tenant, "restore", timeouts.lock_wait, narrate),
+        schema_lock(tenant, "restore", run.timeouts.lock_wait, run.narrate),
         connect(tenant, "restore", like_pg_dump=True) as connection,
     ):
         exists = has_schema(connection, name)
-        if exists and not how.dry_run:
-            consent = permit(connection, tenant, f"{RESTORE} {name}", consent)
+        if exists and not dry_run:
+            consent = permit(connection, tenant, f"{RESTORE} {name}", run.consent)
         require_identity(connection, RESTORE)
         refuse_spread(connection, name, reader.manifest.distribution)
         reader.check()
-        as_pg_restore(connection, timeouts.lock_timeout)
-        loading = TenantLoading(connection, reader, name, owners=how.owners)
+        as_pg_restore(connection, run.timeouts.lock_timeout)
+        loading = TenantLoading(connection, reader, name, owners=owners)
         state.ensure(connection, tenant)
-        with connection.transaction(force_rollback=how.dry_run):
-            if exists and not how.dry_run:
+        with connection.transaction(force_rollback=dry_run):
+            if exists and not dry_run:
                 permit(connection, tenant, f"{RESTORE} {name}", consent)
             kept = _make_way(connection, name) if exists else None
-            made, keys, rows = loading.load(timeouts.lock_wait, narrate)
-            revisions = records.current_revisions(connection, name, app.version_table)
+            made, keys, rows = loading.load(run.timeouts.lock_wait, run.narrate)
+            revisions = records.current_revisions(connection, name, run.app.version_table)
             made_result = made.result(rows, keys)
-        if not how.dry_run:
-            narrate("The tenant is back. Validating foreign keys.")
-            made_result = made.settle(tenant, app.name, keys, rows, narrate)
-    return _result(how, reader, target, revisions or [], made_result, kept)
+        if not dry_run:
+            run.narrate("The tenant is back. Validating foreign keys.")
+            made_result = made.settle(tenant, run.app.name, keys, rows, run.narrate)
+    return _result(run, reader, dry_run, revisions or [], made_result, kept)
 
 
 class TenantLoading:
@@ -290,19 +273,19 @@ def _make_way(connection: Connection, name: str) -> str:
 
 
 def _result(
-    how: TenantRestore,
+    run: TenantRun,
     reader: BackupReader,
-    target: Target,
+    dry_run: bool,
     revisions: Sequence[str],
     made: RecreatedTables,
     kept: str | None,
 ) -> RestoredTenant:
     return RestoredTenant(
-        tenant=how.tenant,
-        database=target.database,
+        tenant=run.name,
+        database=run.target.database,
         backup=reader.backup.id,
         made_at=reader.manifest.snapshot_at,
-        dry_run=how.dry_run,
+        dry_run=dry_run,
         revision=", ".join(revisions) or None,
         tables=len(made.tables),
         rows=sum(rows for _, rows in made.tables),

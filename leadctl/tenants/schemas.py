@@ -15,15 +15,17 @@ from leadctl.apps.registry import App
 from leadctl.catalog.citus import schema_bytes
 from leadctl.errors import InvalidTenantName, UnknownTenant
 from leadctl.journal import records, state
+from leadctl.journal.guard import Consent
 from leadctl.journal.kept_names import kept_schemas, kept_since
 from leadctl.journal.records import SchemaRevisions
 from leadctl.migrate.integrity import missing_revisions
 from leadctl.migrate.revisions import read_history
 from leadctl.postgres import LONGEST_NAME
-from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.connect import Connection, Timeouts, connect
 from leadctl.postgres.provision import has_schema
 from leadctl.postgres.queries import queries_of
 from leadctl.postgres.target import DEFAULT_SCHEMA, Target, is_reserved
+from leadctl.progress import Narrate
 from leadctl.text import did_you_mean, plain
 
 QUERIES, MOVES = queries_of(__file__, "tenants.sql"), queries_of(__file__, "move.sql")
@@ -63,6 +65,19 @@ class TenantList:
     database: str
     pattern: str | None
     tenants: tuple[Tenant, ...]
+
+
+@dataclass(frozen=True)
+class TenantRun:
+    """A verb that changes a tenant: where it is, what it may do, and who is told."""
+
+    target: Target
+    """The database that has the tenant's schema, or that is on the server of the tenant's."""
+    app: App
+    name: str
+    consent: Consent
+    timeouts: Timeouts
+    narrate: Narrate
 
 
 def tenant_target(target: Target, name: str, *, database: bool) -> Target:
