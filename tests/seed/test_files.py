@@ -11,9 +11,8 @@ from leadctl.journal import state
 from leadctl.postgres.connect import connect
 from leadctl.postgres.target import resolve
 from leadctl.seed.seed import record_files_in
-from leadctl.settings import load_settings
 from tests.conftest import KEY, Cli, Prepared
-from tests.processes import start, wait_for
+from tests.processes import start
 from tests.servers import Server
 
 MODELS = """\
@@ -335,16 +334,14 @@ def test_runs_at_once_seed_once(seeds: Path, rows: Prepared) -> None:
 
 def test_tables_of_records_are_made_by_one_at_a_time(rows: Prepared) -> None:
     """Of two schemas that are seeded at once, and for the first time."""
-    target = resolve(load_settings({}, environ={"DATABASE_URL": rows.url}))
+    target = resolve(rows.settings(), app="files")
     with connect(target, "a") as one, connect(target, "b") as two, ThreadPoolExecutor() as pool:
         state.ensure(one, target)
         with one.transaction():
             record_files_in(one)
             other = pool.submit(record_files_in, two)
-            wait_for(
-                lambda: rows.query(
-                    "SELECT FROM pg_stat_activity WHERE datname = current_database()"
-                    " AND wait_event_type = 'Lock'"
-                )
+            rows.wait_for(
+                "SELECT 1 FROM pg_stat_activity WHERE datname = current_database()"
+                " AND wait_event_type = 'Lock'"
             )
         other.result(timeout=30)
