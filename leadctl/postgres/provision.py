@@ -3,7 +3,12 @@
 import psycopg
 from psycopg import sql
 
-from leadctl.errors import ConnectionFailed, InsufficientPrivilege, UnknownDatabase
+from leadctl.errors import (
+    ConnectionFailed,
+    ConnectionTimeout,
+    InsufficientPrivilege,
+    UnknownDatabase,
+)
 from leadctl.postgres import exact
 from leadctl.postgres.connect import MAINTENANCE, Connection, acts_as, connect
 from leadctl.postgres.target import Target
@@ -82,6 +87,8 @@ def connect_to_maintenance(
     for name in (each for each in MAINTENANCE if each != target.database):
         try:
             return connect(target.on(name), purpose, like_pg_dump=like_pg_dump)
+        except ConnectionTimeout:  # the server is silent, whatever the database
+            raise
         except ConnectionFailed as error:
             failure = failure or error
     assert failure is not None

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import replace
 
 import psycopg
 from psycopg import sql
@@ -38,7 +39,8 @@ _DROP_SUBSCRIPTION = (
     sql.SQL("ALTER SUBSCRIPTION {} SET (slot_name = NONE)"),
     sql.SQL("DROP SUBSCRIPTION {}"),
 )
-_PATIENCE = "5s"
+_PATIENCE, _CONNECT_SECONDS = "5s", 3.0
+"""For what follows a failure: whoever sent a signal waits for it, perhaps on a silent network."""
 _TRIES = 5
 _PAUSE_SECONDS = 0.5
 _ENDING_SECONDS, _LOOK_SECONDS, _LOCK_SECONDS = 2.0, 0.005, 0.1
@@ -116,7 +118,8 @@ def _dropped_on_failure(target: Target, name: str, narrate: Narrate) -> Iterator
         yield
     except BaseException:
         try:
-            with maintenance(target) as connection:
+            seconds = min(target.connect_timeout, _CONNECT_SECONDS)
+            with maintenance(replace(target, connect_timeout=seconds)) as connection:
                 set_session(connection, {"statement_timeout": _PATIENCE})
                 drop_database(target, connection, name)
         except (LeadctlError, psycopg.Error):
