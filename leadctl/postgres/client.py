@@ -12,7 +12,7 @@ from typing import IO
 from psycopg.conninfo import make_conninfo
 
 from leadctl.errors import BackupDamaged, LeadctlError
-from leadctl.postgres.connect import KEEPALIVES, may_choose_language
+from leadctl.postgres.connect import KEEPALIVES, options_of_programs
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import client_error
 from leadctl.redact import without_values
@@ -233,8 +233,9 @@ def client_environment(target: Target | None) -> dict[str, str]:
         kept["PGCONNECT_TIMEOUT"] = str(max(2, round(target.connect_timeout)))
         if "options" in target.url.hidden:
             kept["PGOPTIONS"] = target.url.hidden["options"].reveal()
-        if may_choose_language(target):  # pg_dump and pg_restore have no SQLSTATE for what failed
-            kept["PGOPTIONS"] = f"{kept.get('PGOPTIONS', '')} -c lc_messages=C".lstrip()
+        if options := options_of_programs(target):
+            # pg_dump and pg_restore have no SQLSTATE for what failed.
+            kept["PGOPTIONS"] = f"{kept.get('PGOPTIONS', '')} {options}".lstrip()
         if target.url.password:
             kept["PGPASSWORD"] = target.url.password.reveal()
     return kept

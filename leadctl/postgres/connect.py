@@ -74,7 +74,9 @@ _IN_ENGLISH = sql.SQL(
     " THEN pg_catalog.set_config('lc_messages', 'C', false) END"
 )
 """Where the role may choose: what is decided goes by SQLSTATE, but people look for messages."""
-_chooses_language: set[tuple[object, ...]] = set()
+_IDLES = sql.SQL("pg_catalog.current_setting('idle_session_timeout') OPERATOR(pg_catalog.<>) '0'")
+_of_programs: dict[tuple[object, ...], str] = {}
+"""What sessions of PostgreSQL's programs are set to, of logins that need it."""
 _PREPARE_AFTER = 5
 """Executions after which psycopg prepares a statement; its own default."""
 SESSION_SETTINGS = {
@@ -392,12 +394,13 @@ def acts_as(connection: Connection) -> str:
     return connection.info.user
 
 
-def may_choose_language(target: Target) -> bool:
-    """Whether the server spoke another language than English, and lets this login choose.
+def options_of_programs(target: Target) -> str:
+    """Return what PostgreSQL's programs are to ask for when they log in, as PGOPTIONS has it.
 
-    Known once a connection was opened.
+    Where the server would end a session that idles, or speak another language than English and lets
+    this login choose.  Known once a connection was opened.
     """
-    return _login(target) in _chooses_language
+    return _of_programs.get(_login(target), "")
 
 
 def _login(target: Target) -> tuple[object, ...]:
@@ -468,10 +471,11 @@ def _configure(
         settings["transaction_timeout"] = "0"
     if read_only:
         settings |= {"default_transaction_read_only": "on", "lock_timeout": _READ_LOCK_TIMEOUT}
-    asked = connection.execute(sql.SQL("SELECT {}, {}").format(_IN_ENGLISH, _calls(settings)))
-    (chosen, *_) = asked.fetchone() or (None,)
-    if chosen is not None:
-        _chooses_language.add(_login(target))
+    select = sql.SQL("SELECT {}, {}, {}").format(_IN_ENGLISH, _IDLES, _calls(settings))
+    (chosen, idles, *_) = connection.execute(select).fetchone() or (None, False)
+    if chosen is not None or idles:
+        english = " -c lc_messages=C" if chosen is not None else ""
+        _of_programs[_login(target)] = "-c idle_session_timeout=0" + english
     if rows:
         connection.execute(_APP_PATH, {"schema": schema, "name": target.schema})
 

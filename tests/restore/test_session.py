@@ -22,6 +22,12 @@ SLOW = """
 CREATE TABLE t (id int PRIMARY KEY, at timestamptz DEFAULT now(), span interval DEFAULT '3 days');
 INSERT INTO t SELECT generate_series(1, 10);
 CREATE MATERIALIZED VIEW slow AS SELECT count(*), pg_sleep(0.6)::text FROM (SELECT 1) q;
+CREATE FUNCTION slowly(n int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT n FROM pg_sleep(0.05)';
+CREATE TABLE p (id int) PARTITION BY RANGE (id);
+CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (1) TO (20);
+INSERT INTO p SELECT generate_series(1, 12);
+CREATE INDEX slow_to_build ON p (slowly(id));
+COMMENT ON INDEX p1_slowly_idx IS 'Two things wait for it, and one worker for them.';
 """
 CLOSED = """
 CREATE TABLE t (id serial PRIMARY KEY, v text);
@@ -41,6 +47,7 @@ def test_timeouts_and_styles_of_the_role(place: Place) -> None:
         "statement_timeout": "300ms",
         "lock_timeout": "300ms",
         "idle_in_transaction_session_timeout": "300ms",
+        "idle_session_timeout": "200ms",
         "DateStyle": "German",
         "IntervalStyle": "sql_standard",
         "extra_float_digits": "-9",
