@@ -118,11 +118,6 @@ def _is_protected(target: Target) -> bool:
         return protection(connection, target) is not None
 
 
-def _embedded_target(project: Path, narrate: Narrate) -> Target:
-    """Start the project's embedded server, making it where it is missing; return a target on it."""
-    return _maintenance(embedded.start(Home.of(project), narrate))
-
-
 @contextmanager
 def rehearsal_target(
     project: Path, extensions: Collection[str], major: int, narrate: Narrate
@@ -134,7 +129,7 @@ def rehearsal_target(
     home = Home.of(project)
     own = server_with(extensions, 1, lambda: None)
     if own is not None and own.folder == server_binaries().folder:
-        yield _embedded_target(project, narrate)
+        yield _maintenance(embedded.start(home, narrate))
         return
     with rehearsing(home, extensions, major, narrate) as running:
         yield _maintenance(running)

@@ -27,7 +27,7 @@ _CHUNK = 1024 * 1024
 class Readable(Protocol):
     """What bytes are read from."""
 
-    def read(self, size: int = -1, /) -> bytes:
+    def read(self, size: int, /) -> bytes:
         """Return at most `size` bytes; none at the end."""
 
 

@@ -193,22 +193,15 @@ class _Lines:
         counted: Counter[int],
     ) -> None:
         self._chunks = self._read(connection, selects, counted)
-        self._rest = b""
+        self._rest = bytearray()
 
-    def read(self, size: int = -1) -> bytes:
-        """Return at most `size` bytes."""
-        parts, length = [self._rest], len(self._rest)
-        while size < 0 or length < size:
-            chunk = next(self._chunks, None)
-            if chunk is None:
-                break
-            parts.append(chunk)
-            length += len(chunk)
-        lines = b"".join(parts)
-        if size < 0:
-            size = len(lines)
-        self._rest = lines[size:]
-        return lines[:size]
+    def read(self, size: int) -> bytes:
+        """Return `size` bytes, or what is left."""
+        while len(self._rest) < size and (chunk := next(self._chunks, b"")):
+            self._rest += chunk
+        lines = bytes(self._rest[:size])
+        del self._rest[:size]
+        return lines
 
     @staticmethod
     def _read(

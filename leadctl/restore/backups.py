@@ -138,7 +138,6 @@ class RestorableBackup(BackupReader):
         script = pg_restore_output(
             self.backup.programs().path("pg_restore"),
             arguments,
-            "the backup",
             partial(self.unpack, SCHEMA),
             [entry.id for entry in self.entries if entry.is_of_database],
         )

@@ -342,7 +342,5 @@ def _script(reader: BackupReader, tables: Collection[CopiedTable]) -> str:
         f"--table={bare}" for _, bare in names
     ]
     options = ("--no-owner", "--no-privileges", "--section=pre-data", "--file=-")
-    script = pg_restore_output(
-        program, [*options, *wanted], "the backup", partial(reader.unpack, SCHEMA)
-    )
-    return text_of(script)
+    unpack = partial(reader.unpack, SCHEMA)
+    return text_of(pg_restore_output(program, [*options, *wanted], unpack))

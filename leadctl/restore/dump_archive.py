@@ -106,19 +106,17 @@ class TableRows:
 def pg_restore_output(
     program: Path,
     arguments: Sequence[str],
-    what: str,
-    write: Callable[[IO[bytes]], object] | None = None,
+    write: Callable[[IO[bytes]], object],
     entries: Sequence[str] = (),
 ) -> bytes:
-    """Return what pg_restore prints of the archive that `write` writes, called `what`.
+    """Return what pg_restore prints of the archive of a backup that `write` writes.
 
     `entries` are the ids of those that are wanted; all by default.  Raises BackupDamaged, and what
     `write` raises.
     """
     with tempfile.TemporaryFile() as output, use_list(entries) as (wanted, keep):
-        with feeding(program, [*arguments, *wanted], what, output, keep) as sink:
-            if write:
-                write(sink)
+        with feeding(program, [*arguments, *wanted], "the backup", output, keep) as sink:
+            write(sink)
         output.seek(0)
         return output.read()
 

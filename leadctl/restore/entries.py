@@ -114,10 +114,8 @@ class ArchiveSql:
         """Run the statements of an entry.  Raises what psycopg does."""
         for statement in script:
             # Binary, so that the server takes no more than one statement at once.
-            self._connection.execute(self._encoded(statement), binary=True)
-
-    def _encoded(self, statement: str) -> bytes:
-        return statement.encode(self._connection.info.encoding, "surrogateescape")
+            text = statement.encode(self._connection.info.encoding, "surrogateescape")
+            self._connection.execute(text, binary=True)
 
     def _text(self, ids: Sequence[str]) -> str:
         with use_list(ids) as (listed, keep), tempfile.TemporaryFile() as output:

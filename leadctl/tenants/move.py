@@ -16,7 +16,6 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from leadctl.apps.registry import App
 from leadctl.backup.age_keys import new_identity
 from leadctl.backup.create import BackupOptions, create
 from leadctl.backup.reader import BackupReader
@@ -36,13 +35,11 @@ from leadctl.files import temporary_folder
 from leadctl.journal import state
 from leadctl.journal.guard import permit
 from leadctl.journal.lock import schema_lock
-from leadctl.journal.records import VersionTable
 from leadctl.journal.runs import Entry, journaled
-from leadctl.postgres.connect import Connection, Timeouts, connect, set_session
+from leadctl.postgres.connect import Connection, connect, set_session
 from leadctl.postgres.provision import has_schema
 from leadctl.postgres.queries import version_of
 from leadctl.postgres.target import Target
-from leadctl.progress import Narrate
 from leadctl.restore.dropped import as_pg_restore
 from leadctl.restore.foreign_keys import ForeignKeys
 from leadctl.restore.in_place import drop_own
@@ -133,21 +130,10 @@ def move_tenant(run: TenantRun, destination: Target, *, window: float, owners: b
             schema_lock(here, MOVE, run.timeouts.lock_wait, run.narrate),
             schema_lock(there, MOVE, run.timeouts.lock_wait, run.narrate),
         ):
-            mover = _SchemaMove(
-                old,
-                new,
-                here,
-                there,
-                run.app,
-                owners,
-                run.timeouts,
-                run.narrate,
-                Window(run.name, window),
-            )
+            mover = _SchemaMove(old, new, here, there, run, owners, Window(run.name, window))
             with journaled(here, MOVE, run.app.name) as entry:
                 permit(old, here, f"{MOVE} {run.name}", consent)
-                moved = mover.run(entry)
-    return moved
+                return mover.go(entry)
 
 
 def open_tenant(run: TenantRun, *, handed_over: bool) -> OpenedTenant:
@@ -228,16 +214,14 @@ class _SchemaMove:
     new: Connection
     here: Target
     there: Target
-    app: App
+    run: TenantRun
     owners: bool
-    timeouts: Timeouts
-    narrate: Narrate
     window: Window
 
     def __post_init__(self) -> None:
-        self.name = self.here.schema
+        self.name = self.run.name
 
-    def run(self, entry: Entry) -> MovedTenant:
+    def go(self, entry: Entry) -> MovedTenant:
         """Move, or finish what an ended run has begun."""
         ours, theirs = _identity(self.old), _identity(self.new)
         move, arrived = read_move(self.old, self.name), read_move(self.new, self.name)
@@ -246,12 +230,12 @@ class _SchemaMove:
         if arrived and arrived.phase == ARRIVED and arrived.other != ours:
             raise not_ended(arrived)
         if move and move.phase == HANDED_OVER:
-            self.narrate(f"An interrupted run handed over {self.name}. Finishing it.")
+            self.run.narrate(f"An interrupted run handed over {self.name}. Finishing it.")
             self._open_there(move)
             return self._result(move.held_as, {})
         if move:
-            self.narrate(f"An interrupted run closed {self.name}. Starting again.")
-            self._go_back(move)
+            self.run.narrate(f"An interrupted run closed {self.name}. Starting again.")
+            closing.reopen(self.old, move)
         self._drop_arrived(arrived)
         self._foresee()
         entry.note(to=self.there.describe())
@@ -264,7 +248,7 @@ class _SchemaMove:
                 f"{self.name} is not in {self.old.info.dbname}; {self.there.describe()} has it.",
                 hint="If it was moved, nothing is left to do: look there.",
             )
-        find_tenant(self.old, self.app, self.name)
+        find_tenant(self.old, self.run.app, self.name)
         if has_schema(self.new, self.name):
             raise SchemaExists(
                 f"In {self.new.info.dbname} there is a schema {self.name} already.",
@@ -283,11 +267,13 @@ class _SchemaMove:
     def _move(self, theirs: str, ours: str) -> MovedTenant:
         self.window.begin()
         closing.close(self.old, self.name, theirs, self.there.describe())
-        self.narrate(f"{self.name} is closed to writes. {AGAIN}; leadctl tenants open undoes it.")
+        self.run.narrate(
+            f"{self.name} is closed to writes. {AGAIN}; leadctl tenants open undoes it."
+        )
         try:
             ended = closing.end_writers(self.old, self.name, self.window.left())
             if ended:
-                self.narrate(f"Ended {ended} sessions that were writing in it.")
+                self.run.narrate(f"Ended {ended} sessions that were writing in it.")
             sums = self._copy(ours)
             kept = self._hand_over(sums)
         except BaseException:
@@ -303,20 +289,17 @@ class _SchemaMove:
 
     def _copy(self, ours: str) -> dict[str, tuple[int, str]]:
         """Copy the tenant, and put the copy aside; return its checksums."""
-        waits, versions = self.timeouts.lock_wait, self.app.version_table
-        with copied(
-            self.here, waits, versions, self.narrate, self.window, tenant=self.name
-        ) as backup:
+        with copied(self.here, self.run, self.window, tenant=self.name) as backup:
             return self._load(BackupReader(*backup), ours)
 
     def _load(self, reader: BackupReader, ours: str) -> dict[str, tuple[int, str]]:
         """Load the copy in one transaction, and put it aside; return its checksums."""
         with connect(self.there, "tenants", like_pg_dump=True) as connection:
-            as_pg_restore(connection, self.timeouts.lock_timeout)
+            as_pg_restore(connection, self.run.timeouts.lock_timeout)
             with within(connection, self.window.left()):
                 loading = TenantLoading(connection, reader, self.name, owners=self.owners)
                 with connection.transaction():
-                    _, keys, _ = loading.load(self.timeouts.lock_wait, self.narrate)
+                    _, keys, _ = loading.load(self.run.timeouts.lock_wait, self.run.narrate)
                     _validate(keys, self.name)
                     if keys.orphans or keys.left_out:
                         first = (*keys.left_out, *keys.orphans)[0]
@@ -331,7 +314,7 @@ class _SchemaMove:
 
     def _hand_over(self, sums: dict[str, tuple[int, str]]) -> str:
         """Compare the two while nobody can write here, and let the copy be the tenant."""
-        self.narrate("Comparing counts and checksums.")
+        self.run.narrate("Comparing counts and checksums.")
         with within(self.old, self.window.left()), self.old.transaction():
             closing.lock(self.old, self.name)
             found = closing.checksums(self.old, self.name)
@@ -363,9 +346,9 @@ class _SchemaMove:
                 with suppress(LeadctlError, psycopg.Error), connect(self.there, "tenants") as new:
                     self._drop_arrived(read_move(new, self.name), new)
                 closing.reopen(old, move)
-                self.narrate(f"{self.name} is open again.")
+                self.run.narrate(f"{self.name} is open again.")
         except (LeadctlError, psycopg.Error):
-            self.narrate(
+            self.run.narrate(
                 f"{self.name} IS STILL CLOSED: its database does not answer. Open it with: leadctl "
                 f"tenants open {self.name}"
             )
@@ -384,9 +367,6 @@ class _SchemaMove:
         except (LeadctlError, psycopg.Error):
             raise may_be_open(self.name, move.held_as, error) from None
         raise taken_back(self.name, error) from None
-
-    def _go_back(self, move: Move) -> None:
-        closing.reopen(self.old, move)
 
     def _drop_arrived(self, arrived: Move | None, connection: Connection | None = None) -> None:
         """Drop a copy that was never open."""
@@ -416,9 +396,7 @@ def refuse_older(place: Target, name: str, there: int, here: int) -> None:
 @contextmanager
 def copied(
     place: Target,
-    lock_wait: float,
-    version_table: VersionTable,
-    narrate: Narrate,
+    run: TenantRun,
     window: Window,
     *,
     tenant: str | None = None,
@@ -427,9 +405,10 @@ def copied(
     recipient, identity = new_identity()
     with temporary_folder("leadctl-move-") as folder:
         backups = BackupFolder(folder / "backup")
-        options = BackupOptions([recipient], lock_wait, version_table, tenant=tenant)
-        narrate("Copying it.")
-        made = create(place, backups, options, narrate, window.tick)
+        waits, versions = run.timeouts.lock_wait, run.app.version_table
+        options = BackupOptions([recipient], waits, versions, tenant=tenant)
+        run.narrate("Copying it.")
+        made = create(place, backups, options, run.narrate, window.tick)
         yield backups.find(made.id), [identity]
 
 

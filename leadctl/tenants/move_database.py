@@ -16,7 +16,6 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from leadctl.apps.registry import App
 from leadctl.errors import (
     DatabaseExists,
     DatabaseInUse,
@@ -31,11 +30,10 @@ from leadctl.journal.guard import Consent, decide, protection, require_identity
 from leadctl.journal.kept_names import kept_since, moved_database, moved_prefix
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journal_done, journaled
-from leadctl.postgres.connect import Connection, Timeouts, connect, set_session
+from leadctl.postgres.connect import Connection, connect, set_session
 from leadctl.postgres.queries import version_of
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import needs_privileges, told
-from leadctl.progress import Narrate
 from leadctl.restore.backups import RestorableBackup
 from leadctl.restore.database import (
     drop_database,
@@ -97,17 +95,8 @@ def move_database(
         replace(destination.on(run.name), schema=run.target.schema),
     )
     with maintenance(here) as server, restore_lock(server, run.name):
-        move = _DatabaseMove(
-            server,
-            here,
-            there,
-            run.app,
-            owners,
-            run.timeouts,
-            run.narrate,
-            Window(run.name, window),
-        )
-        return move.run(run.consent)
+        move = _DatabaseMove(server, here, there, run, owners, Window(run.name, window))
+        return move.go()
 
 
 def open_database(run: TenantRun, *, handed_over: bool) -> OpenedTenant:
@@ -146,25 +135,23 @@ class _DatabaseMove:
     server: Connection
     here: Target
     there: Target
-    app: App
+    run: TenantRun
     owners: bool
-    timeouts: Timeouts
-    narrate: Narrate
     window: Window
     ours: str = field(init=False, default="")
     """What tells the source from every other database, under each name of it."""
     rows: dict[str, tuple[int, str]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.name = self.here.database
+        self.name = self.run.name
 
-    def run(self, consent: Consent) -> MovedTenant:
+    def go(self) -> MovedTenant:
         """Move, or finish what an ended run has begun."""
         found = _find(self.server, self.here, self.name)
         place = self.here.on(found.database) if found else self.here
         try:
             with connect(place, "tenants") as old:
-                _permit(old, self.here, f"{MOVE} {self.name}", consent)
+                _permit(old, self.here, f"{MOVE} {self.name}", self.run.consent)
                 _writable(old)
                 state.ensure(old, place)
                 self.ours = _identity(old)
@@ -173,13 +160,13 @@ class _DatabaseMove:
         if found and found.is_copy:
             raise not_ended(replace(found.move, schema=self.name), copy=True, database=True)
         if found and found.move.phase == HANDED_OVER:
-            self.narrate(f"An interrupted run handed over {self.name}. Finishing it.")
+            self.run.narrate(f"An interrupted run handed over {self.name}. Finishing it.")
             self._open_there(found)
             return self._result(found.database)
         if found:
-            self.narrate(f"An interrupted run closed {self.name}. Starting again.")
+            self.run.narrate(f"An interrupted run closed {self.name}. Starting again.")
             if found.move.place != self.there.describe():
-                self.narrate(f"If it left a copy in {found.move.place}, drop that there.")
+                self.run.narrate(f"If it left a copy in {found.move.place}, drop that there.")
             _go_back(self.server, self.here, found)
         self._foresee()
         try:
@@ -188,7 +175,10 @@ class _DatabaseMove:
             return self._result(found.database)
         except BaseException:
             # The journal says how it ended, where the tenant is still here.
-            with suppress(LeadctlError, psycopg.Error), journaled(self.here, MOVE, self.app.name):
+            with (
+                suppress(LeadctlError, psycopg.Error),
+                journaled(self.here, MOVE, self.run.app.name),
+            ):
                 raise
             raise
 
@@ -203,7 +193,7 @@ class _DatabaseMove:
     def _foresee(self) -> None:
         """Look for what would stop the move, while the tenant is open; drop the copy of a run."""
         with connect(self.here, "tenants", read_only=True) as old:
-            find_tenant(old, self.app, self.here.schema, shared=False)
+            find_tenant(old, self.run.app, self.here.schema, shared=False)
             refuse_database(old)
             version = version_of(old)
         if found := obstacles(self.server, self.name):
@@ -240,7 +230,7 @@ class _DatabaseMove:
         self.window.begin()
         try:
             self._close()
-            with schema_lock(self.here, MOVE, self.timeouts.lock_wait, self.narrate):
+            with schema_lock(self.here, MOVE, self.run.timeouts.lock_wait, self.run.narrate):
                 self._copy()
             kept = self._rename()
             return self._compare(kept)
@@ -249,7 +239,7 @@ class _DatabaseMove:
             raise
 
     def _close(self) -> None:
-        lock = schema_lock(self.here, MOVE, self.timeouts.lock_wait, self.narrate)
+        lock = schema_lock(self.here, MOVE, self.run.timeouts.lock_wait, self.run.narrate)
         hint = "Connect as its owner, or as a superuser. Nothing was changed."
         with (
             lock,
@@ -257,7 +247,7 @@ class _DatabaseMove:
             needs_privileges(f"{self.name} cannot be closed", hint),
         ):
             _close(old, self.here, self.ours, self.there.describe())
-        self.narrate(
+        self.run.narrate(
             f"{self.name} is closed. {AGAIN}; leadctl tenants open {self.name} --database undoes "
             "it."
         )
@@ -272,16 +262,15 @@ class _DatabaseMove:
                 hint="End them, or connect as a superuser.",
             ) from None
         if ended:
-            self.narrate(f"Ended {ended} sessions in it.")
+            self.run.narrate(f"Ended {ended} sessions in it.")
 
     def _copy(self) -> None:
-        waits, versions = self.timeouts.lock_wait, self.app.version_table
-        with copied(self.here, waits, versions, self.narrate, self.window) as backup:
-            loading = Loading(self.narrate, self.window.tick, self.owners)
+        with copied(self.here, self.run, self.window) as backup:
+            loading = Loading(self.run.narrate, self.window.tick, self.owners)
             restore(
                 self.there, RestorableBackup(*backup), Consent(yes=True), loading,
-                app=self.app.name, new=True, drop_old=False, lock_wait=self.timeouts.lock_wait,
-                show=lambda _: None,
+                app=self.run.app.name, new=True, drop_old=False,
+                lock_wait=self.run.timeouts.lock_wait, show=lambda _: None,
             )  # fmt: skip
 
     def _rename(self) -> str:
@@ -302,7 +291,7 @@ class _DatabaseMove:
 
     def _compare(self, kept: str) -> _Unfinished:
         """Hand over the copy if it is equal to what is kept, where nobody writes."""
-        self.narrate("Comparing counts and checksums.")
+        self.run.narrate("Comparing counts and checksums.")
         place = self.here.on(kept)
         with (
             connect(place, "tenants", like_pg_dump=True) as old,
@@ -331,16 +320,18 @@ class _DatabaseMove:
             with connect(self.there, "tenants") as new:
                 _writable(new)
                 copy = _record(new)
-                if _uuid(new) != self.ours.split()[0] or (copy and copy.other != self.ours):
+                if _identity(new).split()[0] != self.ours.split()[0] or (
+                    copy and copy.other != self.ours
+                ):
                     raise lost
                 if copy:
                     _open(new, self.name, copy.grants if self.owners else None)
-                    journal_done(new, self.there, MOVE, self.app.name, **facts)
+                    journal_done(new, self.there, MOVE, self.run.app.name, **facts)
         except UnknownDatabase:
             raise lost from None
         with connect(self.here.on(found.database), "tenants") as old:
             _writable(old)
-            journal_done(old, self.here, MOVE, self.app.name, **facts)
+            journal_done(old, self.here, MOVE, self.run.app.name, **facts)
             end_move(old, _WHOLE)
 
     def _open(self, found: _Unfinished) -> None:
@@ -375,9 +366,9 @@ class _DatabaseMove:
                 with suppress(LeadctlError, psycopg.Error), maintenance(self.there) as other:
                     self._drop_copy(other)
                 _go_back(server, self.here, found)
-                self.narrate(f"{self.name} is open again.")
+                self.run.narrate(f"{self.name} is open again.")
         except (LeadctlError, psycopg.Error):
-            self.narrate(
+            self.run.narrate(
                 f"{self.name} IS STILL CLOSED: its server does not answer. Open it with: leadctl "
                 f"tenants open {self.name} --database"
             )
@@ -418,10 +409,6 @@ def _identity(connection: Connection) -> str:
     (found,) = MOVES.rows(connection, "database_identity")
     uuid, number, _, system = found
     return f"{uuid} {system} {number}"
-
-
-def _uuid(connection: Connection) -> str:
-    return _identity(connection).split()[0]
 
 
 def _close(connection: Connection, here: Target, other: str, place: str) -> None:

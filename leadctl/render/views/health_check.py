@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from leadctl.health.check import CheckStatus, FixResult
+from leadctl.health.check import CheckStatus
 from leadctl.health.run import CheckEntry, CheckList, Health
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Style, Value
 from leadctl.text import place, size
@@ -26,7 +26,9 @@ def health(result: Health, *, everything: bool = False) -> Iterator[Block]:
     """
     of_app = f"{result.app} on " if result.app else ""
     database = f"{of_app}{place(result)}"
-    yield from (Line(_fixed(each), _FIXED[each.outcome]) for each in result.fixes)
+    for each in result.fixes:
+        told = ": ".join(filter(None, (each.outcome, each.statement, each.message)))
+        yield Line(told, _FIXED[each.outcome])
     yield Line(f"{database}: {result.status}", _STYLES[result.status])
     folded = () if everything or result.status == "unknown" else _FOLDED
     rows: list[Sequence[Value]] = []
@@ -47,10 +49,6 @@ def health(result: Health, *, everything: bool = False) -> Iterator[Block]:
 
 
 _FIXED: dict[str, Style] = {"done": "good", "declined": "dim", "failed": "bad"}
-
-
-def _fixed(result: FixResult) -> str:
-    return ": ".join(filter(None, (result.outcome, result.statement, result.message)))
 
 
 def listing(result: CheckList) -> list[Block]:
