@@ -96,6 +96,8 @@ def settings_for_loading(origin: Origin) -> Mapping[str, str]:
 
 
 def _set_for_loading(connection: Connection, name: str, settings: Mapping[str, str]) -> None:
+    if _QUERIES.value(connection, "limits_temporary_files"):
+        settings = {each: settings[each] for each in settings.keys() - _MODERATE_LOADED_WITH}
     if _QUERIES.value(connection, "distributes_schemas"):
         settings = {**settings, **_UNDISTRIBUTED}
     with connection.transaction():

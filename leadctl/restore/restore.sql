@@ -607,3 +607,8 @@ SELECT current_setting('citus.version', true) IS NOT NULL
 -- what: Does a server with Citus distribute each schema that is made?
 -- versions: 15-
 SELECT current_setting('citus.enable_schema_based_sharding', true) = 'on'
+
+-- name: limits_temporary_files
+-- what: Does a sort that does not fit in memory end with an error when it is large?
+-- versions: 15-
+SELECT current_setting('temp_file_limit') <> '-1'

@@ -26,8 +26,9 @@ from leadctl.errors import BackupDamaged
 from leadctl.postgres.binaries import dump_programs
 from leadctl.postgres.target import resolve
 from leadctl.restore.backups import RestorableBackup
-from leadctl.restore.database import settings_for_loading
+from leadctl.restore.database import scratch_database, settings_for_loading
 from leadctl.restore.load import divide_entries
+from leadctl.restore.properties import DatabaseProperties
 from leadctl.restore.restorable import Loading
 from leadctl.settings import load_settings
 from tests.backups import EVERYTHING, WEIRD, create, key_pair, plain_dump
@@ -325,3 +326,20 @@ def test_sorting_stays_in_the_cache(
     origin = RestorableBackup(store.find("latest"), read_identities(identity)).origin()
     settings = settings_for_loading(replace(origin, bytes=size))
     assert settings == {"synchronous_commit": "off", **expected}
+
+
+@pytest.mark.parametrize(("limit", "expected"), [("-1", "8MB"), ("1GB", "64MB")])
+def test_sorting_leaves_no_files_where_these_are_limited(
+    server: Server, limit: str, expected: str
+) -> None:
+    name = f"limited_{limit.strip('-').lower()}_{os.getpid()}"
+    settings = {"maintenance_work_mem": "8MB", "synchronous_commit": "off"}
+    where = target(server, "postgres")
+    with server.connect() as connection:
+        connection.execute(f"SET temp_file_limit = '{limit}'")
+        made = scratch_database(where, connection, name, DatabaseProperties(), quiet, settings)
+        with made, server.connect(name) as loading:
+            found = loading.execute("SHOW maintenance_work_mem").fetchone()
+            assert found == (expected,)
+            assert loading.execute("SHOW synchronous_commit").fetchone() == ("off",)
+    server.drop(name)
