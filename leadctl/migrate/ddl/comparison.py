@@ -69,6 +69,11 @@ class Comparison:
             if f"{kind} {name}" not in after.objects or f"{kind} {name}" in self.rebuilt
         }
 
+    @cached_property
+    def coming(self) -> set[str]:
+        """The keys of what is made, or made again."""
+        return (self.after.objects.keys() - self.before.objects.keys()) | self.rebuilt
+
     def parts(self, key: str, catalog: Catalog) -> tuple[str, ...]:
         """Return the keys of a table or view, and of all that goes with it."""
         name = key.partition(" ")[2]
