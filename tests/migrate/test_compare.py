@@ -219,24 +219,25 @@ def test_others_write_while_the_safe_script_runs(other: tuple[str, str], cli: Cl
 def test_rows_that_policies_hide_from_the_owner_are_copied(
     other: tuple[str, str], server: Server, cli: Cli, before_it: str
 ) -> None:
+    role = f"hidden_from_{other[0].rpartition('/')[2]}"
     table = "CREATE TABLE t (id int NOT NULL) {}"
     secured = (
         "ALTER TABLE t ENABLE ROW LEVEL SECURITY; ALTER TABLE t FORCE ROW LEVEL SECURITY;"
-        "CREATE POLICY odd ON t USING (id % 2 = 1); ALTER TABLE t OWNER TO hidden_from;"
+        f"CREATE POLICY odd ON t USING (id % 2 = 1); ALTER TABLE t OWNER TO {role};"
     )
-    part = "CREATE TABLE p PARTITION OF t DEFAULT; ALTER TABLE p OWNER TO hidden_from;"
+    part = f"CREATE TABLE p PARTITION OF t DEFAULT; ALTER TABLE p OWNER TO {role};"
     parts = {"": "", "PARTITION BY RANGE (id)": part, "PARTITION BY LIST (id)": part}
     kinds = [before_it, "PARTITION BY LIST (id)"]
     with server.connect() as connection:
-        connection.execute("CREATE ROLE hidden_from LOGIN PASSWORD 'mine'")
+        connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'mine'")
     try:
         for url, kind in zip(other, kinds, strict=True):
             assert psql(url, table.format(kind) + ";" + secured + parts[kind]) == ""
-            assert psql(url, "GRANT ALL ON SCHEMA public TO hidden_from") == ""
+            assert psql(url, f"GRANT ALL ON SCHEMA public TO {role}") == ""
             database = url.rpartition("/")[2]
-            assert psql(url, f"GRANT CREATE ON DATABASE {database} TO hidden_from") == ""
+            assert psql(url, f"GRANT CREATE ON DATABASE {database} TO {role}") == ""
         assert psql(other[0], "INSERT INTO t SELECT generate_series(1, 100)") == ""
-        url = re.sub("//[^@]*@", "//hidden_from:mine@", other[0])
+        url = re.sub("//[^@]*@", f"//{role}:mine@", other[0])
         written = cli("migrate", "diff", "database", other[1], "-o", "sql", url=url)
         assert "INSERT INTO t" in written.out, written.err
         assert psql(url, written.out) == ""
@@ -246,9 +247,9 @@ def test_rows_that_policies_hide_from_the_owner_are_copied(
             assert connection.execute(forced).fetchone() == (True,)
     finally:
         for url in other:
-            psql(url, "DROP OWNED BY hidden_from")
+            psql(url, f"DROP OWNED BY {role}")
         with server.connect() as connection:
-            connection.execute("DROP ROLE hidden_from")
+            connection.execute(f"DROP ROLE {role}")
 
 
 def test_a_role_that_may_not_try(other: tuple[str, str], server: Server, cli: Cli) -> None:
