@@ -26,7 +26,9 @@ class Places:
         self.line = ("tenants", "move", NAME, "--database", "--to", self.to, "--yes")
 
     def begin(self) -> "subprocess.Popen[str]":
-        return start(*self.line, env={"DATABASE_URL": self.tenants.url, **self.tenants.env})
+        folder = str(self.tenants.folder)  # what a killed run leaves goes with it
+        env = {"DATABASE_URL": self.tenants.url, "TMPDIR": folder, **self.tenants.env}
+        return start(*self.line, env=env)
 
     def here(self, statement: str, name: str = NAME) -> list[tuple[Any, ...]]:
         return self.tenants.query(statement, name=name)
