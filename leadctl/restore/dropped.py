@@ -62,10 +62,11 @@ _BEFORE_ROWS = frozenset(
 )
 _COPY = "leadctl_as_it_was"
 _COMPARED = re.compile(
-    rf"CREATE (?:FUNCTION|PROCEDURE|AGGREGATE|DOMAIN|TYPE) (?P<name>{IDENTIFIER}\.{IDENTIFIER})"
-    r"(?=\(| AS (?!RANGE\b))"
+    rf"CREATE (?:FUNCTION|PROCEDURE|AGGREGATE|DOMAIN|TYPE|COLLATION) "
+    rf"(?P<name>{IDENTIFIER}\.{IDENTIFIER})(?=\(| AS | \(provider = )"
 )
-"""Not ranges, whose multirange has its own name, nor base types."""
+"""Not base types, nor operators."""
+_MULTIRANGE = re.compile(rf"(?<=multirange_type_name = ){IDENTIFIER}\.{IDENTIFIER}")
 _LAST = frozenset({"TRIGGER", "POLICY", "ROW SECURITY", "PUBLICATION TABLE"})
 
 
@@ -389,7 +390,10 @@ class Making:
         found = next((f for each in script if (f := _COMPARED.match(each))), None)
         if found is None:
             return
-        copy = f"{found[0].removesuffix(found['name'])}pg_temp.{_COPY}{found.string[found.end() :]}"
+        rest = found.string[found.end() :]
+        if rest.startswith(" AS RANGE"):
+            rest = _MULTIRANGE.sub(f"pg_temp.{_COPY}_multirange", rest)
+        copy = f"{found[0].removesuffix(found['name'])}pg_temp.{_COPY}{rest}"
         asked = {"kind": entry.kind, "schema": entry.schema, "tag": entry.name, "copy": _COPY}
         try:
             with self._connection.transaction(force_rollback=True):

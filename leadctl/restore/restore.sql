@@ -385,7 +385,7 @@ WHERE m.usual IS NOT NULL AND m.acl IS NOT NULL
 SELECT (SELECT extversion FROM pg_extension WHERE extname = %(name)s)
 
 -- name: same_definition
--- what: Is a routine, a domain or a type what its temporary copy is, but for name, owner and grants?
+-- what: Is a routine, a collation or a type what its temporary copy is, but for name, owner, grants?
 --   None where it is not there.  An archive names routines by the types of their arguments.
 -- versions: 15-
 WITH two AS (
@@ -406,12 +406,19 @@ WITH two AS (
         'checks', (SELECT jsonb_agg(pg_get_constraintdef(k.oid) ORDER BY k.conname) FROM pg_constraint k
                    WHERE k.contypid = t.oid AND k.contype = 'c'),
         'labels', (SELECT jsonb_agg(e.enumlabel ORDER BY e.enumsortorder) FROM pg_enum e WHERE e.enumtypid = t.oid),
+        'range', (SELECT ARRAY[rngsubtype, rngcollation, rngsubopc, rngcanonical, rngsubdiff] FROM pg_range
+                  WHERE rngtypid = t.oid),
         'attributes', (SELECT jsonb_agg(ARRAY[a.attname, format_type(a.atttypid, a.atttypmod), a.attcollation::text]
                                         ORDER BY a.attnum)
                        FROM pg_attribute a WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped))
     FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
     WHERE %(kind)s IN ('DOMAIN', 'TYPE')
-      AND (n.oid = pg_my_temp_schema() AND t.typname = %(copy)s OR n.nspname = %(schema)s AND t.typname = %(tag)s))
+      AND (n.oid = pg_my_temp_schema() AND t.typname = %(copy)s OR n.nspname = %(schema)s AND t.typname = %(tag)s)
+    UNION ALL
+    SELECT to_jsonb(c) - '{oid,collname,collnamespace,collowner,collversion}'::text[]
+    FROM pg_collation c JOIN pg_namespace n ON n.oid = c.collnamespace
+    WHERE %(kind)s = 'COLLATION'
+      AND (n.oid = pg_my_temp_schema() AND c.collname = %(copy)s OR n.nspname = %(schema)s AND c.collname = %(tag)s))
 SELECT CASE count(*) WHEN 2 THEN count(DISTINCT definition) = 1 END FROM two
 
 -- name: orphans

@@ -311,6 +311,7 @@ def test_rows_that_are_rejected_by_now(place: Dropped) -> None:
 CALLING = """
 CREATE SCHEMA rules;
 CREATE TYPE mood AS ENUM ('a', 'b'); CREATE TYPE pair AS (x int); CREATE TYPE span AS RANGE (subtype = int);
+CREATE COLLATION rules.order (locale = 'C');
 CREATE DOMAIN email AS text CHECK (VALUE LIKE '%@%');
 CREATE FUNCTION rules.rate() RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 2';
 CREATE FUNCTION rules.tax(n int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT n * rules.rate()';
@@ -319,7 +320,7 @@ CREATE FUNCTION rules.sign(n int, m mood = 'a') RETURNS int LANGUAGE sql IMMUTAB
 CREATE FUNCTION rules.start() RETURNS int LANGUAGE sql AS 'SELECT 1';
 CREATE FUNCTION rules.touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
 CREATE TABLE bills (id int PRIMARY KEY, n int DEFAULT rules.start() CHECK (rules.positive(n)), m mood, e email,
-    p pair, s span, tax int GENERATED ALWAYS AS (rules.tax(n)) STORED);
+    p pair, s span, c text COLLATE rules.order, tax int GENERATED ALWAYS AS (rules.tax(n)) STORED);
 CREATE INDEX ON bills (rules.sign(n));
 CREATE TRIGGER touching BEFORE UPDATE ON bills FOR EACH ROW EXECUTE FUNCTION rules.touch();
 INSERT INTO bills (id, n, m, e, s) VALUES (1, 5, 'a', 'a@b', '[1,2)');
@@ -337,6 +338,8 @@ OTHERWISE = {
     "ALTER TYPE mood ADD VALUE 'c'": "TYPE public mood",
     "ALTER TYPE pair ADD ATTRIBUTE y int": "TYPE public pair",
     "ALTER DOMAIN email SET NOT NULL": "DOMAIN public email",
+    "DROP TYPE span; CREATE TYPE span AS RANGE (subtype = bigint, multirange_type_name = spans)": "TYPE public span",
+    "DROP COLLATION rules.order; CREATE COLLATION rules.order (locale = 'POSIX')": "COLLATION rules order",
     "ALTER FUNCTION rules.start OWNER TO pg_monitor; COMMENT ON TYPE mood IS 'ours'": None,
 }  # fmt: skip
 
