@@ -71,7 +71,8 @@ def unpacked_ahead(
 def _memory(reader: BackupReader, loading: Loading) -> IO[bytes] | None:
     file = reader.manifest.file(ARCHIVE)
     small = file is not None and file.raw_bytes <= loading.memory_bytes
-    if small and loading.rows and _jobs(loading) > 1 and loading.distribute is None:
+    alone = reader.manifest.distribution is None  # else tables are distributed before their rows
+    if small and loading.rows and _jobs(loading) > 1 and alone:
         with suppress(OSError):  # not in every container
             return os.fdopen(os.memfd_create(ARCHIVE), "w+b")
     return None

@@ -160,9 +160,9 @@ class Restorable(Protocol):
         """Look at its bytes before anything is made.  Raises BackupDamaged."""
 
     def loader(self, loading: Loading, /) -> AbstractContextManager[Load]:
-        """Yield what loads it; some of it may be read ahead, while the database is made.
+        """Yield what loads it; some of it may be read ahead, while the restore is planned.
 
-        The loading may be refined until then, but for how much is loaded and by how many.
+        What it is loaded with may be another `loading` by then.
         """
 
     def compare(self, connection: Connection, *, rows: bool) -> LoadComparison:

@@ -259,7 +259,12 @@ def restore(
     """
     began = time.monotonic()
     name = target.database
-    with source.held(), maintenance(target) as connection, restore_lock(connection, name):
+    with (
+        source.held(),
+        source.loader(loading) as load,
+        maintenance(target) as connection,
+        restore_lock(connection, name),
+    ):
         origin = source.origin()
         # One name per target, so that the next restore removes what a killed one left.
         scratch = f"leadctl_restore_{zlib.crc32(name.encode()):08x}"
@@ -267,23 +272,22 @@ def restore(
             cluster.settle(connection, scratch)
             parts = origin.distribution or ()
             loading = replace(loading, jobs=1, distribute=partial(distribute, parts=parts))
-        with source.loader(loading) as load:
-            with ThreadPoolExecutor(1) as ahead:
-                read = ahead.submit(source.properties, owners=loading.owners)
-                found = _plan(target, origin, connection)
-                show(found)
-                preflight(source, found, owners=loading.owners, partly=loading.partly)
-                loading = without_missing(loading, found)
-                exists = _is_there(connection, name)
-                if exists:
-                    consent = _permit_replacing(target, consent, new=new)
-                properties = read.result()
-                if properties is None and exists:
-                    properties = properties_of(target, owners=loading.owners)
-            made = _Replacement(connection, target, scratch, exists, cluster, consent, lock_wait)
-            compared, previous = made.make(
-                source, load, loading, found, properties or DatabaseProperties(), origin
-            )
+        with ThreadPoolExecutor(1) as ahead:
+            read = ahead.submit(source.properties, owners=loading.owners)
+            found = _plan(target, origin, connection)
+            show(found)
+            preflight(source, found, owners=loading.owners, partly=loading.partly)
+            loading = without_missing(loading, found)
+            exists = _is_there(connection, name)
+            if exists:
+                consent = _permit_replacing(target, consent, new=new)
+            properties = read.result()
+            if properties is None and exists:
+                properties = properties_of(target, owners=loading.owners)
+        made = _Replacement(connection, target, scratch, exists, cluster, consent, lock_wait)
+        compared, previous = made.make(
+            source, load, loading, found, properties or DatabaseProperties(), origin
+        )
         result = _result(origin, name, previous, loading, compared)
         if drop_old and previous is not None:
             whole = result.complete and not origin.left_out
