@@ -121,12 +121,10 @@ class Tenants:
         self._foresee(f"{DROP} {name}", ahead, self.target.on(name) if database else None)
         if show is not None:
             show(plan_drop(*self._target_app, name, database=database))
-        before = partial(self._backup, name, database, wanted=backup)
         drop = drop_database if database else drop_tenant
-        return drop(self._run(name, consent), before)
-
-    def _backup(self, name: str, database: bool, *, wanted: bool) -> str | None:
-        return self.backup(name, database).id if wanted else None
+        return drop(
+            self._run(name, consent), lambda: self.backup(name, database).id if backup else None
+        )
 
     def _foresee(self, verb: str, consent: "Consent", target: "Target | None" = None) -> None:
         from leadctl.journal.guard import foresee

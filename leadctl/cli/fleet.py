@@ -221,14 +221,10 @@ def _write(run: Run, report: "FleetReport[Any]") -> None:
 
 def _code(report: "FleetReport[Any]") -> int:
     """Return 0, the one code that all failures share, or 7."""
-    codes = {_of_target(each) for each in report.bad}
+    codes = {exit_code(each.failure) if each.failure else each.code for each in report.bad}
     if not codes:
         return ExitCode.DONE
     return codes.pop() if len(codes) == 1 else ExitCode.PARTLY
-
-
-def _of_target(each: "TargetReport[Any]") -> int:
-    return exit_code(each.failure) if each.failure else each.code
 
 
 def _nagios_of(each: "TargetReport[Any]") -> int:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -59,7 +60,7 @@ class Run:
     @property
     def ask(self) -> Callable[[str], bool] | None:
         """A way to ask a question that is answered by yes or no, where somebody is there."""
-        return _confirmed if self.interactive else None
+        return partial(typer.confirm, err=True) if self.interactive else None
 
     @property
     def ask_text(self) -> Callable[[str], str] | None:
@@ -137,10 +138,6 @@ def _with_given(block: "Block") -> "Block":
         return Pairs([(name, told(value)) for name, value in block.pairs])
     line: Block = told(block)
     return line
-
-
-def _confirmed(question: str) -> bool:
-    return typer.confirm(question, err=True)
 
 
 def _typed(question: str) -> str:

@@ -96,7 +96,7 @@ def restore_in_place(
         archive = ArchiveSql(reader, SCHEMA, connection, owners=owners)
         others = _of_other_publications(connection, archive.entries)
         archive.entries = tuple(entry for entry in archive.entries if entry not in others)
-        own = [entry for entry in archive.entries if _is_in(entry, wanted)]
+        own = [e for e in archive.entries if e.schema in wanted and e.kind not in _NOT_OF_A_SCHEMA]
         tables = [entry for entry in own if entry.kind == "TABLE"]
         also = [e for e in own if e.kind not in {"TABLE", "FK CONSTRAINT", *SATELLITES}]
         selection = EntrySelection(archive, tables, also)
@@ -200,10 +200,6 @@ def _publish_again(
                 f"The {each.by} cannot have {each.table} as it is in the backup: {told(error)}.",
                 hint="Take the table out of it first. Nothing was changed.",
             ) from None
-
-
-def _is_in(entry: ArchiveEntry, schemas: Collection[str]) -> bool:
-    return entry.schema in schemas and entry.kind not in _NOT_OF_A_SCHEMA
 
 
 def refuse_less(reader: BackupReader, selection: EntrySelection, schemas: Collection[str]) -> None:

@@ -96,25 +96,22 @@ class Record:
     relations: tuple[RelatedRows, ...]
 
 
+@dataclass(frozen=True)
 class Found:
     """The result of a key and a relation: one record, or the rows that refer to one."""
 
-    def __init__(
-        self, session: Session, shape: TableShape, condition: Fragment, selection: RowSelection
-    ) -> None:
-        self._session, self._shape = session, shape
-        self._condition, self._selection = condition, selection
-        self.key: str | None = None
-        """The key of the record; None where it is rows that were found."""
+    _session: Session
+    _shape: TableShape
+    _condition: Fragment
+    _selection: RowSelection
+    key: str | None
+    """The key of the record; None where it is rows that were found."""
 
     def record(self, *, as_json_text: bool) -> Record:
         """Read the record: values as texts for people, cut where they are long, or as JSON."""
         reading = _Record(self._session, self._shape, self._condition, self._selection.columns)
-        return (
-            reading.as_json_record(self.key or "")
-            if as_json_text
-            else reading.readable(self.key or "")
-        )
+        read = reading.as_json_record if as_json_text else reading.readable
+        return read(self.key or "")
 
     def page(self) -> RowPage:
         """Read a page of the rows."""
@@ -140,9 +137,7 @@ def finding(
         shape = session.shape(table)
         here, found_key = _find(session, shape, key)
         if relation is None:
-            found = Found(session, shape, here, selection)
-            found.key = found_key
-            yield found
+            yield Found(session, shape, here, selection, found_key)
         else:
             yield _followed(session, shape, here, relation, selection)
 
@@ -222,9 +217,7 @@ def _followed(
                 read, shape, here = [other], other, _at_key(session, other, key)
         if not names:
             break
-    made = Found(session, shape, here, selection)
-    made.key = key if at_one else None
-    return made
+    return Found(session, shape, here, selection, key if at_one else None)
 
 
 def _at_key(session: Session, shape: TableShape, key: str) -> Fragment:

@@ -225,14 +225,11 @@ def new(result: "NewRevisions") -> Iterator[Block]:
         yield Line(f"{each.was} has the new id {each.revision}, in {each.path.name}.")
     if result.revisions:
         yield from _written(result.revisions)
-        todo = "Write what it does into upgrade()" if result.empty else "Read them"
-        yield Line(f"{todo}, then apply {_them(result)} with: leadctl migrate", "dim")
+        write = "Write what it does into upgrade(), then apply it"
+        todo = write if result.empty else "Read them, then apply them"
+        yield Line(f"{todo} with: leadctl migrate", "dim")
     elif not result.renumbered:
         yield Line("Nothing to write: the migrations make what the models say.")
-
-
-def _them(result: "NewRevisions") -> str:
-    return "it" if result.empty else "them"
 
 
 def dev(result: "Dev") -> Iterator[Block]:
