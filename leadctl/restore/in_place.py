@@ -94,7 +94,7 @@ def restore_in_place(
         _require_schema(reader, target.schema)
         as_pg_restore(connection, waits.lock_timeout)
         archive = ArchiveSql(reader, SCHEMA, connection, owners=owners)
-        others = _of_other_publications(connection, archive.entries)
+        others = _of_other_publications(connection, archive.entries, wanted)
         archive.entries = tuple(entry for entry in archive.entries if entry not in others)
         own = [e for e in archive.entries if e.schema in wanted and e.kind not in _NOT_OF_A_SCHEMA]
         tables = [entry for entry in own if entry.kind == "TABLE"]
@@ -115,7 +115,7 @@ def restore_in_place(
         if newer:
             narrate(f"Dropped, since the backup does not have it: {', '.join(newer)}.")
         for entry in others:
-            narrate(f"Its owner adds this again: {entry.definition.strip()}")
+            narrate(f"Not restored, for the publication's owner to run: {entry.definition.strip()}")
         narrate("The schemas are back. Validating foreign keys.")
         result = made.settle(target, app.name, keys, rows, narrate)
     restored = TableRestore(reader.backup.id, target.database, False, None, (), ())
@@ -146,11 +146,12 @@ def _not_known(dropped: "Sequence[OwnObject]", known: Collection[tuple[str, ...]
 
 
 def _of_other_publications(
-    connection: Connection, entries: Sequence[ArchiveEntry]
+    connection: Connection, entries: Sequence[ArchiveEntry], schemas: Collection[str]
 ) -> list[ArchiveEntry]:
     """Return the entries that add a table to a publication which this role may not change."""
     names = set(_QUERIES.column(connection, "own_publications"))
-    said = ((entry, _PUBLISHED.match(entry.definition)) for entry in entries)
+    here = (entry for entry in entries if entry.schema in schemas)
+    said = ((entry, _PUBLISHED.match(entry.definition)) for entry in here)
     return [entry for entry, found in said if found and parts_of(found["name"])[0] not in names]
 
 
@@ -175,7 +176,7 @@ def _replicated(connection: Connection, schemas: Sequence[str]) -> list[_Replica
     found = _QUERIES.rows(connection, "replicated", _Replicated, oids=oids)
     if lost := [f"the {each.by} has {each.table}" for each in found if not each.may_add]:
         raise DependentObjects(
-            f"Tables that would be dropped are replicated by what is another role's: "
+            "Tables that would be dropped are replicated, and this role could not add them again: "
             f"{'; '.join(lost)}.",
             hint=f"Have its owner take them out, and add them afterwards. {_ROWS_ALONE}",
         )
