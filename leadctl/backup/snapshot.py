@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
+from psycopg.pq import TransactionStatus
 
 from leadctl.backup.cluster import Moment, one_moment
 from leadctl.backup.manifest import DatabaseFacts, Distributed, DumpedTable, ExtensionFacts
@@ -430,14 +431,18 @@ def count_rows(
         with connection.transaction() if may_fail else nullcontext(), as_owner(connection, owner):
             ((count,),) = connection.execute(query)
     except psycopg.Error as error:
-        if owner is None and (error.sqlstate or "08").startswith(_NOT_OF_EXPRESSIONS):
+        known = (error.sqlstate or "08").startswith(_NOT_OF_EXPRESSIONS)
+        if connection.info.transaction_status == TransactionStatus.INERROR or (
+            owner is None and known
+        ):
             raise
         return _copied_rows(connection, name)
     return int(count)
 
 
-_NOT_OF_EXPRESSIONS = ("08", "25", "40", "42P01", "42501", "53", "55", "57", "58")
-"""SQLSTATEs, or their classes, that no expression is the cause of."""
+_NOT_OF_EXPRESSIONS = ("08", "25", "40", "53", "55", "57", "58")
+"""Classes of SQLSTATE that no expression is the cause of.  That a relation is not there, or may not
+be read, COPY says again where it is the table."""
 
 
 def _copied_rows(connection: Connection, table: sql.Identifier) -> int:

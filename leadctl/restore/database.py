@@ -28,7 +28,7 @@ from leadctl.postgres.connect import Connection, connect, set_session
 from leadctl.postgres.provision import connect_to_maintenance
 from leadctl.postgres.queries import identifier, queries_of
 from leadctl.postgres.target import Target
-from leadctl.postgres.translate import needs_privileges
+from leadctl.postgres.translate import needs_privileges, told
 from leadctl.progress import Narrate
 from leadctl.restore.properties import DatabaseProperties, create_database
 from leadctl.restore.restorable import Origin
@@ -190,18 +190,24 @@ def restore_lock(connection: Connection, database: str) -> Iterator[None]:
     yield
 
 
-def analyze(connection: Connection, target: Target, jobs: int) -> None:
+def analyze(connection: Connection, target: Target, jobs: int, narrate: Narrate) -> None:
     """Let ANALYZE gather the statistics that were not restored, on so many connections.
 
-    `connection` is the first of them, to the target's database.  Raises what connecting raises.
+    `connection` is the first of them, to the target's database.  A table that it fails for, as an
+    expression of its statistics does, is said.  Raises what connecting raises.
     """
     tables = deque(_QUERIES.column(connection, "analyzed"))
 
     def work(connection: Connection) -> None:
         with suppress(IndexError):
             while True:
-                table = identifier(tables.popleft())
-                connection.execute(sql.SQL("ANALYZE {}").format(table))
+                name = tables.popleft()
+                try:
+                    connection.execute(sql.SQL("ANALYZE {}").format(identifier(name)))
+                except psycopg.Error as error:
+                    if connection.closed:
+                        raise
+                    narrate(f"{name} has no planner statistics: ANALYZE failed: {told(error)}")
 
     def help_on(_number: int) -> None:
         with connect(target, "restore", like_pg_dump=True) as another:

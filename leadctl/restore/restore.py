@@ -376,7 +376,7 @@ def _load(
     with connect(loaded, "restore", like_pg_dump=True) as connection:
         compared = _checked(connection, source, loading)
         wait_for_all()
-        analyze(connection, loaded, loading.jobs)
+        analyze(connection, loaded, loading.jobs, loading.narrate)
     return compared
 
 

@@ -121,6 +121,21 @@ def test_a_swap_that_fails_leaves_no_copy_behind(
     assert left_by_restores(place) == []  # other tests restore on the same server
 
 
+def test_statistics_whose_function_finds_its_table_by_the_search_path(place: Place) -> None:
+    """Neither counting nor ANALYZE can evaluate them; the rows are there all the same."""
+    place.query(
+        "CREATE TABLE looked_up AS SELECT 3 AS v; CREATE TABLE t AS SELECT generate_series(1, 30) AS i;"
+        "CREATE FUNCTION f(n int) RETURNS int LANGUAGE sql IMMUTABLE AS"
+        " 'SELECT n + v FROM looked_up LIMIT 1'; CREATE STATISTICS st ON (f(i)), (f(i + 1)) FROM t"
+    )
+    assert place.leadctl("backup").code == 0
+    rehearsed = place.leadctl("backup", "verify", "latest", "--restore")
+    assert rehearsed.code == 0, rehearsed.out
+    outcome = place.leadctl("restore", "latest", "--confirm", place.name)
+    assert (outcome.code, "ANALYZE failed" in outcome.err) == (0, True), outcome.err
+    assert place.query("SELECT * FROM t") == [(n,) for n in range(1, 31)]
+
+
 def test_a_client_that_connects_again_at_once_does_not_keep_a_restore_from_its_end(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
