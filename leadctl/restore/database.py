@@ -55,6 +55,8 @@ _MODERATE_LOADED_WITH = {"maintenance_work_mem": "8MB"}
 64 MB.  Of more rows it would be merged more than once; indexes that are no B-trees are not sorted,
 and may need memory."""
 
+_NOT_OF_TABLE = ("08", "53", "57")
+"""Classes of SQLSTATE that end ANALYZE for all tables: the connection, resources, a cancel."""
 _UNDISTRIBUTED = {"citus.enable_schema_based_sharding": "off"}
 """A distributed table does not take all of what pg_restore does to one."""
 
@@ -205,7 +207,7 @@ def analyze(connection: Connection, target: Target, jobs: int, narrate: Narrate)
                 try:
                     connection.execute(sql.SQL("ANALYZE {}").format(identifier(name)))
                 except psycopg.Error as error:
-                    if connection.closed:
+                    if (error.sqlstate or "08").startswith(_NOT_OF_TABLE):
                         raise
                     narrate(f"{name} has no planner statistics: ANALYZE failed: {told(error)}")
 
