@@ -135,7 +135,6 @@ class StatementReader:
         self._tag = re.compile(b"")
         self._backslashes = False
         self._large_objects = False
-        self._last_name = ""
         self._begin()
 
     def _consume(self, data: bytes, *, rows: bool) -> None:
@@ -152,6 +151,7 @@ class StatementReader:
         self._sets_strings = False
         self._code = b""
         self._routine = ""
+        self._last_name = ""
         self._body_begins = False
         self._named_on = False
         self._role_follows = False

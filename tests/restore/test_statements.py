@@ -80,6 +80,7 @@ INSIDE = [
     "CREATE TABLE role (database int);",
     "DO $$ BEGIN CREATE USER MAPPING FOR x SERVER y; EXCEPTION WHEN others THEN NULL; END $$;",
     "SET search_path = dblink, public;",
+    "SELECT 1 AS dblink;\n(SELECT 2);",
     "CREATE TABLE t (pg_promote int DEFAULT (1), lo_import text);",
     "BEGIN;\nSELECT pg_catalog.lo_open('1', 131072);\nSELECT pg_catalog.lowrite(0, '\\x');\nCOMMIT;",
 ]
