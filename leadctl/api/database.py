@@ -453,6 +453,25 @@ class Database(Project):
 
         return journaled_seed(*self._target_app, self.keyring, self.narrate)
 
+    def replant(
+        self, *, confirm: Confirm = None, show: "Callable[[ResetPlan], object] | None" = None
+    ) -> "SeedResult":
+        """Empty the app's tables and seed them, as `leadctl seed --replant`; all or nothing.
+
+        `show` is called with what `reset_plan` says, before anybody is asked.  Raises Protected,
+        NotConfirmed and DependentObjects, and what `seed` raises.
+        """
+        from leadctl.seed.replant import VERB, replant
+
+        self._ahead(VERB, confirm, show, self.reset_plan)
+        return replant(
+            *self._target_app,
+            self.keyring,
+            consent_of(confirm),
+            timeouts=self._timeouts,
+            narrate=self.narrate,
+        )
+
     def bulk_seed(
         self,
         rows: int,

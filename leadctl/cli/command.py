@@ -93,7 +93,7 @@ def command(
             if fleet is None or many is None:
                 function(run, **values)
                 return
-            destroys = effect is Effect.DESTROYS
+            destroys = effect is Effect.DESTROYS or bool(values.get(fleet.destroys_with or ""))
             run_for_fleet(run, many, fleet, _verb(ctx), function, values, destroys=destroys)
 
         fleets = OPTIONS if fleet else {}

@@ -73,6 +73,8 @@ class FleetUse(NamedTuple):
     An argument is in capitals, as it is typed."""
     by_database: bool = False
     """Whether it is about databases, so that one target of each is enough."""
+    destroys_with: str | None = None
+    """The parameter with which it can lose something."""
     metrics_to: str | None = None
     """The parameter that names a file for Prometheus: it is of the fleet, and not of a target."""
 

@@ -80,7 +80,7 @@ _RAILS = {
     "db:reset": "leadctl reset",
     "db:migrate:reset": "leadctl reset",
     "db:seed": "leadctl seed",
-    "db:seed:replant": "leadctl reset",
+    "db:seed:replant": "leadctl seed --replant",
     "db:fixtures:load": "leadctl seed",
     "db:schema:dump": "leadctl schema dump",
     "db:schema:load": "leadctl migrate",

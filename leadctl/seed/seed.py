@@ -2,7 +2,7 @@
 
 import shlex
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,11 +74,17 @@ class SeedResult:
         return sum(table.inserted for table in self.tables)
 
 
-def seed(target: Target, app: App, keyring: Keyring, narrate: Narrate) -> SeedResult:
+def seed(
+    target: Target,
+    app: App,
+    keyring: Keyring,
+    narrate: Narrate,
+    before: Callable[[DriverConnection], None] = lambda _: None,
+) -> SeedResult:
     """Insert the fixtures that are missing, in one transaction; other rows stay as they are.
 
-    Raises MissingKey before anything is written where a column is encrypted and there is no key,
-    and SeedFailed.
+    `before` is called in that transaction, before anything is inserted.  Raises MissingKey before
+    anything is written where a column is encrypted and there is no key, and SeedFailed.
     """
     check_key(app, keyring)
     fixtures = _fixtures(app)
@@ -93,6 +99,7 @@ def seed(target: Target, app: App, keyring: Keyring, narrate: Narrate) -> SeedRe
             with connection.begin():
                 connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
                 _wait_for_others(driver_connection(connection), target.schema, narrate)
+                before(driver_connection(connection))
                 if callable(fixtures):
                     narrate(f"Running {app.seed}")
                     with Session(connection, join_transaction_mode="create_savepoint") as session:

@@ -48,6 +48,26 @@ def test_each_tenant_is_seeded_once(tenants: Tenants, cli: Cli) -> None:
 
 
 @pytest.mark.thorough
+def test_each_tenant_is_replanted_with_one_consent(tenants: Tenants, cli: Cli) -> None:
+    place = tenants(2)
+    users = "SELECT count(*) FROM t_{}.users"
+    seeded = [place.query(users.format(number)) for number in (1, 2)]
+    for number in (1, 2):
+        place.query(
+            f"INSERT INTO t_{number}.users (id, email, facebook_id, access_token)"
+            " VALUES ('u', 'u@x', 'f', 't')"
+        )
+    refused = cli("seed", "--fleet", "tenants", "--replant", url=place.url)
+    assert refused.code == 5, refused.err
+    assert [place.query(users.format(number)) for number in (1, 2)] != seeded
+    done = cli("seed", "--fleet", "tenants", "--replant", "--yes", url=place.url)
+    assert done.code == 0, done.err
+    assert [place.query(users.format(number)) for number in (1, 2)] == seeded
+    place.query("UPDATE leadctl.identity SET protected = true")
+    assert cli("seed", "--fleet", "tenants", "--replant", "--yes", url=place.url).code == 5
+
+
+@pytest.mark.thorough
 def test_the_health_of_a_fleet(tenants: Tenants, cli: Cli) -> None:
     place = tenants(3)
     check = ("health-check", "--fleet", "tenants", "--check", "migrations", "--check", "indexes")

@@ -14,6 +14,7 @@ from leadctl.cli.options import (
     Text,
     Texts,
     Yes,
+    flag,
     not_with,
     only_with,
     option,
@@ -39,6 +40,9 @@ Span = Annotated[
         "The period that the rows' times cover. E.g. 365d, or 2025-01-01..2025-12-31.",
     ),
 ]
+Replant = Annotated[
+    bool, flag("--replant", "Empty the app's tables first: all rows in them go.", consent=True)
+]
 Export = Annotated[
     Text,
     option(
@@ -60,7 +64,12 @@ To = Annotated[
 
 
 @app.leaf("seed", "Rows")
-@command(Effect.ADDS, LOCK_WAIT, LOCK_TIMEOUT, fleet=FleetUse(refuses=("export",)))
+@command(
+    Effect.ADDS,
+    LOCK_WAIT,
+    LOCK_TIMEOUT,
+    fleet=FleetUse(refuses=("export",), destroys_with="replant"),
+)
 def seed(
     run: Run,
     *,
@@ -68,6 +77,7 @@ def seed(
     random_seed: RandomSeed = None,
     scale: Scale = None,
     span: Span = None,
+    replant: Replant = False,
     export: Export = None,
     where: Where = None,
     to: To = None,
@@ -78,27 +88,35 @@ def seed(
     r"""Insert the app's fixtures and seed files, or synthetic rows.
 
     An existing row of a fixture is not changed; an existing row of a seed file gets the values of
-    the file. Synthetic rows are inserted all or none; a protected database needs --confirm with its
-    name.
+    the file. Synthetic rows are inserted all or none. With --replant all rows go first, also those
+    that revisions inserted, or none where it ends early. A protected database needs --confirm with
+    its name for --bulk and --replant.
 
     \b
     leadctl seed
     leadctl seed --bulk 1000000
+    leadctl seed --replant
     leadctl seed --export plans --where "price > 0"
     """
     of_bulk = {"random_seed": random_seed, "scale": scale, "span": span}
     if export is not None:
-        not_with("--export", bulk=bulk, **of_bulk, yes=yes, confirm=confirm)
+        not_with("--export", bulk=bulk, **of_bulk, replant=replant, yes=yes, confirm=confirm)
         result = run.database().export(export, to, where=where, for_spreadsheet=for_spreadsheet)
         run.emit(result, views.seed.exported)
         return
     only_with("--export", where=where, to=to, for_spreadsheet=for_spreadsheet)
     database = run.database(may_create=True)
+    consent = run.consent(yes=yes, confirm=confirm)
+    if replant:
+        not_with("--replant", bulk=bulk, **of_bulk)
+        show = run.show(views.seed.replant_plan)
+        run.emit(database.replant(confirm=consent, show=show), views.seed.seed)
+        return
     if bulk is None:
-        only_with("--bulk", **of_bulk, yes=yes, confirm=confirm)
+        only_with("--bulk", **of_bulk)
+        only_with("--bulk or --replant", yes=yes, confirm=confirm)
         run.emit(database.seed(), views.seed.seed)
         return
-    consent = run.consent(yes=yes, confirm=confirm)
     added = database.bulk_seed(
         bulk, random_seed=random_seed, scale=scale or (), span=span, confirm=consent
     )

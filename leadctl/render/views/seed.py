@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from leadctl.render.blocks import Block, Grid, Line, Value, numbers
+from leadctl.reset import ResetPlan
 from leadctl.seed.bulk.load import BulkResult
 from leadctl.seed.export import Exported
 from leadctl.seed.seed import SeedResult
@@ -24,6 +25,13 @@ def seed(result: SeedResult) -> Iterator[Block]:
         yield Grid(["Table", *numbers("Inserted", "Unchanged", *updates)], rows)
     if result.files:
         yield Grid(["File", "State"], [(file.file, file.state) for file in result.files])
+
+
+def replant_plan(result: ResetPlan) -> Iterator[Block]:
+    """The rows that go."""
+    yield Line(f"This removes all rows of {result.app} in {place(result)}:", "warn")
+    rows = [(loss.table, "many" if loss.rows is None else loss.rows) for loss in result.tables]
+    yield Grid(["Table", *numbers("Rows")], rows)
 
 
 def exported(result: Exported) -> Iterator[Block]:
