@@ -291,8 +291,7 @@ def restore(
         result = _result(origin, name, previous, loading, compared)
         if drop_old and previous is not None:
             whole = result.complete and not origin.left_out
-            kept = _drop(target, connection, previous, result.rows, loading.narrate, whole=whole)
-            result = replace(result, previous=kept)
+            result = _without_old(previous, made, result, loading.narrate, whole=whole)
     result = replace(result, duration_ms=round((time.monotonic() - began) * 1000))
     _journal(target, app, result, loading.narrate)
     return result
@@ -385,28 +384,22 @@ def _say_kept(connection: Connection, name: str, narrate: Narrate) -> None:
         narrate(f"Earlier restores kept {', '.join(kept)}: drop them when no longer needed.")
 
 
-def _drop(
-    target: Target,
-    connection: Connection,
-    previous: str,
-    rows: int,
-    narrate: Narrate,
-    *,
-    whole: bool,
-) -> str | None:
-    """Drop the replaced database, unless the new one lacks something; return what is kept."""
-    if not (whole and rows):
+def _without_old(
+    previous: str, made: "_Replacement", result: RestoreResult, narrate: Narrate, *, whole: bool
+) -> RestoreResult:
+    """Drop the replaced database, unless the new one lacks something."""
+    if not (whole and result.rows):
         lacks = "has no row" if whole else "is not all of the database"
         narrate(f"Kept {previous}: what was restored {lacks}.")
-        return previous
+        return result
     try:
-        drop_everywhere(target, connection, previous)
+        drop_everywhere(made.target, made.connection, previous)
     except (LeadctlError, psycopg.Error) as error:  # the restore itself is done
         why = error.message if isinstance(error, LeadctlError) else told(error)
         narrate(f"Kept {previous}, which cannot be dropped: {why}")
-        return previous
+        return result
     narrate(f"Dropped {previous}, the old database.")
-    return None
+    return replace(result, previous=None)
 
 
 def _missing_locales(connection: Connection, origin: Origin) -> tuple[str, ...]:
