@@ -52,6 +52,13 @@ _STOPS = {
 }
 """What is looked for within something that is no token: mostly its end.  A quote that is written
 twice ends a string and begins it again."""
+_VALUES = {
+    plain: re.compile(
+        rb"\((?>[-+.,\d\s]|NULL\b|true\b|false\b|'" + text + rb"*')+\)", re.IGNORECASE
+    )
+    for plain, text in ((True, rb"[^']"), (False, rb"[^'\\]"))
+}
+"""A row that has nothing but values; by whether a backslash in a string is plain."""
 _STRINGS = frozenset({"text", "escaped", "dollar"})
 _ROUTINES = frozenset({"FUNCTION", "PROCEDURE"})
 _SHARED = frozenset({"DATABASE", "ROLE", "USER", "GROUP", "TABLESPACE", "SYSTEM", "PARAMETER"})
@@ -187,7 +194,10 @@ class StatementReader:
         while at < len(self._left) - enough:
             rows = self._within == "rows"
             is_code = self._within in _STRINGS and (self._words[:1] == ["DO"] or self._is_routine)
-            after = self._pass_over(at, final=final) if self._within else self._token(at)
+            if self._within:
+                after = self._pass_over(at, final=final)
+            else:
+                after = self._row_of_values(at) or self._token(at)
             if is_code:
                 self._code += self._left[at:after]
             self._consume(self._left[at:after], rows=rows)
@@ -215,6 +225,13 @@ class StatementReader:
         elif found[0] != b"''" and not (within == "escaped" and found[0][:1] == b"\\"):
             self._within = None
         return found.end()
+
+    def _row_of_values(self, at: int) -> int | None:
+        """Pass over a row behind VALUES that calls nothing; return where the rest begins."""
+        if self._parentheses or self._last[1] != "VALUES":
+            return None
+        row = _VALUES[not self._backslashes].match(self._left, at)
+        return row.end() if row else None
 
     def _token(self, at: int) -> int:
         match = _TOKEN.match(self._left, at)
@@ -288,8 +305,10 @@ class StatementReader:
             self.subscriptions.add(name)
         elif words in _MAKES_ROLE:
             self._made_roles.add(name)
-        elif name.lower() == "standard_conforming_strings" and words[:1] == ["SET"]:
-            self._sets_strings = True
+        elif words[:1] == ["SET"]:
+            self._sets_strings |= name.lower() == "standard_conforming_strings"
+        elif words == ["RESET"]:
+            self._sets_strings = name.lower() in {"standard_conforming_strings", "all"}
         elif name == "public" and words == ["DROP", "SCHEMA"]:
             self._drops_public = True
         elif name == "public" and words == ["CREATE", "SCHEMA"]:
@@ -357,7 +376,8 @@ class StatementReader:
         if reason:
             self.outside.append(RefusedStatement(self._since, " ".join(words[:3]).rstrip(), reason))
         if self._sets_strings:
-            self._backslashes = words[-1] not in {"ON", "TRUE", "YES", "1", "DEFAULT"}
+            usual = words[0] == "RESET" or words[-1] in {"ON", "TRUE", "YES", "1", "DEFAULT"}
+            self._backslashes = not usual
         if self._is_routine and (self._on_server or _REACHES_OUT.search(self._code)):
             self._routines.add(self._routine)
         rows = words[:1] == ["COPY"] and self._copied == ("FROM", "STDIN")
