@@ -180,6 +180,11 @@ class RotateResult:
     """The first of the unreadable ones."""
     status: KeysStatus
 
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was left that should have been re-encrypted."""
+        return self.dry_run or (self.status.ok and not self.unreadable)
+
 
 def rotate(
     target: Target,

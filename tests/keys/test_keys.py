@@ -98,6 +98,17 @@ def test_values_under_an_unknown_key_are_left_and_named(leadconnector: Prepared,
     assert sum(column["unknown"] for column in status.json["columns"]) == 5
 
 
+def test_a_value_of_another_column_is_not_done(leadconnector: Prepared, cli: Cli) -> None:
+    """Its key is known, so `status` counts it; only who decrypts it sees that it is not its own."""
+    users(leadconnector, 2)
+    moved = encrypt("x", OLD_KEY, "leadconnector.pages.access_token")
+    leadconnector.query("UPDATE users SET access_token = %s WHERE id = 'u1'", moved)
+    outcome = cli("keys", "rotate", "-o", "json", url=leadconnector.url, env=BOTH)
+    assert (outcome.code, outcome.json["unreadable"]) == (1, 1)
+    assert cli("keys", "rotate", url=leadconnector.url, env=BOTH).code == 1
+    assert leadconnector.query("SELECT access_token FROM users WHERE id = 'u1'") == [(moved,)]
+
+
 @pytest.mark.thorough
 def test_plaintext_legacy_and_malformed_values(leadconnector: Prepared, cli: Cli) -> None:
     users(leadconnector, 5)

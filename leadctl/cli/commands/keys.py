@@ -57,9 +57,10 @@ def rotate(
     What looks like another tool's ciphertext or hash (Rails, Fernet, PGP, JWT, argon2, bcrypt …) is
     not plaintext: if it were encrypted again, the application could not read it. It is not changed
     unless --encrypt-foreign is given. If a run is killed, run it again: it continues. The result
-    counts the values per key; exit 1 unless every value is encrypted with a key that is set.
+    counts the values per key; exit 1 unless every value can be read and is encrypted with a key
+    that is set.
     """
     result = run.database().rotate_keys(
         encrypt_plaintext=encrypt_plaintext, encrypt_foreign=encrypt_foreign, dry_run=dry_run
     )
-    run.emit(result, views.keys.rotate, ok=result.dry_run or result.status.ok)
+    run.emit(result, views.keys.rotate, ok=result.ok)

