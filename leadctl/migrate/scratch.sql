@@ -31,15 +31,15 @@ WHERE l.locktype OPERATOR(pg_catalog.=) 'relation'
 SELECT c.relname FROM pg_catalog.pg_class c
 WHERE c.relnamespace OPERATOR(pg_catalog.=) (
       SELECT n.oid FROM pg_catalog.pg_namespace n WHERE n.nspname OPERATOR(pg_catalog.=) %(schema)s)
+  AND c.relname OPERATOR(pg_catalog.=) ANY (%(words)s::pg_catalog.name[])
   AND NOT EXISTS (
       SELECT FROM pg_catalog.pg_depend d
       WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
         AND d.objid OPERATOR(pg_catalog.=) c.oid AND d.deptype OPERATOR(pg_catalog.=) 'e')
-  AND c.relname::text OPERATOR(pg_catalog.=) ANY (%(words)s::text[])
-EXCEPT
-SELECT c.relname FROM pg_catalog.pg_class c
-JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
-WHERE n.nspname OPERATOR(pg_catalog.=) %(other)s
+  AND NOT EXISTS (
+      SELECT FROM pg_catalog.pg_class s
+      WHERE s.relname OPERATOR(pg_catalog.=) c.relname AND s.relnamespace OPERATOR(pg_catalog.=) (
+            SELECT n.oid FROM pg_catalog.pg_namespace n WHERE n.nspname OPERATOR(pg_catalog.=) %(other)s))
 
 -- name: holds_unwritten
 -- what: Does a schema hold what leadctl does not write: an extension, operators, text search objects?

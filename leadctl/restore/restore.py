@@ -257,8 +257,7 @@ def restore(
     NotConfirmed, LockHeld, DatabaseInUse, NotOnCitus, RestoreFailed, and what `preflight` and
     connecting raise.
     """
-    began = time.monotonic()
-    name = target.database
+    began, name = time.monotonic(), target.database
     with (
         source.held(),
         source.loader(loading) as load,
@@ -291,7 +290,8 @@ def restore(
         result = _result(origin, name, previous, loading, compared)
         if drop_old and previous is not None:
             whole = result.complete and not origin.left_out
-            result = _without_old(previous, made, result, loading.narrate, whole=whole)
+            kept = _drop(target, connection, previous, result.rows, loading.narrate, whole=whole)
+            result = replace(result, previous=kept)
     result = replace(result, duration_ms=round((time.monotonic() - began) * 1000))
     _journal(target, app, result, loading.narrate)
     return result
@@ -384,22 +384,28 @@ def _say_kept(connection: Connection, name: str, narrate: Narrate) -> None:
         narrate(f"Earlier restores kept {', '.join(kept)}: drop them when no longer needed.")
 
 
-def _without_old(
-    previous: str, made: "_Replacement", result: RestoreResult, narrate: Narrate, *, whole: bool
-) -> RestoreResult:
-    """Drop the replaced database, unless the new one lacks something."""
-    if not (whole and result.rows):
+def _drop(
+    target: Target,
+    connection: Connection,
+    previous: str,
+    rows: int,
+    narrate: Narrate,
+    *,
+    whole: bool,
+) -> str | None:
+    """Drop the replaced database, unless the new one lacks something; return what is kept."""
+    if not (whole and rows):
         lacks = "has no row" if whole else "is not all of the database"
         narrate(f"Kept {previous}: what was restored {lacks}.")
-        return result
+        return previous
     try:
-        drop_everywhere(made.target, made.connection, previous)
+        drop_everywhere(target, connection, previous)
     except (LeadctlError, psycopg.Error) as error:  # the restore itself is done
         why = error.message if isinstance(error, LeadctlError) else told(error)
         narrate(f"Kept {previous}, which cannot be dropped: {why}")
-        return result
+        return previous
     narrate(f"Dropped {previous}, the old database.")
-    return replace(result, previous=None)
+    return None
 
 
 def _missing_locales(connection: Connection, origin: Origin) -> tuple[str, ...]:

@@ -66,7 +66,7 @@ def health_check(
     waits, most = seconds("--wait", wait), seconds("--timeout", timeout)
     apart = seconds("--interval", interval)
     if apart >= most:
-        raise UsageError("--timeout is shorter than --interval.", hint="Allow more time.")
+        raise UsageError("--timeout is not longer than --interval.", hint="Allow more time.")
     database, consent = run.database(), run.consent(yes=yes)
     fixes = database.fix(only, skip=skipped, confirm=consent) if fix else ()
     found = database.health(only, skip=skipped, wait=waits, timeout=most, interval=apart)
