@@ -861,7 +861,7 @@ class Database(Project):
         The latest is one of this database, if there is one.  Where less than a database
         comes back, no other's is taken unless it is named.  Raises UnknownBackup.
         """
-        from leadctl.restore.backups import RestorableBackup, warn_of_future
+        from leadctl.restore.backups import RestorableBackup
         from leadctl.restore.restorable import is_dump
 
         if backup != "latest" and is_dump(absolute(backup)):
@@ -870,10 +870,8 @@ class Database(Project):
                 hint="Restore the file into another database with --into, and copy what is needed.",
             )
         folder, of = self.backup_folder, self._id if backup == "latest" else None
-        found = folder.find(backup, of) if any_database else folder.find_own(backup, of)
-        if backup == "latest":
-            warn_of_future(folder, found, of, self.narrate)
-        return RestorableBackup(found, self.identities)
+        find = folder.find if any_database else folder.find_own
+        return RestorableBackup(find(backup, of, self.narrate), self.identities)
 
     @cached_property
     def _id(self) -> "DatabaseId | None":

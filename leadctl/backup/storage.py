@@ -40,6 +40,7 @@ from leadctl.files import (
     write_private,
 )
 from leadctl.postgres.binaries import Binaries, dump_programs
+from leadctl.progress import Narrate, unheard
 
 LATEST = "latest"
 _ID = re.compile(r"\d{8}T\d{6}-\d{3}Z")
@@ -261,21 +262,20 @@ class BackupFolder:
             raise self._unusable(error) from None
         return [StoredBackup(self.path / name) for name in names if is_id(name)]
 
-    def find(self, name: str, of: DatabaseId | None = None) -> StoredBackup:
+    def find(
+        self, name: str, of: DatabaseId | None = None, narrate: Narrate = unheard
+    ) -> StoredBackup:
         """Return a backup by its id, the beginning of its id, `latest`, or its path.
 
-        The latest is the newest `of` a database, or of all where the folder has none of that.
-        Raises UnknownBackup.
+        The latest is the newest `of` a database, or of all where the folder has none of that; that
+        one from the future is passed over is said.  Raises UnknownBackup.
         """
         path = Path(name)
         if os.sep in name and is_id(path.name) and path.is_dir():
             return StoredBackup(path)
         found = self.backups()
         if name == LATEST:
-            # One that a wrong clock dated ahead would be the latest for years.
-            found = [backup for backup in found if not backup.from_future] or found[:1]
-            own = (backup for backup in found if of is None or backup.is_of(of))
-            found = [next(own, found[0])] if found else []
+            found = _latest(found, of, narrate)
         else:
             found = [backup for backup in found if name and backup.id.startswith(name)]
         if len(found) != 1:
@@ -285,12 +285,14 @@ class BackupFolder:
             )
         return found[0]
 
-    def find_own(self, name: str, of: DatabaseId | None) -> StoredBackup:
+    def find_own(
+        self, name: str, of: DatabaseId | None, narrate: Narrate = unheard
+    ) -> StoredBackup:
         """Return a backup as `find`, the latest only if it is one `of` that database.
 
         Raises UnknownBackup.
         """
-        found = self.find(name, of)
+        found = self.find(name, of, narrate)
         if of is not None and not found.is_of(of):
             named = found.manifest.database
             other = f"database, {named}" if named != of.database else "one that had its name"
@@ -367,6 +369,30 @@ class BackupFolder:
             f"The backup folder {self.path} cannot be used: {error.strerror}.",
             hint="Set BACKUP_DIR or --to to a folder that you can write to.",
         )
+
+
+def _latest(
+    backups: list[StoredBackup], of: DatabaseId | None, narrate: Narrate
+) -> list[StoredBackup]:
+    """Return the latest of backups, the newest first, as `find` has it; none of none."""
+
+    def is_own(backup: StoredBackup) -> bool:
+        return of is None or backup.is_of(of)
+
+    # One that a wrong clock dated ahead would be the latest for years.
+    past = [backup for backup in backups if not backup.from_future]
+    candidates = past or backups[:1]
+    if not candidates:
+        return []
+    latest = next(filter(is_own, candidates), candidates[0])
+    future = (backup for backup in backups if past and backup.from_future)
+    if newer := next(filter(is_own, future), None):
+        # It may be right, and this machine's clock behind.
+        narrate(
+            f"WARNING: the backup {newer.id} is newer than the latest, {latest.id}, but from the "
+            f"future. If this machine's clock is behind, name it: leadctl restore {newer.id}"
+        )
+    return [latest]
 
 
 def _time_of(name: str) -> datetime:

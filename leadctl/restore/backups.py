@@ -15,7 +15,6 @@ from leadctl.backup.contents import ArchiveEntry
 from leadctl.backup.manifest import SCHEMA, BackupManifest
 from leadctl.backup.reader import RESTORE, BackupReader, VerifyCheck
 from leadctl.backup.snapshot import count_extension_tables, count_rows, not_valid, revision
-from leadctl.backup.storage import BackupFolder, DatabaseId, StoredBackup
 from leadctl.db import rehearsal_target
 from leadctl.errors import (
     BackupDamaged,
@@ -73,22 +72,6 @@ _NOT_HERE = {
 """By the SQLSTATE: where a server lacks something, or does not allow it; and what to do."""
 _QUALIFIED = re.compile(r"[^\W\d][\w$]*\"?\.\"?[^\W\d]")
 """A name with its schema, which no search path would find."""
-
-
-def warn_of_future(
-    folder: BackupFolder, latest: StoredBackup, of: DatabaseId | None, narrate: Narrate
-) -> None:
-    """Say that a newer backup is not taken for the latest, since it is from the future.
-
-    It may be right, and this machine's clock behind.
-    """
-    for each in folder.backups():
-        if each.from_future and each.id != latest.id and (of is None or each.is_of(of)):
-            narrate(
-                f"WARNING: the backup {each.id} is newer than the latest, {latest.id}, but from "
-                f"the future. If this machine's clock is behind, name it: leadctl restore {each.id}"
-            )
-            return
 
 
 @dataclass(frozen=True)
