@@ -85,7 +85,7 @@ def plan(target: Target, app: App) -> ResetPlan:
     with connection:
         refuse_other_apps(connection, target, app)
         own = own_objects(connection, app, target.schema)
-        tables = [key.removeprefix("table ") for key in own if key.startswith("table ")]
+        tables = records.tables_among(own)
         return ResetPlan(
             app=app.name,
             database=target.database,
@@ -145,7 +145,7 @@ def reset(
 
 def _drop(connection: Connection, target: Target, app: App, own: list[str]) -> None:
     """Drop objects in the caller's transaction, without CASCADE: what others need stops it."""
-    tables = [key.removeprefix("table ") for key in own if key.startswith("table ")]
+    tables = records.tables_among(own)
     # One statement for all tables: those that refer to each other go together.
     drops = [sql.SQL("DROP TABLE IF EXISTS {}").format(_listed(tables))] if tables else []
     if records.current_revisions(connection, target.schema, app.version_table) is not None:

@@ -365,7 +365,7 @@ class Facts:
         """The app's own tables that were recorded and are gone, as the server quotes them."""
         recorded = self.fingerprint or {"objects": {}}
         own = recorded.get("own", recorded["objects"])
-        tables = {key.removeprefix("table ") for key in own if key.startswith("table ")}
+        tables = set(records.tables_among(own))
         schemas = list(self.app.schemas)
         return sorted(tables - {name for (name,) in self.query("relations", schemas=schemas)})
 

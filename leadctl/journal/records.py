@@ -229,6 +229,11 @@ class RevisionRecord(NamedTuple):
     made: Sequence[str]
 
 
+def tables_among(keys: Iterable[str]) -> list[str]:
+    """Return the tables among objects, `kind name`, as the server quotes them."""
+    return [key.removeprefix("table ") for key in keys if key.startswith("table ")]
+
+
 def record_migration(
     connection: Connection, *, app: str, schema: str, record: RevisionRecord
 ) -> None:

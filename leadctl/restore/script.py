@@ -193,13 +193,12 @@ class StatementReader:
         at, enough = 0, 0 if final else _LOOKAHEAD
         while at < len(self._left) - enough:
             rows = self._within == "rows"
-            is_code = self._within in _STRINGS and (self._words[:1] == ["DO"] or self._is_routine)
-            if self._within:
+            if within := self._within:
                 after = self._pass_over(at, final=final)
+                if within in _STRINGS and (self._words[:1] == ["DO"] or self._is_routine):
+                    self._code += self._left[at:after]
             else:
                 after = self._row_of_values(at) or self._token(at)
-            if is_code:
-                self._code += self._left[at:after]
             self._consume(self._left[at:after], rows=rows)
             self._line += self._left.count(b"\n", at, after)
             if after == at:

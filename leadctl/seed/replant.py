@@ -7,6 +7,7 @@ from leadctl.apps.registry import App
 from leadctl.catalog.relations import Relation, read_named
 from leadctl.crypto import Keyring
 from leadctl.errors import DependentObjects
+from leadctl.journal import records
 from leadctl.journal.guard import Consent, permit
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
@@ -59,8 +60,7 @@ def replant(
 
 def _own_tables(connection: Connection, app: App, schema: str) -> list[Relation]:
     """Return the tables that hold the app's rows."""
-    own = own_objects(connection, app, schema)
-    names = [key.removeprefix("table ") for key in own if key.startswith("table ")]
+    names = records.tables_among(own_objects(connection, app, schema))
     found = read_named(connection, names, "descendants").values()
     return [relation for relation in found if relation.is_table]
 

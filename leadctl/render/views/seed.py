@@ -1,13 +1,16 @@
 """The views of seed's results."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from leadctl.render.blocks import Block, Grid, Line, Value, numbers
-from leadctl.reset import ResetPlan
 from leadctl.seed.bulk.load import BulkResult
 from leadctl.seed.export import Exported
 from leadctl.seed.seed import SeedResult
 from leadctl.text import counted, place
+
+if TYPE_CHECKING:
+    from leadctl.reset import ResetPlan
 
 
 def seed(result: SeedResult) -> Iterator[Block]:
@@ -27,7 +30,7 @@ def seed(result: SeedResult) -> Iterator[Block]:
         yield Grid(["File", "State"], [(file.file, file.state) for file in result.files])
 
 
-def replant_plan(result: ResetPlan) -> Iterator[Block]:
+def replant_plan(result: "ResetPlan") -> Iterator[Block]:
     """The rows that go."""
     yield Line(f"This removes all rows of {result.app} in {place(result)}:", "warn")
     rows = [(loss.table, "many" if loss.rows is None else loss.rows) for loss in result.tables]
