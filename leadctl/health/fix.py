@@ -46,6 +46,8 @@ class Fix:
 
 
 _LOOK_SECONDS = 0.01
+_PATIENCE_SECONDS = 1.0
+"""How long autovacuum may work on a table of moderate size."""
 
 
 def fix(
@@ -165,13 +167,7 @@ def _wait_for_turn(connection: Connection, worker: Connection, running: "Future[
 
 
 def _prove_abandoned(connection: Connection, step: Fix) -> None:
-    lock = sql.SQL("LOCK TABLE ONLY {} IN SHARE UPDATE EXCLUSIVE MODE NOWAIT")
-    try:
-        connection.execute(lock.format(step.table))
-    except psycopg.errors.LockNotAvailable:
-        raise _LockQueueBusy(
-            "another session works on its table, and may be building an index; try again later"
-        ) from None
+    _lock(connection, step.table)
     table = step.table.as_string(connection)
     if QUERIES.value(connection, "detaching", name=table):
         raise _LockQueueBusy(
@@ -179,6 +175,27 @@ def _prove_abandoned(connection: Connection, step: Fix) -> None:
             "ALTER TABLE … DETACH … FINALIZE"
         )
     _prove_needed(connection, step)
+
+
+def _lock(connection: Connection, table: sql.Identifier) -> None:
+    """Lock a table in the caller's transaction, or raise _LockQueueBusy: others never wait for us.
+
+    It is asked for again and again: who waits in the lock's queue keeps others waiting.
+    """
+    lock = sql.SQL("LOCK TABLE ONLY {} IN SHARE UPDATE EXCLUSIVE MODE NOWAIT").format(table)
+    until = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            with connection.transaction():
+                connection.execute(lock)
+            return
+        except psycopg.errors.LockNotAvailable:
+            if time.monotonic() > until:
+                raise _LockQueueBusy(
+                    "another session works on its table, and may be building an index; "
+                    "try again later"
+                ) from None
+        time.sleep(_LOOK_SECONDS)
 
 
 def _prove_needed(connection: Connection, step: Fix) -> None:
