@@ -93,8 +93,8 @@ def test_verify_by_restoring(
         assert outcome.json["ok"]
         whats = {check["what"] for check in outcome.json["checks"]}
         assert {"rows", "large objects", "constraints and indexes", "revision"} <= whats
-        left = leadconnector.query("SELECT datname FROM pg_database WHERE datname LIKE '%verify%'")
-        assert left == []
+        verified = f"leadctl_verify_{outcome.json['id']}"
+        assert leadconnector.query("SELECT FROM pg_database WHERE datname = %s", verified) == []
     finally:
         cli("db", "destroy", "--yes", env={"DATABASE_URL": ""})
 

@@ -189,19 +189,20 @@ def test_what_somebody_holds_is_left_and_the_rest_goes(
 
 def test_row_security_hides_and_keeps(scattered: Prepared, cli: Cli) -> None:
     """What the role does not see is not touched; what it may not delete is named."""
-    scattered.query("CREATE ROLE sweeper LOGIN PASSWORD 'sweeps'")
+    role = f"sweeper_of_{scattered.name}"
+    scattered.query(f"CREATE ROLE {role} LOGIN PASSWORD 'sweeps'")
     try:
-        scattered.query("GRANT USAGE, CREATE ON SCHEMA public TO sweeper")
-        scattered.query("GRANT CREATE ON DATABASE " + scattered.name + " TO sweeper")
-        scattered.query("GRANT ALL ON ALL TABLES IN SCHEMA public TO sweeper")
-        scattered.query("GRANT ALL ON SCHEMA leadctl TO sweeper")
-        scattered.query("GRANT ALL ON ALL TABLES IN SCHEMA leadctl TO sweeper")
+        scattered.query(f"GRANT USAGE, CREATE ON SCHEMA public TO {role}")
+        scattered.query("GRANT CREATE ON DATABASE " + scattered.name + f" TO {role}")
+        scattered.query(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}")
+        scattered.query(f"GRANT ALL ON SCHEMA leadctl TO {role}")
+        scattered.query(f"GRANT ALL ON ALL TABLES IN SCHEMA leadctl TO {role}")
         scattered.query("ALTER TABLE leads ENABLE ROW LEVEL SECURITY")
         scattered.query("CREATE POLICY sees ON leads FOR SELECT USING (md5(id) NOT LIKE '1%')")
         scattered.query("CREATE POLICY locks ON leads FOR UPDATE USING (md5(id) NOT LIKE '2%')")
         scattered.query("CREATE POLICY goes ON leads FOR DELETE USING (md5(id) NOT LIKE '3%')")
         due = {hashlib.md5(key.encode()).hexdigest()[0]: key for key in due_leads(scattered)}
-        url = scattered.url.replace("postgres:correct%20horse%20battery", "sweeper:sweeps")
+        url = scattered.url.replace("postgres:correct%20horse%20battery", f"{role}:sweeps")
         done = cli(*RULE, "--confirm", scattered.name, url=url)
         assert done.code == 7, done.err
         (rule,) = done.json["rules"]
@@ -210,19 +211,20 @@ def test_row_security_hides_and_keeps(scattered: Prepared, cli: Cli) -> None:
         assert rule["refused"] == len(left) - left.count("1")
         assert any("Row security" in text for text in rule["warnings"])
     finally:
-        scattered.query("DROP OWNED BY sweeper; DROP ROLE sweeper")
+        scattered.query(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
 def test_a_partitioned_table_under_row_security_is_refused(
     leadconnector: Prepared, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its policies would not hold for the partitions, which are gone through one by one."""
+    role = f"sweeper_of_{leadconnector.name}"
     leadconnector.query(
         "CREATE TABLE posts (id int, at timestamptz, tenant int) PARTITION BY HASH (id);"
         "CREATE TABLE posts_0 PARTITION OF posts FOR VALUES WITH (MODULUS 1, REMAINDER 0);"
         "INSERT INTO posts SELECT n, '2020-01-01', n % 2 FROM generate_series(1, 20) n;"
-        "CREATE ROLE sweeper LOGIN PASSWORD 'sweeps'; GRANT ALL ON posts, posts_0 TO sweeper;"
-        "GRANT ALL ON SCHEMA leadctl TO sweeper; GRANT ALL ON ALL TABLES IN SCHEMA leadctl TO sweeper;"
+        f"CREATE ROLE {role} LOGIN PASSWORD 'sweeps'; GRANT ALL ON posts, posts_0 TO {role};"
+        f"GRANT ALL ON SCHEMA leadctl TO {role}; GRANT ALL ON ALL TABLES IN SCHEMA leadctl TO {role};"
         "ALTER TABLE posts ENABLE ROW LEVEL SECURITY; CREATE POLICY own ON posts USING (tenant = 1)"
     )
     (tmp_path / "leadctl.toml").write_text(
@@ -231,11 +233,11 @@ def test_a_partitioned_table_under_row_security_is_refused(
     )
     monkeypatch.chdir(tmp_path)
     try:
-        url = leadconnector.url.replace("postgres:correct%20horse%20battery", "sweeper:sweeps")
+        url = leadconnector.url.replace("postgres:correct%20horse%20battery", f"{role}:sweeps")
         for more in ("--dry-run", "-q"):
             done = cli("cleanup", "--rule", "posts", more, "-o", "json", url=url)
             assert done.code == 3, done.err
             assert "Row security" in done.err
         assert leadconnector.query("SELECT count(*) FROM posts") == [(20,)]
     finally:
-        leadconnector.query("DROP OWNED BY sweeper; DROP ROLE sweeper")
+        leadconnector.query(f"DROP OWNED BY {role}; DROP ROLE {role}")

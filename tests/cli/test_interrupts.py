@@ -108,7 +108,7 @@ def test_a_session_that_the_server_ended(leadconnector: Prepared) -> None:
     with contextlib.suppress(_ItsOwn), journaled(leadconnector.target(), "test", "x") as entry:
         leadconnector.query(
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
-            " WHERE application_name LIKE 'leadctl test%'"
+            " WHERE application_name LIKE 'leadctl test%' AND datname = current_database()"
         )
         entry.note(noticed=True)
         entry.end("failed")

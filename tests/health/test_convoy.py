@@ -126,7 +126,7 @@ def test_workers_wait_as_their_session(leadconnector: Prepared, cli: Cli) -> Non
         leader.pgconn.send_query(parallel.encode())
         leadconnector.wait_for(
             "SELECT 1 FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
-            " WHERE NOT granted AND leader_pid IS NOT NULL"
+            " WHERE NOT granted AND leader_pid IS NOT NULL AND datname = current_database()"
         )
         behind.pgconn.send_query(b"TABLE other")
         leadconnector.wait_for(

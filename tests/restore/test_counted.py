@@ -246,7 +246,8 @@ def not_rehearsed(place: Place, says: str) -> None:
     assert says in outcome.json["not_rehearsed"]
     kept = place.leadctl("backup", "list", "-o", "json").json["backups"][0]["verified"]
     assert (kept["ok"], kept["depth"]) == (True, "content")
-    assert place.query("SELECT 1 FROM pg_database WHERE datname ~ '^leadctl_verify'") == []
+    verified = f"leadctl_verify_{outcome.json['id']}"
+    assert place.query(f"SELECT FROM pg_database WHERE datname = '{verified}'") == []
 
 
 def test_a_table_that_may_not_be_read_is_named(place: Place) -> None:

@@ -172,7 +172,8 @@ def test_a_killed_run_is_continued(tenants: Tenants, project: Project) -> None:
     process = start("tenants", "create", "acme", env={"DATABASE_URL": tenants.url, **tenants.env})
     wait_for(
         lambda: tenants.query(
-            "SELECT 1 FROM pg_stat_activity WHERE query ~ 'pg_sleep.60' AND state = 'active' AND pid <> pg_backend_pid()"
+            "SELECT 1 FROM pg_stat_activity WHERE query ~ 'pg_sleep.60' AND state = 'active'"
+            " AND datname = current_database() AND pid <> pg_backend_pid()"
         )
     )
     process.kill()
@@ -180,7 +181,8 @@ def test_a_killed_run_is_continued(tenants: Tenants, project: Project) -> None:
     wait_for(
         lambda: (
             not tenants.query(
-                "SELECT 1 FROM pg_stat_activity WHERE query ~ 'pg_sleep.60' AND pid <> pg_backend_pid() AND state = 'active'"
+                "SELECT 1 FROM pg_stat_activity WHERE query ~ 'pg_sleep.60' AND state = 'active'"
+                " AND datname = current_database() AND pid <> pg_backend_pid()"
             )
         )
     )
