@@ -50,7 +50,7 @@ def test_the_first_write_after_a_quiet_time_is_as_late_as_it_is(
     """The last transaction that was replayed is old, and says nothing."""
     primary, standby = pair
     its_url = standby.info.url("postgres")
-    thresholds(tmp_path, "replication", warning=2, critical=6)
+    thresholds(tmp_path, "replication", warning=2, critical=60)
     run(primary, "INSERT INTO moved VALUES (1)")
     eventually("ok", lambda: status(cli, its_url, "replication"))
     time.sleep(7)
