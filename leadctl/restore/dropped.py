@@ -7,7 +7,7 @@ under the same names, is found before rows are loaded.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -66,7 +66,9 @@ _COMPARED = re.compile(
     rf"(?P<name>{IDENTIFIER}\.{IDENTIFIER})(?=\(| AS | \(provider = )"
 )
 """Not base types, nor operators."""
+_CREATES_ROUTINE = re.compile(r"\ACREATE (?=FUNCTION |PROCEDURE |AGGREGATE )")
 _MULTIRANGE = re.compile(rf"(?<=multirange_type_name = ){IDENTIFIER}\.{IDENTIFIER}")
+ROUTINES = frozenset({"FUNCTION", "PROCEDURE", "AGGREGATE"})
 _LAST = frozenset({"TRIGGER", "POLICY", "ROW SECURITY", "PUBLICATION TABLE"})
 
 
@@ -176,6 +178,15 @@ def refuse_what_is_there(connection: Connection, selection: EntrySelection) -> N
             )
 
 
+def routines(
+    connection: Connection, entries: Iterable[tuple[str, ...]]
+) -> dict[tuple[str, ...], int]:
+    """Return the routines in the schemas of entries, by the schema and name that an archive has."""
+    schemas = sorted({schema for schema, _ in entries})
+    found = _QUERIES.rows(connection, "routines", schemas=schemas)
+    return {(schema, tag): oid for schema, tag, oid in found}
+
+
 def _rows_in_backup(reader: BackupReader, selection: EntrySelection) -> dict[str, int]:
     """Return the tables of a selection that hold rows in the backup, and how many."""
     wanted = set(selection.names.values())
@@ -190,6 +201,8 @@ class Making:
     _reader: BackupReader
     _selection: EntrySelection
     _owners: bool
+    replaced: Collection[ArchiveEntry] = ()
+    """Existing routines that are replaced."""
 
     def __post_init__(self) -> None:
         self._loaded = False
@@ -356,6 +369,8 @@ class Making:
         if self._selection.is_part(entry):
             self._make_part(entry, script)
             return
+        if entry in self.replaced:
+            script = tuple(_CREATES_ROUTINE.sub("CREATE OR REPLACE ", each) for each in script)
         try:
             with self._connection.transaction():
                 self._selection.archive.run(script)
@@ -364,6 +379,8 @@ class Making:
             self._compare(entry, script)
         except psycopg.Error as error:
             reason = refusal(error)
+            if entry in self.replaced:
+                reason = f"{reason}, and others need the existing one"
             self._not_made.add(entry.id)
             # What it needs may be there, and not ours to make: then the table says so.
             if not self._selection.may_be_missing(entry):
@@ -394,11 +411,13 @@ class Making:
         if rest.startswith(" AS RANGE"):
             rest = _MULTIRANGE.sub(f"pg_temp.{_COPY}_multirange", rest)
         copy = f"{found[0].removesuffix(found['name'])}pg_temp.{_COPY}{rest}"
+        here = routines(self._connection, [entry.parts]) if entry.kind in ROUTINES else {}
         asked = {"kind": entry.kind, "schema": entry.schema, "tag": entry.name, "copy": _COPY}
+        routine = here.get(entry.parts)
         try:
             with self._connection.transaction(force_rollback=True):
                 self._selection.archive.run((copy,))
-                same = _QUERIES.value(self._connection, "same_definition", **asked)
+                same = _QUERIES.value(self._connection, "same_definition", routine=routine, **asked)
             if same:
                 return
             there = "another definition of it" if same is False else "no such one"
@@ -443,6 +462,8 @@ class Making:
     def _undo_defaults(self) -> None:
         """Undo what default privileges did: grants come back as they were, and no others."""
         names = [name_in(self._selection.scripts[entry]) for entry in self._made]
+        made = [entry.parts for entry in self._made if entry.kind in ROUTINES]
+        here = routines(self._connection, made)
         changed = _QUERIES.rows(
             self._connection,
             "granted_by_default",
@@ -450,10 +471,11 @@ class Making:
             kinds=[entry.kind for entry in self._made],
             schemas=[entry.schema for entry in self._made],
             tags=[entry.name for entry in self._made],
+            routines=[here[parts] for parts in made if parts in here],
         )
         for name, role, usual in changed:
             whom = sql.Identifier(role) if role else sql.SQL("PUBLIC")
-            undo = sql.SQL("REVOKE ALL ON {} FROM {}").format(written_by_server(name), whom)
+            undo = sql.SQL("REVOKE ALL ON {} FROM {} CASCADE").format(written_by_server(name), whom)
             if usual:
                 usual, of = written_by_server(usual), written_by_server(name)
                 undo = sql.SQL("GRANT {} ON {} TO {}").format(usual, of, whom)

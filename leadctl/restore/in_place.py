@@ -28,10 +28,12 @@ from leadctl.postgres.translate import needs_privileges, told
 from leadctl.progress import Narrate
 from leadctl.restore.copied_tables import TableRestore
 from leadctl.restore.dropped import (
+    ROUTINES,
     Making,
     RecreatedTables,
     as_pg_restore,
     refuse_what_is_there,
+    routines,
 )
 from leadctl.restore.dump_archive import check_counts, rows_of
 from leadctl.restore.entries import ArchiveSql, EntrySelection
@@ -103,15 +105,22 @@ def restore_in_place(
         refuse_less(reader, selection, wanted)
         with connection.transaction():
             permit(connection, target, VERB, granted)
-            replicated = _replicated(connection, wanted)
-            newer = _not_known(_drop_all(connection, wanted), selection.names.values())
+            present = own_objects(connection, wanted)
+            replicated = _replicated(connection, present)
+            kept = _kept(connection, present, selection)
+            dropped = [each for each in present if each not in kept.values()]
+            _drop_all(connection, dropped)
+            newer = _not_known(dropped, selection.names.values())
             refuse_what_is_there(connection, selection)
-            made = Making(connection, reader, selection, owners)
+            made = Making(connection, reader, selection, owners, replaced=kept)
             keys = ForeignKeys(connection, archive, made.foreign_keys(), selection.names.values())
             rows = made.make_all(target.schema, keys, waits.lock_wait, narrate, parts=_PARTS)
             refuse_partly(made.result(rows, keys))
             _publish_again(connection, replicated, selection.names.values())
             copy_records(connection, reader, wanted)
+        if kept:
+            names = ", ".join(sorted(each.name.as_string() for each in kept.values()))
+            narrate(f"Replaced, since others need it and it could not be dropped: {names}.")
         if newer:
             narrate(f"Dropped, since the backup does not have it: {', '.join(newer)}.")
         for entry in others:
@@ -131,9 +140,33 @@ def _require_schema(reader: BackupReader, schema: str) -> None:
         )
 
 
-def _drop_all(connection: Connection, schemas: Sequence[str]) -> "Sequence[OwnObject]":
+def _kept(
+    connection: Connection, own: Sequence["OwnObject"], selection: EntrySelection
+) -> "dict[ArchiveEntry, OwnObject]":
+    """Return the routines that others need and the backup has, without what was said of them.
+
+    CREATE OR REPLACE keeps what needs them: triggers and policies of other schemas, say.
+    """
+    entries = {entry.parts: entry for entry in selection.entries if entry.kind in ROUTINES}
+    named = routines(connection, entries)
+    known = {oid: entries[parts] for parts, oid in named.items() if parts in entries}
+    kept: dict[ArchiveEntry, OwnObject] = {}
+    while True:
+        needed = _outside(connection, [each for each in own if each not in kept.values()])
+        as_it_is = {each.routine for each in needed if not each.replaceable}
+        oids = {each.routine for each in needed} & known.keys() - as_it_is
+        found = [each for each in own if each.kind == "ROUTINE" and each.oid in oids]
+        if not found:
+            break
+        kept |= {known[each.oid]: each for each in found}  # what they need stays, too
+    for each in kept.values():
+        connection.execute(sql.SQL("COMMENT ON ROUTINE {} IS NULL").format(each.name))
+    return kept
+
+
+def _drop_all(connection: Connection, own: Sequence["OwnObject"]) -> None:
     try:
-        return drop_own(connection, schemas)
+        drop_own(connection, own)
     except DependentObjects as error:
         error.hint = f"Drop it first, and make it again afterwards. {_ROWS_ALONE}"
         raise
@@ -167,12 +200,12 @@ class _Replicated(NamedTuple):
     adds: str
 
 
-def _replicated(connection: Connection, schemas: Sequence[str]) -> list[_Replicated]:
+def _replicated(connection: Connection, own: Sequence["OwnObject"]) -> list[_Replicated]:
     """Return what replicates this role's tables.
 
     Raises DependentObjects where this role could not add them again.
     """
-    oids = [each.oid for each in own_objects(connection, schemas) if each.kind == "TABLE"]
+    oids = [each.oid for each in own if each.kind == "TABLE"]
     found = _QUERIES.rows(connection, "replicated", _Replicated, oids=oids)
     if lost := [f"the {each.by} has {each.table}" for each in found if not each.may_add]:
         raise DependentObjects(
@@ -254,20 +287,18 @@ def drop_schema(connection: Connection, name: str, *, in_use: str, then: str, as
     """
     try:
         with needs_privileges(f"The schema {name} is another role's", as_whom):
-            drop_own(connection, [name])
+            drop_own(connection, own_objects(connection, [name]))
             connection.execute(sql.SQL("DROP SCHEMA {}").format(sql.Identifier(name)))
     except psycopg.errors.DependentObjectsStillExist as error:
         detail = (error.diag.message_detail or "").replace("\n", "; ")
         raise DependentObjects(f"The schema {name} {in_use}: {detail}.", hint=then) from None
 
 
-def drop_own(connection: Connection, schemas: Sequence[str]) -> list[OwnObject]:
-    """Drop what this role owns in schemas, in the caller's transaction, and nothing else.
+def drop_own(connection: Connection, own: Sequence[OwnObject]) -> None:
+    """Drop what this role owns, in the caller's transaction, and nothing else.
 
-    Returns what that was.  Raises DependentObjects where something else needs it, and
-    RestoreFailed where it is locked.
+    Raises DependentObjects where something else needs it, and RestoreFailed where it is locked.
     """
-    own = own_objects(connection, schemas)
     # One statement for all tables: those that refer to each other go together.
     tables = sql.SQL(", ").join(each.name for each in own if each.kind == "TABLE")
     drop_tables = _DROPS["TABLE"].format(tables)
@@ -288,7 +319,6 @@ def drop_own(connection: Connection, schemas: Sequence[str]) -> list[OwnObject]:
             "A table is locked by another session. Nothing was changed.",
             hint="Stop what uses it, or wait longer with --lock-timeout.",
         ) from None
-    return own
 
 
 def _dropped(connection: Connection, drop: sql.Composed) -> bool:
@@ -301,13 +331,28 @@ def _dropped(connection: Connection, drop: sql.Composed) -> bool:
     return True
 
 
+class _Outside(NamedTuple):
+    """Something else that needs what this role owns, and the routine that it needs, if it is one.
+
+    `replaceable` is whether it stays right where that routine does something else.
+    """
+
+    what: str
+    routine: int | None
+    replaceable: bool
+
+
+def _outside(connection: Connection, own: Sequence[OwnObject]) -> list[_Outside]:
+    ids = {"classes": [each.catalog for each in own], "oids": [each.oid for each in own]}
+    return _QUERIES.rows(connection, "outside", _Outside, **ids)
+
+
 def _refuse_outside(connection: Connection, own: Sequence[OwnObject]) -> None:
     """Refuse where something else needs what this role owns.  Raises DependentObjects."""
-    ids = {"classes": [each.catalog for each in own], "oids": [each.oid for each in own]}
-    if outside := _QUERIES.column(connection, "outside", **ids):
+    if outside := _outside(connection, own):
         raise DependentObjects(
             "Objects of other roles or schemas depend on objects that would be dropped: "
-            f"{'; '.join(outside)}.",
+            f"{'; '.join(each.what for each in outside)}.",
             hint="Drop or change it first; nothing was changed.",
         )
 

@@ -231,7 +231,8 @@ WHERE n.nspname = ANY (%(schemas)s) AND pg_has_role(f.owner, 'USAGE')
                   AND NOT (d.refclassid = f.class AND d.refobjid = f.oid))
 
 -- name: outside
--- what: What needs these objects, or a part of them, and is itself none?
+-- what: What needs these objects, or a part of them, and is itself none?  Does it need a routine, and
+--   is right whatever that does?  An index, a check or a stored column is not, as it holds results.
 -- versions: 15-
 WITH RECURSIVE part (class, oid) AS (
     SELECT * FROM unnest(%(classes)s::bigint[]::oid[], %(oids)s::bigint[]::oid[])
@@ -241,7 +242,12 @@ WITH RECURSIVE part (class, oid) AS (
 )
 SELECT DISTINCT CASE WHEN r.oid IS NULL THEN pg_describe_object(d.classid, d.objid, 0)
         ELSE pg_describe_object('pg_class'::regclass, r.ev_class, 0) END
-    || ' depends on ' || pg_describe_object(d.refclassid, d.refobjid, 0)
+    || ' depends on ' || pg_describe_object(d.refclassid, d.refobjid, 0) AS what,
+    CASE d.refclassid WHEN 'pg_proc'::regclass THEN d.refobjid END::bigint AS routine,
+    d.classid IN ('pg_trigger'::regclass, 'pg_policy'::regclass, 'pg_rewrite'::regclass, 'pg_proc'::regclass,
+                  'pg_event_trigger'::regclass)
+    OR EXISTS (SELECT FROM pg_attrdef f JOIN pg_attribute a ON a.attrelid = f.adrelid AND a.attnum = f.adnum
+               WHERE d.classid = 'pg_attrdef'::regclass AND f.oid = d.objid AND a.attgenerated = '') AS replaceable
 FROM part p JOIN pg_depend d ON d.refclassid = p.class AND d.refobjid = p.oid
 LEFT JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
 WHERE d.deptype NOT IN ('a', 'i', 'P', 'S')
@@ -349,7 +355,7 @@ WHERE k.conrelid = to_regclass(%(table)s) AND k.contype = 'f' AND k.convalidated
 
 -- name: granted_by_default
 -- what: What did default privileges change of new objects: what was granted, and to whom, and what
---   does everybody have else?  An archive names routines by the types of their arguments.
+--   does everybody have else?
 -- versions: 15-
 WITH entry AS (
     SELECT * FROM unnest(%(kinds)s::text[], %(schemas)s::text[], %(tags)s::text[]) e (kind, schema, tag)),
@@ -361,11 +367,7 @@ made AS (
     JOIN pg_namespace n ON n.oid = c.relnamespace
     UNION ALL
     SELECT 'ROUTINE ' || p.oid::regprocedure::text, p.proacl, p.proowner, 'EXECUTE'
-    FROM entry e JOIN pg_namespace n ON n.nspname = e.schema JOIN pg_proc p ON p.pronamespace = n.oid
-    WHERE e.kind IN ('FUNCTION', 'PROCEDURE', 'AGGREGATE') AND e.tag = format('%%s(%%s)', p.proname,
-        coalesce((SELECT string_agg(format_type(a.type, NULL), ', ' ORDER BY place)
-                  FROM unnest(p.proargtypes) WITH ORDINALITY AS a (type, place)),
-                 CASE p.prokind WHEN 'a' THEN '*' END))
+    FROM pg_proc p WHERE p.oid = ANY (%(routines)s::bigint[]::oid[])
     UNION ALL
     SELECT 'TYPE ' || format('%%I.%%I', n.nspname, t.typname), t.typacl, t.typowner, 'USAGE'
     FROM entry e JOIN pg_namespace n ON n.nspname = e.schema
@@ -379,6 +381,15 @@ SELECT m.name, NULL, m.usual FROM made m
 WHERE m.usual IS NOT NULL AND m.acl IS NOT NULL
   AND NOT EXISTS (SELECT FROM aclexplode(m.acl) a WHERE a.grantee = 0)
 
+-- name: routines
+-- what: Which routines are in these schemas, as an archive names them: by the types of their arguments?
+-- versions: 15-
+SELECT n.nspname, format('%%s(%%s)', p.proname,
+    coalesce((SELECT string_agg(format_type(a.type, NULL), ', ' ORDER BY place)
+              FROM unnest(p.proargtypes) WITH ORDINALITY AS a (type, place)),
+             CASE p.prokind WHEN 'a' THEN '*' END)), p.oid::bigint
+FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = ANY (%(schemas)s)
+
 -- name: extension_version
 -- what: In which version is an extension installed? None where it is not.
 -- versions: 15-
@@ -386,7 +397,7 @@ SELECT (SELECT extversion FROM pg_extension WHERE extname = %(name)s)
 
 -- name: same_definition
 -- what: Is a routine, a collation or a type what its temporary copy is, but for name, owner, grants?
---   None where it is not there.  An archive names routines by the types of their arguments.
+--   None where it is not there.
 -- versions: 15-
 WITH two AS (
     SELECT to_jsonb(p) - '{oid,proname,pronamespace,proowner,proacl,proargdefaults,prosqlbody}'::text[]
@@ -394,12 +405,8 @@ WITH two AS (
             'body', pg_get_function_sqlbody(p.oid),
             'aggregate', (SELECT to_jsonb(a) - 'aggfnoid' FROM pg_aggregate a WHERE a.aggfnoid = p.oid)) AS definition
     FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-    WHERE %(kind)s IN ('FUNCTION', 'PROCEDURE', 'AGGREGATE')
-      AND (n.oid = pg_my_temp_schema() AND p.proname = %(copy)s
-           OR n.nspname = %(schema)s AND %(tag)s = format('%%s(%%s)', p.proname,
-               coalesce((SELECT string_agg(format_type(a.type, NULL), ', ' ORDER BY place)
-                         FROM unnest(p.proargtypes) WITH ORDINALITY AS a (type, place)),
-                        CASE p.prokind WHEN 'a' THEN '*' END)))
+    WHERE p.oid = %(routine)s::bigint::oid
+       OR %(kind)s IN ('FUNCTION', 'PROCEDURE', 'AGGREGATE') AND n.oid = pg_my_temp_schema() AND p.proname = %(copy)s
     UNION ALL
     SELECT jsonb_build_object('kind', t.typtype, 'base', format_type(nullif(t.typbasetype, 0), t.typtypmod),
         'collation', t.typcollation, 'required', t.typnotnull, 'default', t.typdefault,

@@ -42,7 +42,7 @@ from leadctl.postgres.queries import version_of
 from leadctl.postgres.target import Target
 from leadctl.restore.dropped import as_pg_restore
 from leadctl.restore.foreign_keys import ForeignKeys
-from leadctl.restore.in_place import drop_own
+from leadctl.restore.in_place import drop_own, own_objects
 from leadctl.tenants import closing
 from leadctl.tenants.closing import ARRIVED, CLOSED, HANDED_OVER, Move, read_move
 from leadctl.tenants.restore import TenantLoading
@@ -375,7 +375,7 @@ class _SchemaMove:
         new = connection or self.new
         with new.transaction():
             if has_schema(new, arrived.held_as):
-                drop_own(new, [arrived.held_as])
+                drop_own(new, own_objects(new, [arrived.held_as]))
                 new.execute(sql.SQL("DROP SCHEMA {}").format(sql.Identifier(arrived.held_as)))
             forget_records(new, arrived.held_as)
             closing.end_move(new, self.name)

@@ -257,3 +257,111 @@ def test_a_schema_whose_name_begins_like_the_apps(place: InPlace, server: Server
     assert place.query('SELECT * FROM "public items".t') == [(7,)]
     assert place.query('SELECT count(*) FROM "items t", items') == [(0,)]
     assert place.query("SELECT count(*) FROM items") == [(300,)]
+
+
+SUPABASE_LIKE = f"""
+CREATE TABLE others.users (id int PRIMARY KEY, email text);
+CREATE TRIGGER on_created AFTER INSERT ON others.users FOR EACH ROW EXECUTE FUNCTION public.new_user();
+CREATE TABLE others.objects (id int, of int, code text DEFAULT public.code(1));
+CREATE POLICY ours ON others.objects USING (public.is_member(of));
+CREATE VIEW others.summed AS SELECT public.total(of), public.names(1) FROM others.objects GROUP BY of;
+CREATE FUNCTION others.twice(a int) RETURNS int BEGIN ATOMIC SELECT 2 * public.inner_one(a); END;
+GRANT EXECUTE ON FUNCTION others.twice TO {ROLE};
+GRANT SELECT, INSERT ON others.users, others.objects TO {ROLE};
+"""
+NEEDED = """
+CREATE TABLE profiles (id int PRIMARY KEY, email text);
+CREATE FUNCTION new_user() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS
+$$ BEGIN INSERT INTO public.profiles VALUES (NEW.id, NEW.email); RETURN NEW; END $$;
+COMMENT ON FUNCTION new_user() IS 'CREATE FUNCTION it makes profiles';
+CREATE FUNCTION is_member("of" int) RETURNS bool LANGUAGE sql STABLE AS
+$$ SELECT EXISTS (SELECT FROM public.profiles WHERE id = $1) /*
+CREATE FUNCTION of a comment */ $$;
+REVOKE ALL ON FUNCTION is_member FROM PUBLIC; GRANT EXECUTE ON FUNCTION is_member TO pg_monitor;
+CREATE FUNCTION code(n int) RETURNS text LANGUAGE sql AS 'SELECT ''c'' || n';
+CREATE FUNCTION deepest(n int) RETURNS int LANGUAGE sql AS 'SELECT n';
+CREATE FUNCTION inner_one(n int) RETURNS int BEGIN ATOMIC SELECT deepest(n); END;
+CREATE FUNCTION adding(int, int) RETURNS int LANGUAGE sql AS 'SELECT coalesce($1, 0) + $2';
+CREATE AGGREGATE total(int) (sfunc = adding, stype = int);
+CREATE FUNCTION names(n int) RETURNS SETOF text LANGUAGE sql ROWS 7 AS 'SELECT email FROM public.profiles LIMIT n';
+INSERT INTO profiles VALUES (1, 'a');
+"""
+CHANGED = """
+CREATE OR REPLACE FUNCTION new_user() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+COMMENT ON FUNCTION new_user() IS NULL; COMMENT ON FUNCTION code IS 'newer'; COMMENT ON AGGREGATE total(int) IS 'x';
+GRANT EXECUTE ON FUNCTION new_user TO pg_read_all_data WITH GRANT OPTION;
+CREATE OR REPLACE FUNCTION is_member("of" int) RETURNS bool LANGUAGE plpgsql PARALLEL SAFE COST 9 AS $$ BEGIN RETURN false; END $$;
+GRANT EXECUTE ON FUNCTION is_member TO PUBLIC; REVOKE EXECUTE ON FUNCTION is_member FROM pg_monitor;
+CREATE OR REPLACE FUNCTION code(n int) RETURNS text LANGUAGE sql AS 'SELECT ''newer''';
+CREATE OR REPLACE FUNCTION deepest(n int) RETURNS int LANGUAGE sql AS 'SELECT 0';
+CREATE OR REPLACE FUNCTION inner_one(n int) RETURNS int BEGIN ATOMIC SELECT 5; END;
+CREATE OR REPLACE FUNCTION adding(int, int) RETURNS int LANGUAGE sql AS 'SELECT 0';
+CREATE OR REPLACE FUNCTION names(n int) RETURNS SETOF text LANGUAGE sql AS 'SELECT ''x''';
+DROP TABLE items; DELETE FROM profiles;
+"""
+
+
+@pytest.fixture
+def needed(place: InPlace, server: Server) -> Iterator[psycopg.Connection[Any]]:
+    """A database whose functions are needed by what another role owns, and a backup of it."""
+    place.query(NEEDED)
+    with server.connect(place.name) as connection:
+        connection.execute(SUPABASE_LIKE)
+        made = place.leadctl("backup")
+        assert made.code == 0, made.err
+        yield connection
+
+
+def test_functions_that_others_need_are_replaced(
+    place: InPlace, needed: psycopg.Connection[Any]
+) -> None:
+    """Triggers, policies, defaults, views and functions of others call what the backup has."""
+    before = place.dump()
+    place.query(CHANGED)
+    outcome = place.leadctl("restore", "latest", "--in-place", "--yes")
+    assert outcome.code == 0, outcome.err
+    assert "could not be dropped: public.adding(integer,integer), public.code(" in outcome.err
+    assert place.dump() == before
+    place.query(
+        "INSERT INTO others.users VALUES (7, 'new'); INSERT INTO others.objects VALUES (1, 7)"
+    )
+    assert place.query("TABLE profiles") == [(1, "a"), (7, "new")]
+    called = "SELECT code, is_member(of), others.twice(3), total(of) OVER () FROM others.objects"
+    assert needed.execute(called).fetchall() == [("c1", True, 6, 7)]
+    assert needed.execute("TABLE others.summed").fetchall() == [(7, "a")]
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "says"),
+    [
+        ("", "DROP FUNCTION code(int) CASCADE; CREATE FUNCTION code(n int) RETURNS int LANGUAGE sql"
+         " AS 'SELECT 1'", "cannot change return type of existing function, and others need"),
+        ("", "CREATE FUNCTION newer() RETURNS int LANGUAGE sql AS 'SELECT 1'", "on function public.newer()"),
+        ("CREATE INDEX ON others.objects (public.fixed(of))", "", "on function public.fixed(integer)"),
+        ("CREATE VIEW others.stated AS SELECT public.state('a'::public.states)", "", "on type public.states"),
+        ("CREATE VIEW others.more AS TABLE public.profiles", "", "on table public.profiles"),
+    ],
+    ids=["result", "unknown", "index", "type", "table"],
+)  # fmt: skip
+def test_functions_that_cannot_be_replaced(
+    place: InPlace, needed: psycopg.Connection[Any], theirs: str, ours: str, says: str
+) -> None:
+    """What holds results of a function, such as an index, would be wrong by another one."""
+    place.query(
+        "CREATE FUNCTION fixed(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1';"
+        "CREATE TYPE states AS ENUM ('a');"
+        "CREATE FUNCTION state(s states) RETURNS int LANGUAGE sql AS 'SELECT 1'"
+    )
+    assert place.leadctl("backup").code == 0
+    if ours:
+        needed.execute("ALTER TABLE others.objects ALTER code DROP DEFAULT")
+        place.query(ours)
+        name = ours.rpartition("CREATE FUNCTION ")[2].partition("(")[0]
+        call = "code(1)" if name == "code" else "newer()"
+        needed.execute(f"CREATE VIEW others.calls AS SELECT public.{call}")
+    needed.execute(theirs or "SELECT")
+    before = place.dump()
+    outcome = place.leadctl("restore", "latest", "--in-place", "--yes")
+    assert (outcome.code, says in outcome.err) in {(1, True), (5, True)}, outcome.err
+    assert "Nothing was changed" in outcome.err
+    assert place.dump() == before
