@@ -16,7 +16,7 @@ from leadctl.errors import (
     UnknownCheck,
     UnknownSetting,
 )
-from leadctl.health import activity, data, database, objects, pitr, server
+from leadctl.health import activity, data, database, objects, server
 from leadctl.health.check import (
     Aside,
     CheckResult,
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 CHECKS: tuple[HealthCheck, ...] = tuple(
     found
-    for module in (database, data, pitr, objects, activity, server)
+    for module in (database, data, objects, activity, server)
     for found in vars(module).values()
     if isinstance(found, HealthCheck)
 )
