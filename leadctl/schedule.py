@@ -13,7 +13,7 @@ from pathlib import Path
 
 from leadctl.apps.registry import find_app, require_named_app
 from leadctl.errors import UnitTaken, UsageError
-from leadctl.postgres.barman import SERVER, barman_command
+from leadctl.postgres.binaries import BARMAN_SERVER, barman_command
 from leadctl.settings import Settings
 from leadctl.settings.sources import ENVIRONMENT
 
@@ -86,7 +86,7 @@ _JOBS = {
     ),
 }
 _UNITS = "/etc/systemd/system"
-_RECEIVES = ("receive-wal", SERVER)
+_RECEIVES = ("receive-wal", BARMAN_SERVER)
 """Barman's arguments for what runs on and on."""
 
 

@@ -32,8 +32,7 @@ from leadctl.pitr.setup import (
     slot_state,
 )
 from leadctl.pitr.wal_archive import BaseBackup, Commit, WalArchive, require_rsync
-from leadctl.postgres.barman import SERVER
-from leadctl.postgres.binaries import Binaries
+from leadctl.postgres.binaries import BARMAN_SERVER, Binaries
 from leadctl.postgres.connect import MAINTENANCE, connect
 from leadctl.postgres.embedded import Home
 from leadctl.postgres.embedded.temporary_server import free_bytes, recover, scratch_server
@@ -139,7 +138,7 @@ def plan(archive: WalArchive, moment: datetime | None, narrate: Narrate) -> Reco
     require_rsync()
     programs = programs_for(archive.server)
     with suppress(BarmanFailed):  # another run of it is at work
-        archive.run("archive-wal", SERVER)
+        archive.run("archive-wal", BARMAN_SERVER)
     lsn: str | None = None
     if moment is None:
         newest = archive.newest_commit(programs)
@@ -298,7 +297,7 @@ def _restore(recovery: Recovery, home: Home) -> list[str]:
     ]
     return [
         "restore", *until, *spaces, "--target-action", "promote", "--no-get-wal", "--partial-wal",
-        SERVER, recovery.base.id, str(home.data),
+        BARMAN_SERVER, recovery.base.id, str(home.data),
     ]  # fmt: skip
 
 

@@ -23,8 +23,7 @@ from leadctl.errors import (
 from leadctl.files import make_file, trusted, write_whole
 from leadctl.journal.guard import Consent, permit
 from leadctl.pitr.wal_archive import ArchivedServer, BaseBackup, WalArchive, require_rsync
-from leadctl.postgres.barman import SERVER, barman_command
-from leadctl.postgres.binaries import Binaries, server_like
+from leadctl.postgres.binaries import BARMAN_SERVER, Binaries, barman_command, server_like
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.queries import queries_of, version_of
 from leadctl.postgres.target import Target
@@ -157,7 +156,7 @@ def _archived(
 def _make_slot(archive: WalArchive, server: ArchivedServer) -> None:
     """Make the slot where there is none.  Raises BarmanFailed."""
     try:
-        archive.run("receive-wal", "--create-slot", SERVER)
+        archive.run("receive-wal", "--create-slot", BARMAN_SERVER)
     except BarmanFailed as error:
         if "already exists" not in error.message:
             raise BarmanFailed(
@@ -179,11 +178,11 @@ def switch_off(target: Target, archive: WalArchive, consent: Consent, narrate: N
         require_archived(connection, archive)
         narrate("Stopping the receiver.")
         with suppress(BarmanFailed):  # it does not run
-            archive.run("receive-wal", "--stop", SERVER)
+            archive.run("receive-wal", "--stop", BARMAN_SERVER)
         was_there = QUERIES.one(connection, "slot", slot=server.slot) is not None
         if was_there:
             try:
-                archive.run("receive-wal", "--drop-slot", SERVER)
+                archive.run("receive-wal", "--drop-slot", BARMAN_SERVER)
             except BarmanFailed as error:
                 raise BarmanFailed(
                     f"The slot {server.slot} still exists: {error.message}",
@@ -276,7 +275,7 @@ barman_lock_directory = {archive.folder}
 log_file = {archive.folder / "barman.log"}
 log_level = INFO
 
-[{SERVER}]
+[{BARMAN_SERVER}]
 description = {server.address}
 conninfo = {conninfo}
 streaming_conninfo = {conninfo}

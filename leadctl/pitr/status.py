@@ -20,7 +20,7 @@ from leadctl.pitr.setup import (
     slot_state,
 )
 from leadctl.pitr.wal_archive import BaseBackup, RehearsalRecord, WalArchive, require_rsync
-from leadctl.postgres.barman import SERVER
+from leadctl.postgres.binaries import BARMAN_SERVER
 from leadctl.postgres.connect import connect
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate, Progress
@@ -173,14 +173,14 @@ def back_up(archive: WalArchive, narrate: Narrate) -> PitrBackup:
         "may take minutes."
     )
     before = {backup.id for backup in archive.base_backups()}
-    archive.run("backup", "--wait", "--wait-timeout", str(_BACKUP_SECONDS), SERVER)
+    archive.run("backup", "--wait", "--wait-timeout", str(_BACKUP_SECONDS), BARMAN_SERVER)
     new = [backup for backup in archive.base_backups() if backup.id not in before]
     if not new:
         raise BarmanFailed(
             "Barman made no base backup, and did not say why.",
             hint=f"Its log is {archive.folder / 'barman.log'}.",
         )
-    archive.run("verify-backup", SERVER, new[-1].id)
+    archive.run("verify-backup", BARMAN_SERVER, new[-1].id)
     return PitrBackup(
         id=new[-1].id,
         bytes=new[-1].bytes,
@@ -203,10 +203,10 @@ def _have_wal(archive: WalArchive) -> None:
                 f"No WAL of {archive.server.address} arrived within {_FIRST_WAL_SECONDS} s.",
                 hint=f"Look at the receiver: leadctl pitr check; {archive.folder / 'barman.log'}.",
             )
-        archive.run("switch-wal", "--force", SERVER)
+        archive.run("switch-wal", "--force", BARMAN_SERVER)
         mark(archive)
         time.sleep(_PAUSE_SECONDS)
-        archive.run("archive-wal", SERVER)
+        archive.run("archive-wal", BARMAN_SERVER)
 
 
 def rehearse(

@@ -19,8 +19,7 @@ from typing import Any
 
 from leadctl.errors import BarmanFailed, MissingProgram, PitrNotSetUp
 from leadctl.files import temporary_folder, trusted, write_whole
-from leadctl.postgres.barman import SERVER, barman_command, configuration
-from leadctl.postgres.binaries import Binaries
+from leadctl.postgres.binaries import BARMAN_CONFIGURATION, BARMAN_SERVER, Binaries, barman_command
 from leadctl.postgres.target import DEFAULT_SCHEMA, Target
 from leadctl.redact import scrub
 from leadctl.settings.url import DatabaseUrl
@@ -108,7 +107,7 @@ class WalArchive:
     @property
     def configuration(self) -> Path:
         """Barman's configuration file."""
-        return configuration(self.folder)
+        return self.folder / BARMAN_CONFIGURATION
 
     @property
     def password_file(self) -> Path:
@@ -175,9 +174,9 @@ class WalArchive:
 
     def ask(self, command: str, *arguments: str, seconds: float | None = None) -> Any:
         """Return what Barman says of the server, of its JSON.  Raises as `run` does."""
-        done = self._run(("-f", "json", command, SERVER, *arguments), seconds)
+        done = self._run(("-f", "json", command, BARMAN_SERVER, *arguments), seconds)
         with suppress(ValueError, KeyError, TypeError):  # it failed, and says why
-            return json.loads(done.stdout)[SERVER]
+            return json.loads(done.stdout)[BARMAN_SERVER]
         raise BarmanFailed(
             f"barman {command} failed: {_reason(done)}",
             hint=f"Its log is {self.folder / 'barman.log'}.",
@@ -254,11 +253,11 @@ class WalArchive:
     @property
     def has_wal(self) -> bool:
         """Whether a segment of WAL is archived."""
-        return any((self.folder / SERVER / "wals").glob("*/*"))
+        return any((self.folder / BARMAN_SERVER / "wals").glob("*/*"))
 
     def _segments(self) -> list[Path]:
         """Return the files of WAL, the oldest first; Barman may move them meanwhile."""
-        own = self.folder / SERVER
+        own = self.folder / BARMAN_SERVER
         found: dict[str, Path] = {}
         for pattern in ("streaming/*", "wals/*/*"):
             for path in own.glob(pattern):

@@ -1,9 +1,10 @@
-"""Finding PostgreSQL's own programs: the wheel's, else those installed on the system."""
+"""Finding the programs of PostgreSQL, the wheel's or the system's, and of Barman, to be run."""
 
 import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from functools import cache
@@ -206,3 +207,23 @@ def _version(program: Path, libraries: Path | None = None) -> tuple[int, int]:
     ).stdout
     version = re.search(r"(\d+)(?:\.(\d+)|devel|beta|rc)", printed)
     return (int(version[1]), int(version[2] or 0)) if version else (0, 0)
+
+
+BARMAN_SERVER = "leadctl"
+"""What Barman calls the server: a folder is the archive of one."""
+BARMAN_CONFIGURATION = "barman.conf"
+
+
+def barman_command(folder: Path, *arguments: str) -> list[str]:
+    """Return a command line for the archive in a folder.  Raises MissingExtra.
+
+    `barman` is taken from beside this Python, else along PATH.
+    """
+    scripts = str(Path(sys.executable).parent)
+    found = shutil.which("barman", path=scripts) or shutil.which("barman")
+    if found is None:
+        raise MissingExtra(
+            "Barman, which keeps the archive for point in time, is not installed.",
+            hint="Install it with: pip install 'barman>=3.19' (the extra pitr)",
+        )
+    return [found, "-c", str(folder / BARMAN_CONFIGURATION), *arguments]
