@@ -23,6 +23,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from leadctl.child_processes import printed_secret
 from leadctl.errors import (
     DecryptionFailed,
     InvalidKey,
@@ -34,7 +35,6 @@ from leadctl.errors import (
 from leadctl.files import read_private, trusted
 from leadctl.redact import remember
 from leadctl.settings import Settings, load_settings
-from leadctl.shell import printed_secret
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM

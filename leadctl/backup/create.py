@@ -22,6 +22,7 @@ from leadctl.backup.manifest import ARCHIVE, GLOBALS, NAME, RECORDS, SCHEMA, Bac
 from leadctl.backup.snapshot import LeftOutTables, Snapshot, exported, left_out, require_readable
 from leadctl.backup.storage import BackupFolder, NewBackup, new_id
 from leadctl.backup.stream import Label, PackedFile, Readable, pack
+from leadctl.child_processes import child_environment
 from leadctl.errors import BackupFailed, HookFailed, LeadctlError
 from leadctl.journal.records import VERSION_TABLE, VersionTable
 from leadctl.postgres.binaries import Binaries, dump_programs
@@ -29,7 +30,6 @@ from leadctl.postgres.client import ClientProgram, running
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate, Progress
 from leadctl.redact import scrub
-from leadctl.shell import child_environment
 from leadctl.version import __version__
 
 _HOOK_SECONDS = 3600

@@ -11,6 +11,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 from leadctl.apps.registry import App
+from leadctl.child_processes import child_environment
 from leadctl.errors import CollidingRevisions, ConnectionFailed, UsageError
 from leadctl.files import write_whole
 from leadctl.journal import records
@@ -24,7 +25,6 @@ from leadctl.migrate.revisions import collisions, read_files
 from leadctl.postgres.connect import connect
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
-from leadctl.shell import child_environment
 
 
 @dataclass(frozen=True)

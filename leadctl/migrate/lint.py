@@ -13,11 +13,11 @@ from dataclasses import replace
 from itertools import dropwhile
 from pathlib import Path
 
+from leadctl.child_processes import child_environment
 from leadctl.errors import OperationFailed
 from leadctl.migrate.backfill import is_batched
 from leadctl.migrate.plan import LintFinding, Loss, PlannedStatement, TableEffect
 from leadctl.migrate.transaction_rules import between_statements
-from leadctl.shell import child_environment
 from leadctl.sql.lexer import Reader
 from leadctl.text import counted
 

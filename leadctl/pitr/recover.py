@@ -13,6 +13,7 @@ from typing import Any
 from leadctl.backup.age_keys import new_identity
 from leadctl.backup.create import BackupOptions, create
 from leadctl.backup.storage import BackupFolder
+from leadctl.child_processes import child_environment
 from leadctl.errors import (
     BarmanFailed,
     ConnectionFailed,
@@ -39,7 +40,6 @@ from leadctl.postgres.embedded.temporary_server import free_bytes, recover, scra
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate, Progress
 from leadctl.settings.url import DatabaseUrl
-from leadctl.shell import child_environment
 from leadctl.text import size
 
 _WAIT_SECONDS = 120.0

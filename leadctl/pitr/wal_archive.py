@@ -17,13 +17,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from leadctl.child_processes import child_environment
 from leadctl.errors import BarmanFailed, MissingProgram, PitrNotSetUp
 from leadctl.files import temporary_folder, trusted, write_whole
 from leadctl.postgres.binaries import BARMAN_CONFIGURATION, BARMAN_SERVER, Binaries, barman_command
 from leadctl.postgres.target import DEFAULT_SCHEMA, Target
 from leadctl.redact import scrub
 from leadctl.settings.url import DatabaseUrl
-from leadctl.shell import child_environment
 
 _FACTS = "leadctl.json"
 _REHEARSAL = "rehearsal.json"

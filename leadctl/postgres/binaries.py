@@ -12,8 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
+from leadctl.child_processes import child_environment
 from leadctl.errors import MissingClient, MissingExtra
-from leadctl.shell import child_environment
 
 _SYSTEM_FOLDERS = (
     "/usr/lib/postgresql/*/bin",  # Debian, Ubuntu

@@ -11,12 +11,12 @@ from typing import IO
 
 from psycopg.conninfo import make_conninfo
 
+from leadctl.child_processes import child_environment
 from leadctl.errors import BackupDamaged, LeadctlError
 from leadctl.postgres.connect import KEEPALIVES, options_of_programs
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import client_error
 from leadctl.redact import without_values
-from leadctl.shell import child_environment
 
 _PIPE_BYTES = 1024 * 1024
 _ERRORS_SHOWN = 3

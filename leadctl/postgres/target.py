@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from leadctl.child_processes import printed_secret
 from leadctl.errors import CommandOfUrlFailed, InvalidSchema, InvalidUrl, NoTarget
 from leadctl.postgres import LONGEST_NAME
 from leadctl.progress import Narrate
@@ -17,7 +18,6 @@ from leadctl.redact import Secret
 from leadctl.settings.model import LIBPQ_TARGET, EnvironmentConfig, Settings
 from leadctl.settings.sources import DEFAULT, ENVIRONMENT
 from leadctl.settings.url import DatabaseUrl, parse_url
-from leadctl.shell import printed_secret
 from leadctl.text import plain
 
 DEFAULT_SCHEMA = "public"

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
-from leadctl.shell import child_environment
+from leadctl.child_processes import child_environment
 
 _PAGERS = ("less", "more")
 

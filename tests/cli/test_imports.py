@@ -28,7 +28,7 @@ ROOMS = {
         "apps.alembic_config", "apps.loading", "apps.registry", "apps.retention",
         "cli.command", "cli.commands", "cli.commands.migrate", "cli.commands.migrate_write",
         "cli.console", "cli.exit_codes", "cli.fleet", "cli.group", "cli.late_imports", "cli.options", "cli.run",
-        "errors", "files", "hints", "progress", "redact", "shell", "text", "version",
+        "errors", "files", "hints", "progress", "redact", "child_processes", "text", "version",
         "journal.guard", "journal.lock", "journal.records", "journal.state",
         "migrate.integrity", "migrate.revision", "migrate.revision_files", "migrate.revisions", "migrate.up",
         "postgres.connect", "postgres.exact", "postgres.provision", "postgres.queries",
