@@ -1,11 +1,18 @@
-"""Programs that leadctl starts: what they may know, and commands that print a secret."""
+"""Processes that leadctl starts: what programs may know, commands that print a secret, workers."""
 
 import os
 import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from leadctl.errors import LeadctlError
 from leadctl.redact import Secret
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection as Pipe
+    from multiprocessing.process import BaseProcess
 
 _SECONDS = 60
 _OWN_SECRETS = re.compile(
@@ -59,3 +66,46 @@ def printed_secret(
             f"{name} {what}.", hint=f"Run it by hand; it must print {prints}, and nothing else."
         )
     return printed
+
+
+_J = TypeVar("_J")
+
+
+@contextmanager
+def worker_processes(
+    work: "Callable[[_J, Pipe], None]", jobs: Sequence[_J], *, duplex: bool = False
+) -> "Iterator[list[Pipe]]":
+    """Start a process a job, and yield this side of their pipes; end them with the block.
+
+    A job is handed over in a pipe, so a key in it shows in no list of processes.  A process sees
+    the end of its pipe where this one is killed.  Without `duplex` it can only send.
+    """
+    import multiprocessing
+    import signal
+    from multiprocessing import resource_tracker
+
+    context = multiprocessing.get_context("spawn")
+    processes: list[BaseProcess] = []
+    pipes: list[Pipe] = []
+    # Ctrl-C reaches all processes of a terminal: only this one is to answer.  Python's own process
+    # for shared resources comes first: when it is started, SIGINT is unblocked.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        for job in jobs:
+            here, there = context.Pipe(duplex=duplex)
+            process: BaseProcess = context.Process(target=work, args=(job, there), daemon=True)
+            process.start()
+            there.close()
+            processes.append(process)
+            pipes.append(here)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    try:
+        yield pipes
+    finally:
+        for pipe in pipes:
+            pipe.close()
+        for process in processes:
+            process.terminate()
+            process.join()

@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection as Pipe
 from multiprocessing.connection import wait
 
 from leadctl.apps.registry import App
+from leadctl.child_processes import worker_processes
 from leadctl.crypto import Keyring
 from leadctl.errors import RotationFailed
 from leadctl.journal.guard import require_identity
@@ -26,7 +27,6 @@ from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate, Progress
 from leadctl.text import counted
-from leadctl.worker_processes import worker_processes
 
 _EXAMPLES = 10
 """How many of the unreadable values are told one by one."""

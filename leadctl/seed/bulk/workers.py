@@ -14,9 +14,9 @@ from itertools import islice
 from multiprocessing.connection import Connection as Pipe
 
 from leadctl.apps.synthetic.chunk import CHUNK_ROWS, TablePlan, World, chunk_text
+from leadctl.child_processes import worker_processes
 from leadctl.crypto import Key
 from leadctl.errors import SeedFailed
-from leadctl.worker_processes import worker_processes
 
 _MOST = 4
 _AHEAD_BYTES = 64 * 1024 * 1024
