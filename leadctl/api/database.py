@@ -461,9 +461,9 @@ class Database(Project):
         `show` is called with what `reset_plan` says, before anybody is asked.  Raises Protected,
         NotConfirmed and DependentObjects, and what `seed` raises.
         """
-        from leadctl.seed.replant import VERB, replant
+        from leadctl.seed.seed import REPLANT, replant
 
-        self._ahead(VERB, confirm, show, self.reset_plan)
+        self._ahead(REPLANT, confirm, show, self.reset_plan)
         return replant(
             *self._target_app,
             self.keyring,
