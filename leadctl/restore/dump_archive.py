@@ -21,8 +21,7 @@ from leadctl.postgres.client import feeding, running
 from leadctl.postgres.connect import Connection, set_session
 from leadctl.postgres.queries import parts_of, queries_of
 from leadctl.restore.properties import IDENTIFIER
-from leadctl.restore.restorable import LeftOutEntry, Loading
-from leadctl.restore.server_needs import USER_MAPPING
+from leadctl.restore.restorable import USER_MAPPING, LeftOutEntry, Loading
 from leadctl.text import counted
 
 _QUERIES = queries_of(__file__, "restore.sql")

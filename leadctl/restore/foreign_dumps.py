@@ -25,9 +25,16 @@ from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
 from leadctl.restore.dump_archive import without_skipped
 from leadctl.restore.pg_restore import PgRestore
-from leadctl.restore.restorable import Load, LoadComparison, Loading, Origin, nothing_more
+from leadctl.restore.restorable import (
+    Load,
+    LoadComparison,
+    Loading,
+    Origin,
+    ServerNeeds,
+    needs_of,
+    nothing_more,
+)
 from leadctl.restore.script import StatementReader, load_script
-from leadctl.restore.server_needs import ServerNeeds, needs_of
 from leadctl.restore.statements import run_statements
 from leadctl.text import counted
 

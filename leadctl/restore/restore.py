@@ -59,8 +59,8 @@ from leadctl.restore.restorable import (
     Loading,
     Origin,
     Restorable,
+    try_all,
 )
-from leadctl.restore.server_needs import try_all
 from leadctl.text import size
 
 _QUERIES = queries_of(__file__, "restore.sql")
