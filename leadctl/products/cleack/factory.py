@@ -18,7 +18,7 @@ from leadctl.apps.synthetic.makers import (
 )
 from leadctl.apps.synthetic.pools import phrases
 from leadctl.apps.synthetic.shapes import Factory, Shape
-from leadctl.products.cleack.certificate import certificate_hash
+from leadctl.products.cleack.queries import certificate_hash
 
 _DAY = 86_400
 _ROUND = 10

@@ -4,8 +4,10 @@ Nothing here commits.  The ledger is meant for READ COMMITTED, PostgreSQL's own 
 SERIALIZABLE: under REPEATABLE READ one of two transactions that meet at a user's ledger fails.
 """
 
+import hashlib
 import json
 import secrets
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -15,7 +17,6 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from leadctl.errors import OperationFailed
-from leadctl.products.cleack.certificate import certificate_hash
 from leadctl.products.cleack.models import (
     PRICE_LIST,
     BlacklistEntry,
@@ -321,3 +322,20 @@ def _step(session: Session, user_id: str, draw_id: str, action: DrawAction) -> D
         )
     draw.status = status
     return draw
+
+
+def certificate_hash(
+    draw_id: str, config: Mapping[str, Any], winners: Sequence[Mapping[str, Any]]
+) -> str:
+    """Return the SHA-256, as 64 hexadecimal digits, of what decided a draw and what came of it.
+
+    It is taken over the UTF-8 of a JSON object with the keys config, draw_id and winners: keys
+    sorted at every level, no white space, nothing escaped that need not be.  Config and winners
+    must be as they were read from the database, which writes some numbers in another way than
+    they were sent.  Raises ValueError for a number beyond what a float holds.
+    """
+    document = {"config": config, "draw_id": draw_id, "winners": winners}
+    canonical = json.dumps(
+        document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+    return hashlib.sha256(canonical.encode()).hexdigest()

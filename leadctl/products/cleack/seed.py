@@ -4,11 +4,11 @@ from datetime import UTC, datetime, timedelta
 
 from leadctl.apps.fixtures import Fixture
 from leadctl.models import hashed
-from leadctl.products.cleack.certificate import certificate_hash
 from leadctl.products.cleack.models import (
     PRICE_LIST,
     PlanType,
 )
+from leadctl.products.cleack.queries import certificate_hash
 
 DRAW_ID = "test_draw_id"
 CONFIG = {

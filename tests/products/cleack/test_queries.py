@@ -17,7 +17,6 @@ from leadctl.crypto import Key, Keyring, using
 from leadctl.models import paginate
 from leadctl.postgres.engine import run_engine
 from leadctl.products.cleack import queries
-from leadctl.products.cleack.certificate import certificate_hash
 from leadctl.products.cleack.models import (
     BlacklistEntry,
     BlacklistPlatform,
@@ -32,6 +31,7 @@ from leadctl.products.cleack.models import (
     TransactionType,
     User,
 )
+from leadctl.products.cleack.queries import certificate_hash
 from tests.conftest import KEY, Prepare
 
 pytestmark = pytest.mark.thorough
