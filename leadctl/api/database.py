@@ -651,7 +651,7 @@ class Database(Project):
         return consent
 
     def _archive_destination(self, folder: str | Path | None) -> "ArchiveDestination":
-        from leadctl.backup.age_keys import read_recipients
+        from leadctl.backup.stream import read_recipients
         from leadctl.cleanup.context import ArchiveDestination
 
         chosen = folder and (object_url(str(folder)) or absolute(folder))
@@ -661,7 +661,7 @@ class Database(Project):
     @property
     def _recipients(self) -> list[str]:
         """The public keys that backups and archives are encrypted to."""
-        from leadctl.backup.age_keys import split_recipients
+        from leadctl.backup.stream import split_recipients
 
         return split_recipients(self.settings.backup_recipients)
 

@@ -164,7 +164,7 @@ class Project:
         """The private keys that read backups, if a file is set.  Raises InvalidIdentity."""
         if self.settings.backup_identity_file is None:
             return ()
-        from leadctl.backup.age_keys import read_identities
+        from leadctl.backup.stream import read_identities
 
         return read_identities(self.settings.backup_identity_file)
 

@@ -16,12 +16,18 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from leadctl.backup import manifest as manifests
-from leadctl.backup.age_keys import key_fingerprint, read_recipients
 from leadctl.backup.contents import RowCounter
 from leadctl.backup.manifest import ARCHIVE, GLOBALS, NAME, RECORDS, SCHEMA, BackupManifest
 from leadctl.backup.snapshot import LeftOutTables, Snapshot, exported, left_out, require_readable
 from leadctl.backup.storage import BackupFolder, NewBackup, new_id
-from leadctl.backup.stream import Label, PackedFile, Readable, pack
+from leadctl.backup.stream import (
+    Label,
+    PackedFile,
+    Readable,
+    key_fingerprint,
+    pack,
+    read_recipients,
+)
 from leadctl.child_processes import child_environment
 from leadctl.errors import BackupFailed, HookFailed, LeadctlError
 from leadctl.journal.records import VERSION_TABLE, VersionTable

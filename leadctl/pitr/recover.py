@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from leadctl.backup.age_keys import new_identity
 from leadctl.backup.create import BackupOptions, create
 from leadctl.backup.storage import BackupFolder
+from leadctl.backup.stream import new_identity
 from leadctl.child_processes import child_environment
 from leadctl.errors import (
     BarmanFailed,

@@ -16,11 +16,11 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from leadctl.backup.age_keys import new_identity
 from leadctl.backup.create import BackupOptions, create
 from leadctl.backup.reader import BackupReader
 from leadctl.backup.snapshot import tenant_roles
 from leadctl.backup.storage import BackupFolder, StoredBackup
+from leadctl.backup.stream import new_identity
 from leadctl.errors import (
     LeadctlError,
     MissingRole,

@@ -15,11 +15,10 @@ from typing import Any
 
 import pytest
 
-from leadctl.backup.age_keys import read_identities
 from leadctl.backup.create import _Dumper
 from leadctl.backup.reader import BackupReader, verify
 from leadctl.backup.storage import BackupFolder, StoredBackup
-from leadctl.backup.stream import Label, NullSink, unpack
+from leadctl.backup.stream import Label, NullSink, read_identities, unpack
 from leadctl.errors import BackupDamaged
 from tests.backups import key_pair
 from tests.conftest import KEY, Cli, Prepared

@@ -21,7 +21,7 @@ import pyrage
 import pytest
 import zstandard
 
-from leadctl.backup.age_keys import read_identities
+from leadctl.backup.stream import read_identities
 from tests.backups import Place, create, plain_dump
 from tests.conftest import Cli, Outcome
 from tests.processes import run, start, wait_for

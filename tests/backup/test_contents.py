@@ -14,7 +14,6 @@ from urllib.parse import quote
 import psycopg
 import pytest
 
-from leadctl.backup.age_keys import read_identities
 from leadctl.backup.contents import ArchiveEntry, RowCounter, read_contents
 from leadctl.backup.create import BackupOptions
 from leadctl.backup.create import create as back_up
@@ -22,6 +21,7 @@ from leadctl.backup.manifest import ARCHIVE
 from leadctl.backup.reader import BackupReader
 from leadctl.backup.snapshot import count_tables
 from leadctl.backup.storage import BackupFolder
+from leadctl.backup.stream import read_identities
 from leadctl.errors import BackupDamaged
 from leadctl.postgres.binaries import dump_programs
 from leadctl.postgres.target import resolve

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from psycopg import sql
 
-from leadctl.backup.age_keys import read_identities
 from leadctl.backup.manifest import ARCHIVE, ExtensionFacts, parse, render
 from leadctl.backup.reader import BackupReader
 from leadctl.backup.storage import BackupFolder
+from leadctl.backup.stream import read_identities
 from tests.backups import Place, alone, create
 from tests.conftest import Cli
 from tests.servers import PASSWORD, Server
