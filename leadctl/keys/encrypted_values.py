@@ -199,15 +199,22 @@ def sample(percent: float | None) -> sql.Composed:
 
 
 def _counting(table: EncryptedTable, percent: float | None) -> sql.Composed:
-    values = sql.SQL(", ").join(
-        sql.SQL("({}, {})").format(column, _kind(sql.Identifier("t", column)))
-        for column in table.contexts
-    )
+    """Compose the count of each kind of value.
+
+    Of arrays, since the server prepares the expressions of VALUES anew for each row: for these
+    that takes five times as long as they do.
+    """
+    comma = sql.SQL(", ")
     return sql.SQL(
-        "SELECT v.name, v.kind, pg_catalog.count(*) FROM {table} AS t {sample}"
-        " CROSS JOIN LATERAL (VALUES {values}) AS v (name, kind)"
-        " WHERE v.kind IS NOT NULL GROUP BY 1, 2"
-    ).format(table=table.identifier, sample=sample(percent), values=values)
+        "SELECT v.name, v.kind, pg_catalog.count(*) FROM (SELECT"
+        " pg_catalog.unnest(ARRAY[{names}]), pg_catalog.unnest(ARRAY[{kinds}])"
+        " FROM {table} AS t {sample}) AS v (name, kind) WHERE v.kind IS NOT NULL GROUP BY 1, 2"
+    ).format(
+        names=comma.join(map(sql.Literal, table.contexts)),
+        kinds=comma.join(_kind(sql.Identifier("t", column)) for column in table.contexts),
+        table=table.identifier,
+        sample=sample(percent),
+    )
 
 
 def _kind(column: sql.Identifier) -> sql.Composed:
