@@ -11,8 +11,10 @@ from leadctl.apps.registry import App, load_object
 from leadctl.errors import ModelsNotFound, ModelsNotImportable
 
 if TYPE_CHECKING:
-    from sqlalchemy import MetaData
+    from sqlalchemy import ForeignKeyConstraint, MetaData, Table
+    from sqlalchemy.orm import Mapper
 
+_PARTS = "leadctl: joined of"
 _WITHOUT_EFFECT = frozenset({"autogenerate_plugins", "transactional_ddl"})
 """Options of `context.configure` that are for what leadctl does in its own way."""
 
@@ -92,18 +94,37 @@ def joined(found: Sequence[Any]) -> "MetaData":
     known = [each for each in named if isinstance(each, MetaData)]
     if len(known) == len(named) == 1:
         return known[0]
-    joined = MetaData(naming_convention=known[0].naming_convention if known else None)
+    joined = MetaData(
+        naming_convention=known[0].naming_convention if known else None, info={_PARTS: known}
+    )
     for each in known:
         for table in each.tables.values():
             table.to_metadata(joined)
     return joined
 
 
+def mappers(metadata: "MetaData") -> "list[Mapper[Any]]":
+    """Return the ORM's mappers of a metadata's tables, in the order of the tables' names."""
+    from sqlalchemy import Table
+    from sqlalchemy.orm import mapperlib
+
+    parts = metadata.info.get(_PARTS, [metadata])
+    found = [
+        (mapper.local_table.name, str(mapper), mapper)
+        for registry in mapperlib._all_registries()  # noqa: SLF001 - from a MetaData no public way leads to them
+        for mapper in registry.mappers
+        if isinstance(mapper.local_table, Table) and mapper.local_table.metadata in parts
+    ]
+    return [mapper for *_, mapper in sorted(found, key=lambda each: each[:2])]
+
+
 @contextmanager
 def keys_in_circles_apart(metadata: "MetaData") -> Iterator[None]:
     """Let SQLAlchemy sort tables without those foreign keys that lead round in circles.
 
-    Left to find the circles itself, it walks through all tables from each: minutes for a thousand.
+    Keys that may be empty come first; those that are left are taken out where they have circles of
+    their own.  Left to find the circles itself, SQLAlchemy walks through all tables from each:
+    minutes for a thousand.
     """
     keys = [
         (key, table, parent)
@@ -111,21 +132,31 @@ def keys_in_circles_apart(metadata: "MetaData") -> Iterator[None]:
         for key in table.foreign_key_constraints
         if (parent := key.referred_table) is not table
     ]
+    inside = _in_circles(keys)
+    required = [each for each in inside if not any(c.nullable for c in each[0].columns)]
+    kept = {each[0] for each in required} - {each[0] for each in _in_circles(required)}
+    before = [(key, key.use_alter) for key, _, _ in inside]
+    try:
+        for key, _ in before:
+            key.use_alter = key not in kept
+        yield
+    finally:
+        for key, use_alter in before:
+            key.use_alter = use_alter
+
+
+_Keys = list[tuple["ForeignKeyConstraint", "Table", "Table"]]
+
+
+def _in_circles(keys: _Keys) -> _Keys:
+    """Return the foreign keys, of those with their tables, from which a way may lead back."""
     while True:
         children = {table for _, table, _ in keys}
         parents = {parent for _, _, parent in keys}
         inside = [each for each in keys if each[1] in parents and each[2] in children]
         if len(inside) == len(keys):
-            break
+            return inside
         keys = inside
-    before = [(key, key.use_alter) for key, _, _ in keys]
-    try:
-        for key, _ in before:
-            key.use_alter = True
-        yield
-    finally:
-        for key, use_alter in before:
-            key.use_alter = use_alter
 
 
 def _origin(app: App) -> str:

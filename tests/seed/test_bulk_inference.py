@@ -2,13 +2,15 @@
 
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
 import psycopg
 import pytest
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, func, inspect, select
+from sqlalchemy.orm import Session
 
 from leadctl.apps.metadata import load_metadata
 from leadctl.apps.registry import App
@@ -167,12 +169,127 @@ table("firms", Column("name", Text, primary_key=True), Column("short_name", Stri
     assert all(re.fullmatch(r"\w+ [\w-]+ [a-z0-9]{10}", name) for name, _ in rows), rows[:3]
 
 
-def test_a_circle_is_broken_where_it_may_be_empty(fill: Callable[..., BulkResult]) -> None:
-    models = """
-table("a", id_(), Column("b_id", ForeignKey("b.id", use_alter=True, name="fk_a_b")))
-table("b", id_(), Column("a_id", ForeignKey("a.id"), nullable=False))
+@pytest.mark.parametrize(("first", "second"), [("a", "b"), ("b", "a")])
+def test_a_circle_is_broken_where_it_may_be_empty(
+    fill: Callable[..., BulkResult], first: str, second: str
+) -> None:
+    models = f"""
+table("{first}", id_(), Column("to_id", ForeignKey("{second}.id", use_alter=True, name="fk_circle")))
+table("{second}", id_(), Column("to_id", ForeignKey("{first}.id"), nullable=False))
 """
     assert fill(models, 300).rows == 300
+
+
+CLASSES = """
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+class Base(DeclarativeBase): metadata = metadata
+class Kind(enum.Enum):
+    cat = "C"
+    dog = "D"
+class Boss(Base):
+    __tablename__ = "boss"
+    id: Mapped[int] = mapped_column(primary_key=True)
+class Person(Base):
+    __tablename__ = "person"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    boss_id: Mapped[int] = mapped_column(ForeignKey("boss.id"))
+    chief_id: Mapped[int | None] = mapped_column(ForeignKey("chief.id"))
+    __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_abstract": True}
+class Worker(Person):
+    __tablename__ = "a_worker"
+    boss_id2: Mapped[int] = mapped_column(ForeignKey("boss.id"))
+    id: Mapped[int] = mapped_column(ForeignKey("person.id"), primary_key=True)
+    __mapper_args__ = {"polymorphic_identity": "it's a\\\\worker"}
+class Foreman(Worker):
+    __tablename__ = "foreman"
+    id: Mapped[int] = mapped_column(ForeignKey("a_worker.id"), primary_key=True)
+    __mapper_args__ = {"polymorphic_identity": "foreman"}
+class Chief(Person):
+    __tablename__ = "chief"
+    id: Mapped[int] = mapped_column(ForeignKey("person.id"), primary_key=True)
+    __mapper_args__ = {"polymorphic_identity": "chief", "inherit_condition": id == Person.id}
+class Guest(Person):
+    __mapper_args__ = {"polymorphic_identity": "guest"}
+class Animal(Base):
+    __tablename__ = "animal"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[Kind]
+    lives: Mapped[int | None]
+    __table_args__ = (CheckConstraint("(kind = 'cat') = (lives IS NOT NULL)"),)
+    __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_abstract": True}
+class Cat(Animal): __mapper_args__ = {"polymorphic_identity": Kind.cat}
+class Dog(Animal): __mapper_args__ = {"polymorphic_identity": Kind.dog}
+class Tool(Base):
+    __tablename__ = "tool"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    worker_id: Mapped[int] = mapped_column(ForeignKey("a_worker.id"))
+"""
+SEVERAL = """
+class Other(DeclarativeBase): pass
+class Event(Other):
+    __tablename__ = "event"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    number: Mapped[int]
+    __mapper_args__ = {"polymorphic_on": "number", "polymorphic_identity": 7}
+class Paid(Event): __mapper_args__ = {"polymorphic_identity": 8}
+metadata = [Base, Other]
+"""
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(("more", "rows"), [("", 40), (SEVERAL, 1001)], ids=["one base", "two"])
+def test_every_row_is_of_a_class_that_the_orm_knows(
+    fill: Callable[..., BulkResult], server: Server, database: str, more: str, rows: int
+) -> None:
+    """Each row has an identity, and rows in the tables of its class and in no others."""
+    fill(CLASSES + more, rows)
+    assert fill(CLASSES + more, rows).rows == rows
+    module = sys.modules[f"models_{database}"]
+    engine = create_engine(server.url(database).replace("postgresql", "postgresql+psycopg"))
+    bases = [module.Base, *([module.Other] if more else [])]
+    with Session(engine) as session:
+        for mapper in (each for base in bases for each in base.registry.mappers):
+            for each in session.scalars(select(mapper.class_)):
+                for attribute in inspect(each).mapper.column_attrs:
+                    getattr(each, attribute.key)
+        classes = Counter(type(each).__name__ for each in session.scalars(select(module.Person)))
+        parts = {
+            table: session.scalar(
+                select(func.count()).select_from(module.Base.metadata.tables[table])
+            )
+            for table in ("person", "a_worker", "foreman", "chief")
+        }
+        worker_kinds = session.scalars(
+            select(module.Person.kind).where(module.Person.id.in_(select(module.Tool.worker_id)))
+        )
+        assert {*worker_kinds} <= {"it's a\\worker", "foreman"}
+    engine.dispose()
+    assert parts == {
+        "person": classes.total(),
+        "a_worker": classes["Worker"] + classes["Foreman"],
+        "foreman": classes["Foreman"],
+        "chief": classes["Chief"],
+    }
+
+
+def test_tables_that_draw_from_one_sequence_have_numbers_of_their_own(
+    fill: Callable[..., BulkResult], server: Server, database: str
+) -> None:
+    models = """
+def drawn(name): return table(name, Column("id", BigInteger, primary_key=True,
+    server_default=text("nextval('numbers')")), Column("label", Text))
+numbers = sa.Sequence("numbers", metadata=metadata)
+drawn("cars"); drawn("ships")
+"""
+    fill(models, 300)
+    assert fill(models, 100).rows == 100
+    with server.connect(database) as connection:
+        query = (
+            "SELECT count(DISTINCT id), max(id) = (SELECT last_value FROM numbers) FROM ({}) AS t"
+        )
+        both = "SELECT id FROM cars UNION ALL SELECT id FROM ships"
+        assert connection.execute(query.format(both)).fetchone() == (400, True)
 
 
 @pytest.mark.parametrize(

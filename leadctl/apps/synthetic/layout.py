@@ -11,7 +11,7 @@ on lists: a call per row would take most of the time.
 """
 
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -130,6 +130,31 @@ class Placement:
     event: bool = False
     even: bool = False
     """Whether every owner has the same number of rows, give or take one."""
+    chosen: "Chosen | None" = None
+    """Which owners have a row, one each, where not the numbers decide."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Of each so many rows of the owner's table those at some places have a row."""
+
+    places: tuple[int, ...]
+    among: int
+
+    @property
+    def share(self) -> float:
+        """The share of the owners that have a row."""
+        return len(self.places) / self.among
+
+    def before(self, owner: int) -> int:
+        """Return how many rows the owners before one have."""
+        rounds, place = divmod(owner, self.among)
+        return rounds * len(self.places) + bisect_left(self.places, place)
+
+    def owner(self, row: int) -> int:
+        """Return the owner of a row."""
+        rounds, place = divmod(row, len(self.places))
+        return rounds * self.among + self.places[place]
 
 
 @dataclass(frozen=True)
@@ -139,11 +164,14 @@ class Starts(Sequence[int]):
     rows: int
     owners: int
     even: bool
+    chosen: Chosen | None = None
 
     def __len__(self) -> int:
         return self.owners + 1
 
     def __getitem__(self, owner: int) -> int:  # type: ignore[override]
+        if self.chosen is not None:
+            return self.chosen.before(owner)
         extra = self.rows - self.owners
         if self.even or extra <= 0:
             return -(-owner * self.rows // self.owners)
@@ -170,7 +198,7 @@ class Layout:
             placement = self.placements[table]
             assert placement.owner is not None
             starts: Sequence[int] = Starts(
-                placement.rows, self.rows(placement.owner), placement.even
+                placement.rows, self.rows(placement.owner), placement.even, placement.chosen
             )
             if len(starts) <= _REMEMBERED:
                 starts = array("q", (starts[owner] for owner in range(len(starts))))
@@ -182,6 +210,8 @@ class Layout:
         placement = self.placements[table]
         assert placement.owner is not None
         assert not placement.event
+        if placement.chosen is not None:
+            return list(map(placement.chosen.owner, rows))
         owners = self.rows(placement.owner)
         if placement.even or placement.rows <= owners:
             return [row * owners // placement.rows for row in rows]

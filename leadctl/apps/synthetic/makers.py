@@ -150,6 +150,22 @@ class Moments:
         return [last - _SERIES * _APART * row for row in chunk.rows]
 
 
+@dataclass(frozen=True)
+class Rotated:
+    """A few values one after the other, by the row's number: rows of other tables go by it."""
+
+    values: Sequence[Any]
+    by_number: ClassVar[bool] = True
+
+    def __call__(self, chunk: Chunk) -> Values:
+        """Make the values of a chunk."""
+        return self.at(chunk.world, chunk.table, chunk.rows)
+
+    def at(self, _world: World, _table: str, rows: Sequence[int]) -> Values:
+        """Return the values of any rows."""
+        return [self.values[row % len(self.values)] for row in rows]
+
+
 # --- References -----------------------------------------------------------------------------
 
 

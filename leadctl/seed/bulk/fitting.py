@@ -29,6 +29,7 @@ from leadctl.apps.synthetic.makers import (
     InTurn,
     Position,
     Reference,
+    Rotated,
     Serial,
     Short,
     Unique,
@@ -37,6 +38,7 @@ from leadctl.catalog.relations import Relation
 from leadctl.errors import CannotInfer
 from leadctl.postgres.connect import Connection
 from leadctl.seed.bulk.conditions import Condition, Row, RowsAsked
+from leadctl.seed.bulk.inheritance import Inheritance
 
 _ASKED = 2000
 """Rows of a sample, and rows that are made up of candidates."""
@@ -48,8 +50,9 @@ _TEXTS = {"text", "character varying", "character", "citext", "name"}
 _WHOLE = {"smallint", "integer", "bigint"}
 _NUMBERS = {*_WHOLE, "numeric", "real", "double precision", "money"}
 _KEEP = (
-    Unique | Serial | Short | Email | Days | InTurn | Position | Reference | Other | Span | Pattern
-)
+    Unique | Serial | Short | Email | Days | InTurn | Position | Reference | Rotated | Other
+    | Span | Pattern
+)  # fmt: skip
 """What makes values that depend on the row: they differ, or others refer to them."""
 _Unique = Pattern | Unique | Short
 _UNEQUAL = re.compile(r'^\("?\w+"? <> "?\w+"?\)$')
@@ -61,6 +64,7 @@ def fit(
     relations: Mapping[str, Relation],
     conditions: Mapping[str, Sequence[Condition]],
     declared: Mapping[str, frozenset[str]],
+    inheritance: Inheritance,
 ) -> World:
     """Return a world whose rows meet the conditions of their tables, as far as samples tell.
 
@@ -70,7 +74,12 @@ def fit(
     for table in world.tables:
         if conditions[table]:
             fitting = _Fitting(
-                connection, world, relations[table], conditions[table], declared[table]
+                connection,
+                world,
+                relations[table],
+                conditions[table],
+                declared[table],
+                inheritance.column(table),
             )
             world = fitting.fitted()
     return world
@@ -86,16 +95,18 @@ class _Fitting:
         relation: Relation,
         conditions: Sequence[Condition],
         declared: frozenset[str],
+        discriminator: frozenset[str],
     ) -> None:
         self._world = world
         self._plan = world.tables[relation.name]
         self._random = random.Random(relation.name)  # noqa: S311 - made up, not secret
+        self._discriminator = discriminator
         made = {plan.name for plan in self._plan.columns}
         self._nullable = {
             column.name
             for column in relation.columns
             if not column.not_null or column.name not in made  # what is not made has a default
-        }
+        } - discriminator
         self._bases = {column.name: column.base for column in relation.columns}
         self._conditions = [each for each in conditions if self._is_ours(each, declared)]
         self._rows = RowsAsked(connection, relation, self._conditions, self._nullable)
@@ -172,7 +183,7 @@ class _Fitting:
             return others
         own = {name: _own_maker(plans[name].maker) for name in columns if name in plans}
         kept = [name for name, maker in own.items() if isinstance(maker, _KEEP)]
-        if kept and len(columns) == 1 and not isinstance(own[kept[0]], Reference):
+        if kept and len(columns) == 1 and not isinstance(own[kept[0]], Reference | Rotated):
             return {kept[0]: self._unique(plans[kept[0]], conditions)}
         sample = self._sample(columns)
         rows: list[Row] = []
@@ -252,7 +263,11 @@ class _Fitting:
                 if name not in made
                 else [
                     *itertools.islice(seen, _EACH),
-                    *(_possible_values(self._bases[name], own, self._random) if made_up else ()),
+                    *(
+                        _possible_values(self._bases[name], own, self._random)
+                        if made_up and name not in self._discriminator
+                        else ()
+                    ),
                     *([None] if name in self._nullable else []),
                 ]
             )

@@ -24,6 +24,7 @@ from leadctl.catalog.relations import Relation
 from leadctl.errors import CannotInfer
 from leadctl.models.values import EncryptedJSON, EncryptedText
 from leadctl.seed.bulk.conditions import Condition
+from leadctl.seed.bulk.inheritance import Inheritance
 from leadctl.seed.bulk.unique import PlannedTable, differ, names_owner, refers
 from leadctl.seed.bulk.values import (
     few_values,
@@ -43,6 +44,7 @@ def infer(
     factory: Factory,
     first_numbers: Mapping[str, dict[str, int]],
     conditions: Mapping[str, Sequence[Condition]],
+    inheritance: Inheritance,
     spans_apart: Callable[..., tuple[dict[str, Span], list[list[str]]]],
 ) -> dict[str, PlannedTable]:
     """Return the tables to fill, each after those that it refers to.
@@ -52,16 +54,19 @@ def infer(
     planned: dict[str, PlannedTable] = {}
     for table in tables:
         shape = factory.shape(table.name)
-        if shape is not None and not shape.share:
+        if (shape is not None and not shape.share) or table.name in inheritance.without_rows:
             continue
         found = PlannedTable(
             table,
             relations[table.name],
             read_checks(each.of_columns for each in conditions.get(table.name, ())),
-            _placed(table, shape, planned),
+            _placed(table, shape, planned, inheritance),
             first_numbers.get(table.name, {}),
         )
         planned[table.name] = found
+        if table.name in inheritance.discriminators:
+            column, maker = inheritance.discriminators[table.name]
+            found.makers[column] = maker
         _refer(found, planned)
         owners = [name for name in found.makers if names_owner(found, [name])]
         spans, found.unique = spans_apart(relations[table.name], owners, found.shape.columns)
@@ -83,8 +88,16 @@ def column_plans(found: PlannedTable) -> tuple[ColumnPlan, ...]:
 # --- Whom rows belong to --------------------------------------------------------------------
 
 
-def _placed(table: sa.Table, shape: Shape | None, planned: Mapping[str, PlannedTable]) -> Shape:
+def _placed(
+    table: sa.Table,
+    shape: Shape | None,
+    planned: Mapping[str, PlannedTable],
+    inheritance: Inheritance,
+) -> Shape:
     """Return a table's shape with an owner, where there can be one."""
+    if inherited := inheritance.parents.get(table.name):
+        share = planned[inherited].shape.share * inheritance.chosen[table.name].share
+        return replace(shape or Shape(table.name, share), share=share, owner=inherited)
     owner = shape.owner if shape else None
     if owner is None:
         required = [

@@ -1,8 +1,7 @@
 """What a bulk seed is going to make: the tables in order, their columns, rows and layout."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 
@@ -19,10 +18,12 @@ from leadctl.catalog.relations import Facet, Relation, advance_sequence, next_nu
 from leadctl.errors import InvalidFlag, SeedFailed
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import queries_of
+from leadctl.seed.bulk.allocation import allocate
 from leadctl.seed.bulk.conditions import read_conditions, spans_apart
 from leadctl.seed.bulk.fitting import fit
 from leadctl.seed.bulk.infer import column_plans, infer
-from leadctl.seed.bulk.unique import PlannedTable, numbered
+from leadctl.seed.bulk.inheritance import read_inheritance
+from leadctl.seed.bulk.unique import numbered
 from leadctl.seed.upsert import drawn_sequences
 from leadctl.settings.durations import DURATION, parse_seconds
 
@@ -80,7 +81,13 @@ def make_plan(connection: Connection, app: App, schema: str, options: BulkOption
     InvalidFlag.
     """
     factory: Factory = load_object(app, app.factory, "factory") if app.factory else Factory()
-    tables, relations = _tables(connection, app, schema)
+    metadata = load_metadata(app)
+    tables, relations = _tables(connection, app, metadata, schema)
+    inheritance = read_inheritance(
+        metadata,
+        [each.name for each in tables if (s := factory.shape(each.name)) is None or s.share],
+        factory,
+    )
     conditions = read_conditions(connection, relations)
     sequences = {
         table.name: {**drawn_sequences(table, schema), **relations[table.name].sequences}
@@ -92,31 +99,39 @@ def make_plan(connection: Connection, app: App, schema: str, options: BulkOption
         factory,
         _first_numbers(connection, tables, relations, sequences),
         conditions,
+        inheritance,
         partial(spans_apart, connection, options.calendar),
     )
-    counts = _allocate(planned, options.rows, options.scale)
+    counts = allocate(planned, options.rows, options.scale, inheritance)
     layout = Layout(
         {
-            name: Placement(name, counts[name], table.owner, table.shape.event, table.even)
+            name: Placement(
+                name,
+                counts[name],
+                table.owner,
+                table.shape.event,
+                table.even,
+                inheritance.chosen.get(name),
+            )
             for name, table in planned.items()
         }
     )
     plans = {
         name: TablePlan(name, counts[name], column_plans(table)) for name, table in planned.items()
     }
+    plans = _numbered_apart(plans, sequences)
     # How many runs have filled these tables before.
     series = _QUERIES.value(connection, "series", app=app.name, schema=schema)
     world = World(options.seed, series, layout, options.calendar, plans)
     declared = {name: frozenset(table.shape.columns) for name, table in planned.items()}
-    world = fit(connection, world, relations, conditions, declared)
+    world = fit(connection, world, relations, conditions, declared, inheritance)
     return BulkPlan(options, world, {name: relations[name] for name in plans}, sequences)
 
 
 def _tables(
-    connection: Connection, app: App, schema: str
+    connection: Connection, app: App, metadata: sa.MetaData, schema: str
 ) -> tuple[list[sa.Table], Mapping[str, Relation]]:
     """Return the tables that get rows, what others refer to first, and as the database has them."""
-    metadata = load_metadata(app)
     with keys_in_circles_apart(metadata):
         tables = [table for table in metadata.sorted_tables if not table.info.get("is_view")]
     elsewhere = [table.fullname for table in tables if table.schema not in {None, schema}]
@@ -143,6 +158,28 @@ def _tables(
     }
     tables = [table for table in tables if table.name not in parts]  # they have rows of the whole
     return tables, {name: each for name, each in relations.items() if name not in parts}
+
+
+def _numbered_apart(
+    plans: Mapping[str, TablePlan], sequences: Mapping[str, Mapping[str, sql.Identifier]]
+) -> dict[str, TablePlan]:
+    """Return tables whose numbers differ from those of others that draw from the same sequence."""
+    found, free = dict(plans), dict[str, int]()
+    for first_of in (True, False):
+        for name, plan in plans.items():
+            columns = list(plan.columns)
+            for place, column in enumerate(columns):
+                sequence = sequences[name].get(column.name)
+                if sequence is None or not isinstance(column.maker, Serial):
+                    continue
+                drawn = sequence.as_string()
+                if first_of:
+                    free[drawn] = max(free.get(drawn, 1), column.maker.first)
+                else:
+                    columns[place] = replace(column, maker=Serial(free[drawn]))
+                    free[drawn] += plan.rows
+            found[name] = replace(plan, columns=tuple(columns))
+    return found
 
 
 def reserve_numbers(connection: Connection, plan: BulkPlan) -> None:
@@ -172,64 +209,6 @@ def _first_numbers(
             (highest,) = connection.execute(query).fetchone() or (None,)
             free = next_number(connection, sequences[table.name].get(column))
             found[table.name][column] = max(free, (highest or 0) + 1)
-    return found
-
-
-def _allocate(
-    tables: Mapping[str, PlannedTable], rows: int, scale: Mapping[str, int]
-) -> dict[str, int]:
-    """Divide `rows` among tables by their shares; `scale` gives some of them a number.
-
-    Every table gets a row where there are enough, so that others can refer to it; one that may
-    have only so many rows for each of its owner's has no more, and the others share the rest.
-    Raises InvalidFlag where `scale` names no table, or more rows than there are.
-    """
-    for name in scale:
-        if name not in tables:
-            raise InvalidFlag(
-                f"--scale names {name}, which is not a table that is filled.",
-                hint=f"Available: {', '.join(tables)}.",
-            )
-    rest = rows - sum(scale.values())
-    free = {name: table for name, table in tables.items() if name not in scale}
-    if rest < len(free):
-        raise InvalidFlag(
-            f"{rows:,} rows in all are too few: --scale takes {sum(scale.values()):,}, and each of "
-            f"{len(free)} more tables needs one.",
-            hint="Give --bulk the number of rows of all tables together.",
-        )
-    counts = dict(scale)
-    while free:
-        counts |= _divide({name: table.shape.share for name, table in free.items()}, rest)
-        capped = _over(free, counts)
-        if not capped:
-            break
-        for name, most in capped.items():
-            counts[name] = most
-            rest -= most
-            del free[name]
-    return {name: counts[name] for name in tables}
-
-
-def _divide(shares: Mapping[str, float], rows: int) -> dict[str, int]:
-    """Divide rows by shares, at least one each; what rounding leaves goes to the largest."""
-    total = sum(shares.values())
-    spare = rows - len(shares)
-    counts = {name: 1 + int(spare * share / total) for name, share in shares.items()}
-    largest = max(shares, key=lambda name: shares[name])
-    counts[largest] += rows - sum(counts.values())
-    return counts
-
-
-def _over(free: Mapping[str, PlannedTable], counts: Mapping[str, int]) -> dict[str, int]:
-    """Return what has more rows than it may, with what it may have."""
-    found = {}
-    for name, table in free.items():
-        owners = counts[table.owner] if table.owner else 1
-        per_owner = math.inf if table.at_most is None else max(1, int(table.at_most * owners))
-        most = min(per_owner, table.in_all or math.inf)
-        if counts[name] > most:
-            found[name] = int(most)
     return found
 
 
