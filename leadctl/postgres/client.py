@@ -27,8 +27,11 @@ _ENTRY_ERROR = re.compile(
     r"pg_restore: error: (?:could not execute query: |COPY failed for table .*?: )?"
     r"(?:[^\W\d_]+:  +)?(.*)"
 )
-_OF_PSQL = re.compile(r"psql:<stdin>:\d+:\s*[^:]+:\s+(?P<state>[0-9A-Z]{5}): (?P<text>.*)")
-"""With VERBOSITY=verbose; the word for an error is in the server's language."""
+_OF_PSQL = re.compile(
+    r"(?:psql:<stdin>:\d+:\s*[^:]+:\s+|[^:\s]+:  )(?P<state>[0-9A-Z]{5}): (?P<text>.*)"
+)
+"""With VERBOSITY=verbose; the word for an error is in the server's language.  Of a command, and of
+COMMIT, it says no line."""
 _NO_ERRORS = ("00", "01", "02")
 """Classes of SQLSTATE."""
 _WENT_ON = re.compile(r"pg_restore: warning: errors ignored on restore")

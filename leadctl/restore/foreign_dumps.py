@@ -34,8 +34,8 @@ from leadctl.restore.restorable import (
     needs_of,
     nothing_more,
 )
-from leadctl.restore.script import StatementReader, load_script
-from leadctl.restore.statements import run_statements
+from leadctl.restore.script import StatementReader
+from leadctl.restore.statements import run_script
 from leadctl.text import counted
 
 _HEAD = 512
@@ -212,8 +212,7 @@ class ScriptDump(_Dump):
             )
         if self._statements.makes_public:
             _drop_public(target)
-        run = load_script if loading.owners and not loading.keep_going else run_statements
-        run(target, self.path, self.unpack, loading, server_major)
+        run_script(target, self.path, self.unpack, loading, server_major, trusted=self.trusted)
         return nothing_more
 
 

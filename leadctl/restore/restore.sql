@@ -277,6 +277,25 @@ WHERE c.oid = ANY (%(oids)s::bigint[]::oid[]) ORDER BY 1, 2
 -- versions: 15-
 SELECT pubname FROM pg_publication WHERE pg_has_role(pubowner, 'USAGE')
 
+-- name: count_writes
+-- what: Let the server count what this session writes, where it does not and this role may ask for it.
+-- versions: 15-
+SELECT pg_catalog.set_config('track_counts', 'on', false)
+WHERE pg_catalog.has_parameter_privilege('track_counts', 'SET')
+
+-- name: refuse_shared_writes
+-- what: Did this transaction write to a catalog of the whole server?  An error names those, so that
+--   no COMMIT follows.  Owners and subscriptions are of this database, and that it has a login
+--   trigger is noted in its row.
+-- versions: 15-
+SELECT CAST('"leadctl: ' || pg_catalog.string_agg(c.relname, ', ') || '"' AS pg_catalog.regclass)
+FROM pg_catalog.pg_class c, pg_catalog.pg_database d
+WHERE c.relisshared AND c.relkind = 'r' AND d.datname = pg_catalog.current_database()
+  AND c.relname NOT IN ('pg_shdepend', 'pg_subscription', 'pg_replication_origin')
+  AND pg_catalog.pg_stat_get_xact_tuples_inserted(c.oid) + pg_catalog.pg_stat_get_xact_tuples_deleted(c.oid)
+    + pg_catalog.pg_stat_get_xact_tuples_updated(c.oid)
+    > CASE WHEN c.relname = 'pg_database' AND pg_catalog.to_jsonb(d) OPERATOR(pg_catalog.@>) '{"dathasloginevt": true}' THEN 1 ELSE 0 END
+
 -- name: left_behind
 -- what: Which databases did restores of this one replace and keep, which schemas did they make or
 --   keep?  A move of a tenant keeps one, too.

@@ -1,8 +1,10 @@
-"""Running a script of pg_dump's through psql, in one transaction where it can.
+"""Running a script of pg_dump's through psql, in one transaction.
 
 A script of any size is read once before it runs, as psql splits it, piece by piece: what a
 statement does to other databases cannot be taken back, and what ends a transaction keeps nothing
 from it.  https://www.postgresql.org/docs/current/sql-syntax-lexical.html
+Reading does not see what a statement calls: before its transaction is committed, the server is
+asked whether it wrote to a catalog of the whole server.
 """
 
 import re
@@ -16,9 +18,16 @@ from typing import Any
 
 from psycopg import sql
 
-from leadctl.errors import BackupDamaged, LeadctlError, MissingClient, RestoreFailed
+from leadctl.errors import (
+    BackupDamaged,
+    LeadctlError,
+    MissingClient,
+    OutsideStatement,
+    RestoreFailed,
+)
 from leadctl.postgres.binaries import client_program
 from leadctl.postgres.client import ClientProgram, running
+from leadctl.postgres.queries import queries_of
 from leadctl.postgres.target import Target
 from leadctl.restore.pg_restore import TRANSACTION_TIMEOUT_SINCE, pg_restore_hint
 from leadctl.restore.restorable import Loading
@@ -422,40 +431,47 @@ _UNRESTRICT = re.compile(rb"^\\unrestrict [0-9A-Za-z]+\r?$", re.MULTILINE)
 _TRANSACTION_TIMEOUT = re.compile(rb"^SET transaction_timeout = 0;\r?$", re.MULTILINE)
 
 
+_QUERIES = queries_of(__file__, "restore.sql")
+_ANY_VERSION = 15 * 10000
+COUNT_WRITES = _QUERIES.get("count_writes", _ANY_VERSION)
+RUN_DEFERRED = "SET CONSTRAINTS ALL IMMEDIATE"
+"""Runs now what would run with COMMIT, when nothing can be looked at any more."""
+REFUSE_SHARED_WRITES = _QUERIES.get("refuse_shared_writes", _ANY_VERSION)
+_WRITTEN = re.compile(r"leadctl: (\w+(?:, \w+)*)")
+
+
+class NeedsNoTransactionError(Exception):
+    """A statement of the script cannot run inside a transaction."""
+
+
+def refuse_written(path: Path, where: str, message: str) -> None:
+    """Raise OutsideStatement where a message says what REFUSE_SHARED_WRITES found."""
+    if found := _WRITTEN.search(message):
+        raise OutsideStatement(
+            f"{path}{where}: what it calls reaches another database, or roles and settings of the "
+            f"whole server ({found[1]}). Nothing of it was kept.",
+            hint="Remove the statement, or what it calls; if all of the script is meant, rerun "
+            "with --trust-script.",
+        )
+
+
 def load_script(
     target: Target,
     path: Path,
     unpack: Callable[[Any], None],
     loading: Loading,
     server_major: int,
+    *,
+    watched: bool,
 ) -> None:
     """Run the script that `unpack` writes on the target's database, which is empty.
 
-    It runs up to the first error; `path` is the file, for messages.
+    It runs up to the first error, in one transaction; `path` is the file, for messages.
     psql's own commands are refused in it: they could act on another database, or on this machine.
-    Raises RestoreFailed, BackupDamaged where its end is missing, and MissingClient.
+    Raises RestoreFailed, BackupDamaged where its end is missing, MissingClient, and where it is
+    `watched` OutsideStatement if something that it calls wrote to a catalog of the whole server.
     """
     older = server_major < TRANSACTION_TIMEOUT_SINCE
-    try:
-        _run(target, path, unpack, loading, older, ["--single-transaction"])
-    except _NeedsNoTransactionError as error:
-        # Nothing of it was committed, so it can run again.
-        loading.narrate(f"It cannot run in one transaction ({error}); running it without.")
-        _run(target, path, unpack, loading, older, [])
-
-
-class _NeedsNoTransactionError(Exception):
-    """A statement of the script cannot run inside a transaction."""
-
-
-def _run(
-    target: Target,
-    path: Path,
-    unpack: Callable[[Any], None],
-    loading: Loading,
-    older: bool,
-    transaction: list[str],
-) -> None:
     role = sql.SQL("SET ROLE {}").format(sql.Identifier(target.role or "")).as_string(None)
     as_role = [f"--command={role}"] if target.role else []
     arguments = [
@@ -463,13 +479,16 @@ def _run(
         "--quiet",
         "--set=ON_ERROR_STOP=1",
         "--set=VERBOSITY=verbose",
-        *transaction,
+        "--single-transaction",
+        f"--command={COUNT_WRITES}",
         *as_role,
         # Its counterpart is known to nobody but this run, so nothing in the script lifts it.
         # What its statements were read by before: another setting would end strings elsewhere.
         "--command=SET standard_conforming_strings = on",
         f"--command=\\restrict {secrets.token_hex(16)}",
         "--file=-",
+        f"--command={RUN_DEFERRED}",
+        *([f"--command={REFUSE_SHARED_WRITES}"] if watched else []),
     ]
     loading.narrate("Running the script.")
     with running(target, client_program("psql"), arguments, stdin=True) as program:
@@ -485,11 +504,12 @@ def _run(
                 )
             program.stdin.close()
         if program.wait() != 0:
-            raise _failure(program, target)
+            text = "; ".join(program.errors())
+            refuse_written(path, "", text)
+            raise _failure(program, target, text)
 
 
-def _failure(program: ClientProgram, target: Target) -> LeadctlError:
-    text = "; ".join(program.errors())
+def _failure(program: ClientProgram, target: Target, text: str) -> LeadctlError:
     in_transaction = "25001" in program.sqlstates()
     other = (in_transaction and "DATABASE" in text) or "restricted" in text
     if "invalid command \\restrict" in text:
@@ -499,7 +519,7 @@ def _failure(program: ClientProgram, target: Target) -> LeadctlError:
             "your system's packages.",
         )
     if in_transaction and not other:
-        raise _NeedsNoTransactionError(text)
+        raise NeedsNoTransactionError(text)
     failure = program.failure(target, RestoreFailed)
     if other:
         failure.hint = (

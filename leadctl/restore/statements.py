@@ -1,25 +1,38 @@
-"""Running a script statement by statement: without owners and grants, or on after errors.
+"""Running a script of others, through psql or statement by statement.
 
-psql goes on after errors, too, but where COPY fails it would run the rows as statements.
+psql goes on after errors, too, but where COPY fails it would run the rows as statements.  And what
+cannot be one transaction is looked at statement by statement.
 """
 
 import re
 from collections import deque
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
+from functools import partial
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
 
-from leadctl.errors import BackupDamaged, RestoreFailed
-from leadctl.postgres.connect import Connection, connect
+from leadctl.errors import BackupDamaged, OutsideStatement, RestoreFailed
+from leadctl.postgres.connect import Connection, connect, pipelined_transaction
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import refusal
 from leadctl.restore.pg_restore import TRANSACTION_TIMEOUT_SINCE, pg_restore_hint
 from leadctl.restore.restorable import LeftOutEntry, Loading
-from leadctl.restore.script import NO_ROLE, SETS_ROLE, ScriptFilter, StatementReader
+from leadctl.restore.script import (
+    COUNT_WRITES,
+    NO_ROLE,
+    REFUSE_SHARED_WRITES,
+    RUN_DEFERRED,
+    SETS_ROLE,
+    NeedsNoTransactionError,
+    ScriptFilter,
+    StatementReader,
+    load_script,
+    refuse_written,
+)
 from leadctl.sql.lexer import tokens
 
 _LAST_WORDS = 3
@@ -37,27 +50,70 @@ _OWNERS = (
 """How statements begin that pg_restore leaves out with --no-owner and --no-privileges."""
 
 
-def run_statements(
+_BLOCK = frozenset({"BEGIN", "START", "COMMIT", "END"})
+_Looked = Literal["never", "at the end", "after each"]
+"""When the server is asked what the statements wrote to."""
+
+
+def run_script(
     target: Target,
     path: Path,
     unpack: Callable[[Any], None],
     loading: Loading,
     server_major: int,
+    *,
+    trusted: bool,
 ) -> None:
-    """Run the script that `unpack` writes on the target's database, as `loading` says.
+    """Run the script that `unpack` writes on the target's database, which is empty.
 
-    It is one transaction, unless it goes on after errors: then each statement is one, and what
-    fails is told as left out.  Raises RestoreFailed with the line, and BackupDamaged where its end
-    is missing.
+    It is one transaction, unless it goes on after errors or cannot be one: then each statement is
+    one, and of those that fail `loading` is told.  Raises RestoreFailed, BackupDamaged where its
+    end is missing, MissingClient, and unless it is `trusted` OutsideStatement where something that
+    it calls wrote to a catalog of the whole server; nothing of that is kept.
     """
+    run = partial(_run_statements, target, path, unpack, loading, server_major)
+    each: _Looked = "never" if trusted else "after each"
+    try:
+        if loading.keep_going:
+            run(alone=True, looked=each)
+        elif loading.owners:
+            load_script(target, path, unpack, loading, server_major, watched=not trusted)
+        else:
+            run(alone=False, looked="never" if trusted else "at the end")
+    except NeedsNoTransactionError as error:
+        # Nothing of it was committed, so it can run again.
+        loading.narrate(f"It cannot run in one transaction ({error}); running it without.")
+        run(alone=True, looked=each)
+    except OutsideStatement as refused:
+        if loading.keep_going:
+            raise
+        loading.narrate("It reaches out of its database: looking for the line.")
+        try:
+            run(alone=False, looked=each)
+        except RestoreFailed:
+            raise refused from None
+
+
+def _run_statements(
+    target: Target,
+    path: Path,
+    unpack: Callable[[Any], None],
+    loading: Loading,
+    server_major: int,
+    *,
+    alone: bool,
+    looked: _Looked,
+) -> None:
+    """Run each statement as a transaction, or all as one."""
     older = server_major < TRANSACTION_TIMEOUT_SINCE
     loading.narrate("Running the script.")
     with connect(target, "restore", like_pg_dump=True) as connection:
         # What its author saw: the settings of the role and the database.
         connection.execute("RESET ALL")
         connection.execute("SET client_encoding = 'UTF8'")
-        runner = _StatementRunner(connection, loading)
-        with nullcontext() if loading.keep_going else connection.transaction():
+        connection.execute(COUNT_WRITES)
+        runner = _StatementRunner(connection, loading, path, alone=alone, looked=looked)
+        with nullcontext() if alone else connection.transaction():
             sink = ScriptFilter(runner, loading, older=older)
             unpack(sink)
             if not sink.close():
@@ -70,10 +126,24 @@ class _StatementRunner(StatementReader):
 
     _keeps_rows = True
 
-    def __init__(self, connection: Connection, loading: Loading) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        loading: Loading,
+        path: Path,
+        *,
+        alone: bool,
+        looked: _Looked,
+    ) -> None:
         super().__init__()
         self._connection = connection
         self._loading = loading
+        self._path = path
+        self._alone = alone
+        self._looked = looked
+        self._looks = False
+        """Whether it made something that can hide what it does."""
+        self._scope = ExitStack()
         self._text = b""
         self._ended: tuple[int, list[str], list[str]] | None = None
         self._copy: Any = None
@@ -88,6 +158,9 @@ class _StatementRunner(StatementReader):
         self._last_words.append(word)
 
     def _end(self) -> None:
+        words = self._words
+        hides = self._is_routine or words[:1] == ["DO"] or words[:2] == ["CREATE", "EXTENSION"]
+        self._looks = self._looks or (hides and self._looked == "after each")
         self._ended = (self._since, self._words, list(self._last_words))
         super()._end()
 
@@ -96,6 +169,14 @@ class _StatementRunner(StatementReader):
         super().close()
         self._consume(b"", rows=False)
         self._end_copy()
+        if not self._alone:
+            self._statement = f"line {self._line}: the end"
+            try:
+                self._connection.execute(RUN_DEFERRED)
+                if self._looked != "never":
+                    self._connection.execute(REFUSE_SHARED_WRITES)
+            except psycopg.Error as error:
+                self._fail(error)
 
     def _consume(self, data: bytes, *, rows: bool) -> None:
         if rows:
@@ -122,14 +203,38 @@ class _StatementRunner(StatementReader):
         try:
             if self._within == "rows":
                 self._begins = True
-                self._copy = self._connection.cursor().copy(text.decode("utf-8", "surrogateescape"))
-                self._rows = self._copy.__enter__()
+                with ExitStack() as scope:
+                    if self._alone and self._looks:
+                        scope.enter_context(self._connection.transaction())
+                    copy = self._connection.cursor().copy(text.decode("utf-8", "surrogateescape"))
+                    self._rows = copy.__enter__()
+                    self._copy, self._scope = copy, scope.pop_all()
             else:
-                # Binary, so that the server takes no more than one statement at once.
-                self._connection.execute(text.rstrip().rstrip(b";"), binary=True)
+                self._execute(text.rstrip().rstrip(b";"), words)
         except psycopg.Error as error:
-            self._copy = None
             self._fail(error)
+
+    def _execute(self, statement: bytes, words: list[str]) -> None:
+        # Binary, so that the server takes no more than one statement at once.
+        run = partial(self._connection.execute, statement, binary=True)
+        block = words[0] in _BLOCK or self._connection.info.transaction_status
+        if self._alone and self._looks and not block:
+            try:
+                with pipelined_transaction(self._connection):
+                    run()
+                    self._look()
+            except psycopg.errors.ActiveSqlTransaction:
+                run()  # VACUUM and the like
+        else:
+            run()
+            self._look()
+
+    def _look(self) -> None:
+        """Raise what REFUSE_SHARED_WRITES does, where a statement may have written something."""
+        if self._looks:
+            if self._alone:
+                self._connection.execute(RUN_DEFERRED)
+            self._connection.execute(REFUSE_SHARED_WRITES)
 
     def _write_rows(self, data: bytes) -> None:
         try:
@@ -141,12 +246,15 @@ class _StatementRunner(StatementReader):
         copy, self._copy = self._copy, None
         if copy is not None:
             try:
-                copy.__exit__(None, None, None)
+                with self._scope.pop_all():
+                    copy.__exit__(None, None, None)
+                    self._look()
             except psycopg.Error as error:
                 self._fail(error)
 
     def _fail(self, error: psycopg.Error) -> None:
         reason = refusal(error)
+        refuse_written(self._path, f", {self._statement}", reason)
         if not self._loading.keep_going:
             raise RestoreFailed(
                 f"{self._statement} failed: {reason}. Nothing of the script was kept.",

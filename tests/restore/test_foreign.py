@@ -9,6 +9,7 @@ import subprocess
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pyrage
@@ -332,6 +333,154 @@ def test_a_script_that_is_trusted(
     assert outcome.code == 0, outcome.err
     with leadconnector.server.connect(copy) as connection:
         assert connection.execute("SELECT count(*) FROM t").fetchone() == (0,)
+
+
+MAKES_ROLE = """CREATE TABLE t (i int);
+CREATE FUNCTION made() RETURNS trigger LANGUAGE plpgsql
+    AS $$ BEGIN EXECUTE format('CREATE %s {role}', 'ROLE'); RETURN NEW; END $$;
+CREATE FUNCTION called() RETURNS int LANGUAGE plpgsql AS $$ BEGIN EXECUTE {text}; RETURN 1; END $$;
+"""
+HIDDEN = {
+    "CREATE TRIGGER x BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION made();\n"
+    "INSERT INTO t VALUES (1);": 6,
+    "CREATE CONSTRAINT TRIGGER x AFTER INSERT ON t DEFERRABLE INITIALLY DEFERRED\n"
+    "    FOR EACH ROW EXECUTE FUNCTION made();\nINSERT INTO t VALUES (1);\nSELECT 1;\n": 9,
+    "CREATE VIEW v AS SELECT called();\nSELECT 1;\nSELECT * FROM v;": 7,
+    "INSERT INTO t VALUES (1);\nALTER TABLE t ADD j int DEFAULT called();\nSELECT 1;": 6,
+    "ALTER TABLE t ALTER i SET DEFAULT called(), ADD j int;\nCOPY t (j) FROM stdin;\n1\n\\.\nSELECT 1;": 6,
+    'SELECT 1;\nSELECT U&"c\\0061lled"();': 6,
+    "DO $$ BEGIN PERFORM called(); END $$;": 5,
+    "SAVEPOINT s;\nCREATE MATERIALIZED VIEW m AS SELECT called();\nRELEASE s;": 6,
+}
+HIDDEN_WRITES = [
+    "'CREATE ' || 'ROLE {role}'",
+    "'ALTER ' || 'DATABASE {victim} SET work_mem = ''5MB'''",
+    "'COMMENT ON ' || 'DATABASE {victim} IS ''x'''",
+    "'GRANT {member} TO ' || 'pg_monitor'",
+    "'DROP ' || 'ROLE {member}'",
+    "'REVOKE CONNECT ON ' || 'DATABASE {victim} FROM PUBLIC'",
+    "'UPDATE pg_authid SET rolconnlimit = 5 WHERE rolname = ''{member}'''",
+]
+
+
+@pytest.fixture
+def shared(leadconnector: Prepared) -> Iterator[Callable[[], list[tuple[Any, ...]]]]:
+    """Yield what reads, from the server's catalogs, what a script may not write."""
+    server, name = leadconnector.server, leadconnector.name
+    create(server, f"{name}_victim", "")
+    leadconnector.query(f"CREATE ROLE {name}_member")
+    yield lambda: leadconnector.query(
+        "SELECT datname, datacl::text, shobj_description(d.oid, 'pg_database'), setconfig::text"
+        " FROM pg_database d LEFT JOIN pg_db_role_setting ON setdatabase = d.oid"
+        " WHERE datname = %s UNION ALL SELECT rolname, rolconnlimit::text, member::text, ''"
+        " FROM pg_authid a LEFT JOIN pg_auth_members ON roleid = a.oid WHERE rolname LIKE %s",
+        f"{name}_victim",
+        f"{name}%",
+    )
+    server.drop(f"{name}_victim")
+    leadconnector.query(f"DROP ROLE IF EXISTS {name}_made, {name}_member")
+
+
+def hiding(script: str, write: str, name: str) -> str:
+    names = {"role": f"{name}_made", "member": f"{name}_member", "victim": f"{name}_victim"}
+    return MAKES_ROLE.format(role=names["role"], text=write.format(**names)) + script
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("script", "write"),
+    [(script, HIDDEN_WRITES[0]) for script in HIDDEN]
+    + [("SELECT 1;\nSELECT * FROM (SELECT called()) s;", write) for write in HIDDEN_WRITES[1:]],
+)
+def test_what_a_script_calls_reaches_out(
+    leadctl: Restore,
+    leadconnector: Prepared,
+    tmp_path: Path,
+    copy: str,
+    shared: Callable[[], list[tuple[Any, ...]]],
+    script: str,
+    write: str,
+) -> None:
+    """The text does not say it, so the server is asked before anything of it is committed."""
+    before, line = shared(), HIDDEN.get(script, 6)
+    path = tmp_path / "script.sql"
+    path.write_text(hiding(script, write, leadconnector.name))
+    for option in ([], ["--no-owner"], ["--keep-going"]):
+        if option == ["--keep-going"] and "SAVEPOINT" in script:
+            continue
+        outcome = leadctl("restore", str(path), "--into", copy, *option)
+        # What waits for the end of all waits for its own statement's there.
+        at = 7 if option == ["--keep-going"] and "DEFERRED" in script else line
+        assert (outcome.code, f", line {at}: " in outcome.err) == (5, True), outcome.err
+        assert shared() == before
+        assert left_by_restores(leadconnector) == []
+
+
+def test_what_a_script_without_a_transaction_calls_reaches_out(
+    leadctl: Restore,
+    leadconnector: Prepared,
+    tmp_path: Path,
+    copy: str,
+    shared: Callable[[], list[tuple[Any, ...]]],
+) -> None:
+    before, path = shared(), tmp_path / "script.sql"
+    script = "VACUUM t;\nCREATE VIEW v AS SELECT called();\nSELECT * FROM v;"
+    path.write_text(hiding(script, HIDDEN_WRITES[0], leadconnector.name))
+    outcome = leadctl("restore", str(path), "--into", copy)
+    assert (outcome.code, ", line 7: " in outcome.err) == (5, True), outcome.err
+    assert (shared(), left_by_restores(leadconnector)) == (before, [])
+    outcome = leadctl("restore", str(path), "--into", copy, "--trust-script")
+    assert (outcome.code, len(shared())) == (0, len(before) + 1), outcome.err
+
+
+INSIDE = """
+CREATE SCHEMA s AUTHORIZATION {member};
+CREATE TABLE s.t (i int PRIMARY KEY, j int REFERENCES s.t DEFERRABLE INITIALLY DEFERRED);
+ALTER TABLE s.t OWNER TO {member};
+GRANT SELECT ON s.t TO pg_monitor;
+DO $$ BEGIN EXECUTE 'GRANT SELECT ON s.t TO PUBLIC'; END $$;
+CREATE EXTENSION pg_trgm;
+CREATE FUNCTION greeted() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN END $$;
+{login}
+CREATE SUBSCRIPTION {member} CONNECTION 'dbname=x' PUBLICATION p
+    WITH (connect = false, slot_name = NONE);
+COMMENT ON SCHEMA s IS 'x';
+COPY s.t FROM stdin;
+1	2
+2	1
+\\.
+"""
+
+
+@pytest.mark.thorough
+@pytest.mark.usefixtures("shared")
+@pytest.mark.parametrize("option", ["--quiet", "--no-owner", "--keep-going"])
+def test_what_a_script_calls_stays_inside(
+    leadctl: Restore, leadconnector: Prepared, tmp_path: Path, copy: str, option: str
+) -> None:
+    """Owners, subscriptions and login triggers are this database's own."""
+    login = "CREATE EVENT TRIGGER g ON login EXECUTE FUNCTION greeted();"
+    member = f"{leadconnector.name}_member"
+    path = tmp_path / "script.sql"
+    path.write_text(
+        INSIDE.format(member=member, login=login if leadconnector.server.major > 16 else "")
+    )
+    outcome = leadctl("restore", str(path), "--into", copy, option)
+    assert outcome.code == 0, outcome.err
+    with leadconnector.server.connect(copy) as connection:
+        assert connection.execute("SELECT count(*) FROM s.t").fetchone() == (2,)
+        connection.execute(f"DROP SUBSCRIPTION {member}")
+
+
+def test_a_deferred_constraint_is_named(leadctl: Restore, tmp_path: Path, copy: str) -> None:
+    path = tmp_path / "script.sql"
+    path.write_text(
+        "CREATE TABLE t (i int PRIMARY KEY, j int REFERENCES t DEFERRABLE INITIALLY DEFERRED);\n"
+        "INSERT INTO t VALUES (1, 2);\n"
+    )
+    for option in ([], ["--no-owner"]):
+        outcome = leadctl("restore", str(path), "--into", copy, *option)
+        assert (outcome.code, "violates foreign key constraint" in outcome.err) == (1, True)
 
 
 def compressed(kind: str, data: bytes) -> bytes:
