@@ -22,19 +22,37 @@ _EXCLUDED_BY = {
     "--env": _PLACE,
     "--url": _PLACE,
     "--schema": ("--schema", "--fleet", "--help"),
+    "--from": ("--from", "--help"),
+    "--to": ("--to", "--help"),
+    "--identity": ("--identity", "--help"),
+    "--tenant": ("--tenant", "--help"),
 }
 """What is repeated, and what a command that is named has itself where it is not."""
+_OF_BACKUPS = {
+    "--from": re.compile(r"leadctl (?:restore|backup (?!create).+)"),
+    "--to": re.compile(r"leadctl backup(?: create)?"),
+    "--identity": re.compile(r"leadctl (?:restore|backup verify)"),
+    "--tenant": re.compile(r"leadctl backup.*"),
+}
+"""Where backups are, and which: the commands that what was given to another is repeated in."""
 
 
 def given_in(arguments: Sequence[str]) -> dict[str, str]:
     """Return what the command line says about where to work, by flag."""
     given: dict[str, str] = {}
+    other = set(_OF_BACKUPS)
+    if "backup" in arguments:
+        other = {"--to"} if "copy" in arguments else set()
+    elif "restore" in arguments:
+        other = {"--to", "--tenant"}
     for argument, after in pairwise([*arguments, ""]):
         if argument == "--":
             break
         flag, equals, value = argument.partition("=")
-        if flag in _EXCLUDED_BY and (equals or after):
+        if flag in _EXCLUDED_BY and flag not in other and (equals or after):
             given[flag] = value if equals else after
+    if folder := given.get("--from") or given.get("--to"):
+        given |= {"--from": folder, "--to": folder}
     if "--url" in given and scrub(given["--url"]) != given["--url"]:
         given["--url"] = "URL"
     return given
@@ -68,12 +86,13 @@ def repeated(text: str, given: Mapping[str, str]) -> str:
     def with_given(found: re.Match[str]) -> str:
         rest = found["rest"]
         own = re.split(_END, rest, maxsplit=1)[0]
+        name = found[0].removesuffix(rest)
         added = (
             f" {flag} {shlex.quote(value)}"
             for flag, value in given.items()
             if not any(each in own for each in _EXCLUDED_BY[flag])
+            and (flag not in _OF_BACKUPS or _OF_BACKUPS[flag].fullmatch(name))
         )
-        name = found[0].removesuffix(rest)
         return name + "".join(added) + repeated(rest, given)
 
     return _command().sub(with_given, text) if given and "leadctl " in text else text

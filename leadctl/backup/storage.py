@@ -299,7 +299,7 @@ class BackupFolder:
             raise UnknownBackup(
                 f"There is no backup of {of.database} in {self.path}: the latest, {found.id}, is "
                 f"of another {other}.",
-                hint=f"To take that one, name it: leadctl restore {found.id}",
+                hint=f"To take that one, run the command again with its id, {found.id}.",
             )
         return found
 
@@ -390,7 +390,7 @@ def _latest(
         # It may be right, and this machine's clock behind.
         narrate(
             f"WARNING: the backup {newer.id} is newer than the latest, {latest.id}, but from the "
-            f"future. If this machine's clock is behind, name it: leadctl restore {newer.id}"
+            f"future. If this machine's clock is behind, run the command again with its id."
         )
     return [latest]
 

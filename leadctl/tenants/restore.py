@@ -239,8 +239,7 @@ def find_backup(
         raise UnknownBackup(
             f"There is no backup of {target.database} with the tenant {name}: {other.id} is of "
             f"{other.manifest.database}.",
-            hint=f"To take that one, name it: leadctl restore --tenant {shlex.quote(name)} "
-            f"{other.id}",
+            hint=f"To take that one, run the command again with its id, {other.id}.",
         )
     raise UnknownBackup(
         f"There is no backup with the tenant {name} in {own.path} or {of_database.path}.",

@@ -42,6 +42,18 @@ def test_it_knows_every_command() -> None:
         ("leadctl seed --app shop", {"--app": "shop"}, "leadctl seed --app shop"),
         ("leadctl migrate --url URL", {"--env": "eu"}, "leadctl migrate --url URL"),
         ("leadctl tenants list --fleet F", {"--env": "eu"}, "leadctl tenants list --fleet F"),
+        (
+            "See: leadctl backup list; leadctl backup verify ID --restore; make one: leadctl backup",
+            {"--from": "/mnt/b", "--to": "/mnt/b", "--identity": "k"},
+            "See: leadctl backup list --from /mnt/b; leadctl backup verify --from /mnt/b --identity k"
+            " ID --restore; make one: leadctl backup --to /mnt/b",
+        ),
+        (
+            "leadctl backup copy x --to y, leadctl backup list --from y, leadctl stats",
+            {"--from": "f", "--tenant": "t"},
+            "leadctl backup copy --from f --tenant t x --to y, leadctl backup list --tenant t --from y,"
+            " leadctl stats",
+        ),
         ("leadctl waited; leadctl schedule says how", {"--env": "eu"}, None),
         ("leadctl health-checks", {"--env": "eu"}, None),
     ],
@@ -59,6 +71,11 @@ def test_what_is_given() -> None:
     assert given_in(["stats", "--url", "postgresql://h/d"]) == {"--url": "postgresql://h/d"}
     assert given_in(["stats", "--url", "postgresql://u:secret@h/d"]) == {"--url": "URL"}
     assert given_in(["stats", "--app"]) == {}
+    assert given_in(["restore", "--from", "f", "--tenant", "t"]) == {"--from": "f", "--to": "f"}
+    folder = {"--from": "s3://b/p", "--to": "s3://b/p"}
+    assert given_in(["backup", "--tenant=t", "--to", "s3://b/p"]) == {"--tenant": "t", **folder}
+    assert given_in(["backup", "copy", "x", "--to", "y"]) == {}
+    assert given_in(["health-check", "--to", "FILE"]) == {}
 
 
 def test_the_next_command_reaches_the_same_database(

@@ -225,7 +225,8 @@ def test_a_clock_that_was_ahead(shop: Shop) -> None:
     found = shop.leadctl("restore", "--dry-run", "-o", "json")
     assert found.json["backup"] == second.json["id"]
     # Whose clock is wrong, nobody knows: the newer one may hold the rows of the day.
-    assert f"name it: leadctl restore {ahead.name}" in found.err
+    assert f"the backup {ahead.name} is newer" in found.err
+    assert "with its id" in found.err
     listed = shop.leadctl("backup", "list", "-o", "json").json["backups"]
     assert [backup["from_future"] for backup in listed] == [True, False]
     assert f"{ahead.name} was made by a clock" in shop.leadctl("backup", "list").out
