@@ -23,6 +23,8 @@ _GRACE_SECONDS = 60
 _BACKUP_SECONDS = 6 * 3600
 """A dump that is ended each night is no backup: this is for what hangs."""
 _ARCHIVE_SECONDS = 600
+_CRON_BYTES = 998
+"""The longest command of a line that Debian's crontab installs."""
 
 
 @dataclass(frozen=True)
@@ -114,18 +116,18 @@ def cron(
     failed; without it cron mails a line.  Raises UsageError and UnknownApp.
     """
     found = _find(settings, job, on_failure)
-    project, log = settings.project, settings.project / "leadctl.log"
+    project, log = settings.project, "leadctl.log"
     limit = _limit(found, seconds)
     commands = " && ".join(
         f"timeout -k {_GRACE_SECONDS} {limit} {shlex.join(command)}"
         for command in _commands(settings, found)
     )
     if found.chatty:
-        kept = f'out=$({commands} 2>&1) || {{ echo "$out" >> {shlex.quote(str(log))}; false; }}'
+        kept = f'{{ out=$({commands} 2>&1) || {{ echo "$out" >> {log}; false; }}; }}'
     else:
-        kept = f"{{ {commands}; }} >> {shlex.quote(str(log))} 2>&1"
+        kept = f"{{ {commands}; }} >> {log} 2>&1"
     environment = " ".join(f"{name}={shlex.quote(value)}" for name, value in _environment().items())
-    told = f"echo leadctl {found.name} failed, see {shlex.quote(str(log))}"
+    told = f"echo leadctl {found.name} failed, see {shlex.quote(str(project / log))}"
     if on_failure is not None:
         told = f"LEADCTL_JOB={found.name} sh -c {shlex.quote(on_failure)}"
     mark = f"[leadctl {' '.join([found.name, *_flags(settings), str(project)])}]"
@@ -133,6 +135,12 @@ def cron(
         f"export {environment}; cd {shlex.quote(str(project))} && {kept} || {{ {told}; }} # {mark}"
     )
     line, mark = _in_crontab(line), _in_crontab(mark)
+    if (size := len(os.fsencode(line))) > _CRON_BYTES:
+        raise UsageError(
+            f"The command would have {size} bytes, and cron takes {_CRON_BYTES} at most.",
+            hint="Write the command of --on-failure to a script, and name that. Or use systemd: "
+            f"leadctl schedule systemd {found.name}",
+        )
     printed = shlex.join(_own_command("cron", settings, found, seconds, on_failure))
     others = f"crontab -l 2>/dev/null | grep -vF {shlex.quote(mark)} || :"
     # Where nothing is printed, the line of before stays.  Where no other line is found, grep fails,

@@ -6,6 +6,7 @@ import pwd
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -163,6 +164,22 @@ def test_who_is_told(cli: Cli, tmp_path: Path, fails: str) -> None:
     assert log.read_text().splitlines() == [*expected, *told]
 
 
+def test_a_line_that_crontab_takes(cli: Cli, tmp_path: Path) -> None:
+    """Debian's, which is asked where it is installed, takes 998 bytes of a command."""
+    shortest = cli("schedule", "cron", "backup", "--on-failure", "x").out.rstrip("\n")
+    room = 998 - len(shortest.split(maxsplit=5)[5].encode())
+    longest = cli("schedule", "cron", "backup", "--on-failure", "x" * (room + 1))
+    assert longest.code == 0, longest.err
+    (tmp_path / "table").write_text(longest.out)
+    refused = cli("schedule", "cron", "backup", "--on-failure", "x" * (room + 2))
+    assert (refused.code, "would have 999 bytes" in refused.err) == (2, True), refused.err
+    if crontab := shutil.which("crontab"):
+        found = subprocess.run(
+            [crontab, "-n", tmp_path / "table"], capture_output=True, check=False
+        )
+        assert b"too long" not in found.stderr
+
+
 def test_without_a_hook_cron_mails_a_line(cli: Cli, tmp_path: Path) -> None:
     program(tmp_path / "bin", "echo all the news; exit 2")
     for job in ("backup", "health-check"):
@@ -284,7 +301,8 @@ def test_a_hook_is_run_as_it_was_written(cli: Cli, tmp_path: Path, hook: str) ->
 
 def test_folders_with_odd_names(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The units of each are ones that systemd takes; what no unit can name is refused."""
-    odd = tmp_path / 'it\'s 100% "mine" \\% $HOME é'
+    short = tempfile.TemporaryDirectory()  # of which five are in a line of a crontab
+    odd = Path(short.name) / 'it\'s 100% "mine" \\% $HOME é'
     odd.mkdir()
     (odd / "leadctl.toml").write_text('app = "leadconnector"\n')
     monkeypatch.chdir(odd)
@@ -316,6 +334,7 @@ def test_folders_with_odd_names(cli: Cli, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(broken)
     assert [cli("schedule", kind, "backup").code for kind in ("cron", "systemd")] == [2, 2]
     assert cli("schedule", "cron", "backup", "--timeout", "0s").code == 2
+    short.cleanup()
 
 
 @pytest.mark.skipif(
