@@ -25,6 +25,7 @@ from psycopg.types.json import set_json_dumps
 from leadctl.errors import (
     AuthenticationFailed,
     ConnectionFailed,
+    InsufficientPrivilege,
     PoolerInTransactionMode,
     UnsupportedServer,
 )
@@ -58,8 +59,9 @@ WITH found AS (
                                 AND d.objid = t.oid AND d.deptype = 'e')))) AS path)
 SELECT set_config('leadctl.app_path', path, false), set_config('search_path', path, false),
        -- Else no foreign key and no trigger would notice what is deleted.
-       CASE WHEN current_setting('session_replication_role') <> 'origin'
-                 AND current_setting('default_transaction_read_only') = 'off'
+       CASE WHEN current_setting('session_replication_role') = 'origin'
+                 OR current_setting('default_transaction_read_only') = 'on' THEN ''
+            WHEN has_parameter_privilege('session_replication_role', 'SET')
             THEN set_config('session_replication_role', 'origin', false) END
 FROM found"""
 """Looks along the app's path: its schema, and those where extensions are.
@@ -477,7 +479,14 @@ def _configure(
         english = " -c lc_messages=C" if chosen is not None else ""
         _of_programs[_login(target)] = "-c idle_session_timeout=0" + english
     if rows:
-        connection.execute(_APP_PATH, {"schema": schema, "name": target.schema})
+        names = {"schema": schema, "name": target.schema}
+        if None in (connection.execute(_APP_PATH, names).fetchone() or ()):
+            raise InsufficientPrivilege(
+                "session_replication_role is set for this role or database, so that no foreign "
+                "key and no trigger would notice a change, and this role may not reset it.",
+                hint="Let a superuser run: ALTER ROLE … RESET session_replication_role, or the "
+                "same of the database.",
+            )
 
 
 def _refuse_transaction_mode(

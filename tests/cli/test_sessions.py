@@ -124,3 +124,24 @@ def test_rows_are_deleted_with_what_refers_to_them_and_come_back_whole(
     back = cli("cleanup", "unarchive", str(next(Path("archive").iterdir())), url=url)
     assert back.code == 0, back.err
     assert leadconnector.query(f"{whole} FROM leads") == before
+
+
+def test_triggers_that_a_role_may_not_switch_on(leadconnector: Prepared, cli: Cli) -> None:
+    """A superuser set it for an ordinary role: what changes rows is refused, what reads them is not."""
+    role = f"replica_{leadconnector.name}"
+    leadconnector.query(
+        f"CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}' IN ROLE pg_read_all_data, pg_write_all_data;"
+        f"ALTER ROLE {role} SET session_replication_role = replica"
+    )
+    url = leadconnector.url.replace("//postgres:", f"//{role}:")
+    try:
+        for line in (("stats", "-o", "json"), ("studio", "users", "-o", "json")):
+            found = cli(*line, url=url)
+            assert found.code == 0, found.err
+        refused = cli("cleanup", "--days", "9", url=url)
+        assert (refused.code, "RESET session_replication_role" in refused.err) == (4, True), (
+            refused.err
+        )
+        assert "Cannot connect" not in refused.err
+    finally:
+        leadconnector.query(f"DROP OWNED BY {role}; DROP ROLE {role}")
