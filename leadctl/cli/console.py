@@ -68,8 +68,7 @@ class Console:
             return
         self._close_line()
         stamp = "" if sys.stderr.isatty() else f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} "
-        sys.stderr.write(f"{stamp}{_shown(repeated(message, self.given))}\n")
-        sys.stderr.flush()
+        _say(f"{stamp}{_shown(repeated(message, self.given))}\n")
 
     def progress(self, done: int, total: int, unit: str) -> None:
         """Say how far it is: a line that changes on a terminal, one every ten seconds in a log."""
@@ -82,8 +81,7 @@ class Console:
         self._spoke = now
         text = _progress_text(done, total, unit, now - self._began)
         if sys.stderr.isatty():
-            sys.stderr.write(f"\r\x1b[K{text}")
-            sys.stderr.flush()
+            _say(f"\r\x1b[K{text}")
             Console._line_is_open = True
         else:
             self.narrate(text)
@@ -96,13 +94,11 @@ class Console:
             from leadctl.render.json import dumps_line
 
             said = {"message": scrub(error.message), "hint": scrub(hint)}
-            sys.stderr.write(dumps_line({"code": error.code, **said}) + "\n")
+            _say(dumps_line({"code": error.code, **said}) + "\n")
         else:
             label = "" if isinstance(error, Declined) else f"{_bold('Error:', _RED)} "
-            sys.stderr.write(f"{label}{_shown(error.message)}\n")
-            if hint:
-                sys.stderr.write(f"{_bold('Hint:')} {_shown(hint)}\n")
-        sys.stderr.flush()
+            after = f"{_bold('Hint:')} {_shown(hint)}\n" if hint else ""
+            _say(f"{label}{_shown(error.message)}\n{after}")
 
     def finish(self) -> None:
         """End a progress line, before the result is written."""
@@ -110,9 +106,20 @@ class Console:
 
     def _close_line(self) -> None:
         if self._line_is_open:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+            _say("\r\x1b[K")
             Console._line_is_open = False
+
+
+def _say(text: str) -> None:
+    """Write to standard error; where nobody reads it any more, or it is full, go on without.
+
+    What is being done to a database is not ended in the middle for that.
+    """
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def _shown(message: str) -> str:

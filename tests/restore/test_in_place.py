@@ -1,6 +1,8 @@
 """`restore --in-place`: by the usual role of an app, in one transaction, or nothing at all."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +17,7 @@ from leadctl.restore.database import maintenance
 from leadctl.restore.restore import _drop
 from tests.backups import Place, create, plain_dump
 from tests.conftest import Cli
+from tests.processes import environment
 from tests.restore.test_dropped import SHOP
 from tests.servers import PASSWORD, Server
 
@@ -214,6 +217,26 @@ def test_a_failure_leaves_all_as_it_was(place: InPlace) -> None:
     outcome = place.leadctl("restore", "latest", "--in-place", "--yes")
     assert (outcome.code, "has 300 rows of public.items" in outcome.err) == (1, True), outcome.err
     assert place.dump() == before
+
+
+def test_whoever_read_the_messages_is_gone(place: InPlace) -> None:
+    """As of `2>&1 | head`: the keys are validated, and the journal has the restore."""
+    place.query("DELETE FROM items")
+    keys = {"BACKUP_DIR": str(place.backups), "BACKUP_IDENTITY_FILE": str(place.identity)}
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "leadctl", "restore", "latest", "--in-place", "--yes"],
+        env=environment({**keys, "DATABASE_URL": place.url}),
+        stdout=subprocess.PIPE,
+        stderr=writer,
+        check=False,
+    )
+    os.close(writer)
+    assert (done.returncode, b"items" in done.stdout) == (0, True)
+    assert place.query("SELECT count(*) FROM items") == [(300,)]
+    assert place.query("SELECT count(*) FROM pg_constraint WHERE NOT convalidated") == [(0,)]
+    assert place.query("SELECT outcome FROM leadctl.run WHERE command = 'restore'") == [("done",)]
 
 
 def test_the_guard(place: InPlace) -> None:
