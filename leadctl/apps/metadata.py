@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Mapper
 
 _PARTS = "leadctl: joined of"
+_CONVENTION = "leadctl: naming convention"
 _WITHOUT_EFFECT = frozenset({"autogenerate_plugins", "transactional_ddl"})
 """Options of `context.configure` that are for what leadctl does in its own way."""
 
@@ -87,20 +88,45 @@ def _metadata(found: Any) -> Any:
 
 
 def joined(found: Sequence[Any]) -> "MetaData":
-    """Return one metadata with the tables of several, as Alembic takes a list of them."""
+    """Return one metadata with the tables of several, as Alembic takes a list of them.
+
+    What has no name gets it here, by the naming convention of the metadata that it comes from.
+    """
     from sqlalchemy import MetaData
 
     named = [_metadata(each) for each in found]
     known = [each for each in named if isinstance(each, MetaData)]
     if len(known) == len(named) == 1:
         return known[0]
-    joined = MetaData(
-        naming_convention=known[0].naming_convention if known else None, info={_PARTS: known}
-    )
+    joined = MetaData(info={_PARTS: known})
+    usual = joined.naming_convention
     for each in known:
+        joined.naming_convention = each.naming_convention
         for table in each.tables.values():
-            table.to_metadata(joined)
+            copy = table.to_metadata(joined)
+            copy.info[_CONVENTION] = each.naming_convention
+            _name_constraints(copy)
+    is_one = len({str(each.naming_convention) for each in known}) == 1
+    joined.naming_convention = known[0].naming_convention if is_one else usual
     return joined
+
+
+def _name_constraints(table: "Table") -> None:
+    """Give names to constraints of types, which SQLAlchemy names when it writes them."""
+    from sqlalchemy.dialects import postgresql
+    from sqlalchemy.schema import conv
+
+    prepare = postgresql.dialect().identifier_preparer  # type: ignore[no-untyped-call]
+    for constraint in table.constraints:
+        if constraint.name is None or isinstance(constraint.name, str):
+            continue
+        name = prepare.format_constraint(constraint, _alembic_quote=False)
+        constraint.name = conv(name) if name else None
+
+
+def naming_convention(table: "Table") -> Any:
+    """Return the convention by which a table's constraints and indexes are named."""
+    return table.info.get(_CONVENTION, table.metadata.naming_convention)
 
 
 def mappers(metadata: "MetaData") -> "list[Mapper[Any]]":

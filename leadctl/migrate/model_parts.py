@@ -24,6 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import AddConstraint, CreateIndex, DDLElement
 
+from leadctl.apps.metadata import naming_convention
 from leadctl.catalog.definitions import Catalog
 from leadctl.errors import OperationFailed
 from leadctl.migrate.ddl.steps import identifier
@@ -205,7 +206,7 @@ class _Parts:
 
 def _copied(table: Table) -> Table:
     """Return a table without foreign keys and indexes."""
-    copy = table.to_metadata(MetaData(naming_convention=table.metadata.naming_convention))
+    copy = table.to_metadata(MetaData(naming_convention=naming_convention(table)))
     copy._prefixes = table._prefixes  # noqa: SLF001  # `to_metadata` leaves them out
     copy.constraints -= copy.foreign_key_constraints
     copy.foreign_keys.clear()
