@@ -134,7 +134,16 @@ class RowArchive:
             name = f"{folder_prefix(self._run, self._table)}.{stamp}-{os.urandom(4).hex()}"
             self.folder = new_archive(self._destination.folder, name)
             # First of all: it says whose the files are, should another database look at them.
-            self._manifest = self._new_manifest(cutoff)
+            self._manifest = ArchiveManifest(
+                app=self._run.app,
+                database=self._connection.info.dbname,
+                schema=self._run.target.schema,
+                rule=self._table.rule.name,
+                table=self._table.name,
+                cutoff=cutoff.astimezone(UTC).isoformat(),
+                place=database_place(self._connection),
+                columns={self._table.tables[oid]: found for oid, found in self._columns.items()},
+            )
             self._manifest.write(self.folder)
         if self._undecided is not None:
             self._manifest = self._manifest.without(final_name(self._undecided))
@@ -169,18 +178,6 @@ class RowArchive:
         self._manifest.write(folder)
         self._undecided = name
         return counted
-
-    def _new_manifest(self, cutoff: datetime) -> ArchiveManifest:
-        return ArchiveManifest(
-            app=self._run.app,
-            database=self._connection.info.dbname,
-            schema=self._run.target.schema,
-            rule=self._table.rule.name,
-            table=self._table.name,
-            cutoff=cutoff.astimezone(UTC).isoformat(),
-            place=database_place(self._connection),
-            columns={self._table.tables[oid]: found for oid, found in self._columns.items()},
-        )
 
 
 class _Lines:

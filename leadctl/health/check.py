@@ -205,7 +205,7 @@ class Facts:
                 raise Skip("the other nodes of the Citus cluster are not looked at twice")
             self._rows[report] = self._of_all_nodes(report)
         elif report not in self._rows:
-            self._rows[report] = self._ask(report)
+            self._rows[report] = self._asked(report, ask)
         if report in self._earlier:
             return _difference(self._earlier[report], self._rows[report], _COUNTERS[report])
         return self._rows[report]
@@ -268,9 +268,6 @@ class Facts:
             raise Skip(f"no answer from {', '.join(silent)}")
         self._asked_everywhere.add(report)
         return rows
-
-    def _ask(self, report: str) -> list[Row]:
-        return self._asked(report, ask)
 
     def _asked(self, report: str, how: Callable[..., _T]) -> _T:
         found = reports()[report]

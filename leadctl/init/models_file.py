@@ -248,12 +248,9 @@ class ModelsFile:
             name = [f"name={python_literal(key.name)}"] if named else []
             yield "PrimaryKeyConstraint", [*columns, *name, *options]
 
-    def _definition(self, table: str, name: object) -> str:
-        return self._definitions.get((table, str(name)), "")
-
     def _deferred(self, table: str, name: object) -> list[str]:
         """Return the arguments of a constraint that is checked later."""
-        return deferred(self._definition(table, name))
+        return deferred(self._definitions.get((table, str(name)), ""))
 
     def _unique(self, table: Table, constraint: UniqueConstraint) -> list[str]:
         arguments = [python_literal(column.name) for column in constraint.columns]

@@ -113,7 +113,12 @@ def _on_tables(statement: PlannedStatement) -> Iterator[LintFinding]:
         if effect.loss and effect.part_of not in lost:
             yield _loses(effect, effect.loss)
         if effect.overwrites:
-            yield _overwrites(effect, effect.overwrites)
+            yield LintFinding(
+                _OVERWRITES,
+                f"It overwrites {effect.overwrites.what} of {effect.table} in "
+                f"{_rows(effect.overwrites)}: the old values cannot be computed from the new ones.",
+                "Keep the old values in a column of their own, or a backup, as long as needed.",
+            )
         if not costs.get(effect.part_of or ""):
             yield from costs[effect.table]
 
@@ -190,15 +195,6 @@ def _rows(loss: Loss) -> str:
     if loss.rows is None:
         return "any number of rows"
     return f"{'' if loss.exact else 'about '}{counted(loss.rows, 'row')}"
-
-
-def _overwrites(effect: TableEffect, values: Loss) -> LintFinding:
-    return LintFinding(
-        _OVERWRITES,
-        f"It overwrites {values.what} of {effect.table} in {_rows(values)}: the old values "
-        f"cannot be computed from the new ones.",
-        "Keep the old values in a column of their own, or a backup, as long as needed.",
-    )
 
 
 def _explicit(statement: PlannedStatement) -> Iterator[LintFinding]:

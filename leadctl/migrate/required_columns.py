@@ -72,7 +72,7 @@ def filled(
     """
     values = dict(map(_fill, given))
     missing = {
-        _column(step.requires): step.requires
+        ".".join(map(plain, step.requires)): step.requires
         for draft in drafts
         for step in draft.up
         if step.requires
@@ -116,10 +116,6 @@ class _Names:
         """Return a table and a column of it as they are called now."""
         table = self._tables.get(table, table)
         return table, self._columns.get((table, own), own)
-
-
-def _column(required: tuple[str, str]) -> str:
-    return ".".join(map(plain, required))
 
 
 def _with_fills(drafts: Sequence[Draft], fills: Mapping[tuple[str, str], Fill]) -> Sequence[Draft]:

@@ -109,7 +109,15 @@ class Queries:
         headers = list(_HEADER.finditer(text))
         ends = [header.start() for header in headers[1:]] + [len(text)]
         return tuple(
-            _query(header, text[header.end() : end])
+            Query(
+                name=header["name"],
+                what=re.sub(r"\s*\n(-- +)?", " ", header["what"]).strip(),
+                since=int(header["since"]),
+                until=int(header["until"] or OPEN_END),
+                sql=text[header.end() : end].strip().rstrip(";"),
+                needs=header["needs"],
+                uses=tuple((header["uses"] or header["needs"] or "").split(", ")),
+            )
             for header, end in zip(headers, ends, strict=True)
         )
 
@@ -214,15 +222,3 @@ _file = cache(Queries)
 def queries_of(module: str, name: str) -> Queries:
     """Return the blocks of the file `name` in the folder of a module, which passes `__file__`."""
     return _file(Path(module).with_name(name))
-
-
-def _query(header: re.Match[str], text: str) -> Query:
-    return Query(
-        name=header["name"],
-        what=re.sub(r"\s*\n(-- +)?", " ", header["what"]).strip(),
-        since=int(header["since"]),
-        until=int(header["until"] or OPEN_END),
-        sql=text.strip().rstrip(";"),
-        needs=header["needs"],
-        uses=tuple((header["uses"] or header["needs"] or "").split(", ")),
-    )

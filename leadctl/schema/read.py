@@ -121,7 +121,13 @@ def _table(relation: Relation) -> Table:
             sorted(map(_foreign_key, relation.references), key=lambda key: key.name)
         ),
         indexes=tuple(
-            _index(relation, each)
+            IndexDefinition(
+                name=each.name,
+                columns=tuple(relation.key_of(each)),
+                unique=each.unique,
+                method=each.method,
+                where=relation.predicate(each),
+            )
             for each in sorted(relation.indexes, key=lambda index: index.name)
             if not each.constraint
         ),
@@ -148,16 +154,6 @@ def _foreign_key(key: Reference) -> ForeignKey:
         table=key.parent_table if key.parent_schema == key.child_schema else key.parent_quoted,
         referred=key.referred,
         on_delete=_ON_DELETE[key.on_delete],
-    )
-
-
-def _index(relation: Relation, index: facets.Index) -> IndexDefinition:
-    return IndexDefinition(
-        name=index.name,
-        columns=tuple(relation.key_of(index)),
-        unique=index.unique,
-        method=index.method,
-        where=relation.predicate(index),
     )
 
 

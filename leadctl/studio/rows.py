@@ -10,7 +10,7 @@ from leadctl.studio.conditions import where
 from leadctl.studio.labels import Labels, read_labels
 from leadctl.studio.parser import parse, split_list
 from leadctl.studio.paths import role_of
-from leadctl.studio.projection import Projection, Secrets, as_json, as_text
+from leadctl.studio.projection import Secrets, as_json, as_text
 from leadctl.studio.session import Access, Session, read_session
 from leadctl.studio.shape import ColumnShape, Fragment, TableShape, build, join, value
 
@@ -176,7 +176,10 @@ class _Reading:
         self._connection = session.connection
         secrets = session.secrets(shape)
         self.columns = chosen(shape, selection.columns)
-        self._projections = [_project(each, secrets, cell, as_json_text) for each in self.columns]
+        self._projections = [
+            as_json(each, secrets) if as_json_text else as_text(each, secrets, cell)
+            for each in self.columns
+        ]
         self.heads = tuple(head(shape, column, secrets) for column in self.columns)
         sort = split_list(selection.sort) if selection.sort else ()
         self.order = keyset.order_of(shape, sort, secrets.mask)
@@ -286,9 +289,3 @@ def head(shape: TableShape, column: ColumnShape, secrets: Secrets) -> ColumnHead
         key=column.name in shape.key,
         masked=secrets.masks(column),
     )
-
-
-def _project(
-    column: ColumnShape, secrets: Secrets, cell: int | None, as_json_text: bool
-) -> Projection:
-    return as_json(column, secrets) if as_json_text else as_text(column, secrets, cell)

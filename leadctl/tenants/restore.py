@@ -35,7 +35,6 @@ from leadctl.progress import Narrate
 from leadctl.restore.dropped import (
     NOT_THE_OWNER,
     Making,
-    RecreatedTables,
     as_pg_restore,
     refuse_what_is_there,
 )
@@ -124,7 +123,21 @@ def restore_tenant(
         if not dry_run:
             run.narrate("The tenant is back. Validating foreign keys.")
             made_result = made.settle(tenant, run.app.name, keys, rows, run.narrate)
-    return _result(run, reader, dry_run, revisions or [], made_result, kept)
+    return RestoredTenant(
+        tenant=run.name,
+        database=run.target.database,
+        backup=reader.backup.id,
+        made_at=reader.manifest.snapshot_at,
+        dry_run=dry_run,
+        revision=", ".join(revisions or []) or None,
+        tables=len(made_result.tables),
+        rows=sum(rows for _, rows in made_result.tables),
+        kept_as=kept,
+        lines=made_result.lines,
+        orphans=made_result.orphans,
+        left_out=made_result.left_out,
+        changed=made_result.changed,
+    )
 
 
 class TenantLoading:
@@ -269,31 +282,6 @@ def _make_way(connection: Connection, name: str) -> str:
     move_records(connection, name, kept)
     record_kept(connection, kept, name)
     return kept
-
-
-def _result(
-    run: TenantRun,
-    reader: BackupReader,
-    dry_run: bool,
-    revisions: Sequence[str],
-    made: RecreatedTables,
-    kept: str | None,
-) -> RestoredTenant:
-    return RestoredTenant(
-        tenant=run.name,
-        database=run.target.database,
-        backup=reader.backup.id,
-        made_at=reader.manifest.snapshot_at,
-        dry_run=dry_run,
-        revision=", ".join(revisions) or None,
-        tables=len(made.tables),
-        rows=sum(rows for _, rows in made.tables),
-        kept_as=kept,
-        lines=made.lines,
-        orphans=made.orphans,
-        left_out=made.left_out,
-        changed=made.changed,
-    )
 
 
 def _put_records(connection: Connection, name: str, records: Iterable[Mapping[str, Any]]) -> None:

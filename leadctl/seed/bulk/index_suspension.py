@@ -154,7 +154,7 @@ def suspendable(
         name
         for name, rows in counts.items()
         if _has_own_indexes(relations[name])
-        and not _has_triggers(relations[name])
+        and not any(each.on_insert and each.enabled != "D" for each in relations[name].triggers)
         and not has_rows(connection, relations[name], rows // _SHARE_THERE)
     ]
 
@@ -162,10 +162,6 @@ def suspendable(
 def _has_own_indexes(relation: Relation) -> bool:
     """Whether a table is an ordinary one, of a role that we are."""
     return relation.kind == "r" and not relation.is_partition and relation.owned
-
-
-def _has_triggers(relation: Relation) -> bool:
-    return any(each.on_insert and each.enabled != "D" for each in relation.triggers)
 
 
 def has_rows(connection: Connection, table: Relation, more_than: int) -> bool:
