@@ -176,7 +176,11 @@ def find_config(
     configs = [each for each in found if each is not None]
     if scripts is None:
         return next((each for each in configs if each.script_location), None)
-    same = [each for each in configs if _is_same(each.script_location, scripts)]
+    same = [
+        each
+        for each in configs
+        if each.script_location and each.script_location.resolve() == scripts.resolve()
+    ]
     return next(iter([*same, *configs]), None)
 
 
@@ -220,10 +224,6 @@ def _alembic_table(path: Path) -> Mapping[str, Any]:
     tool = content.get("tool", {})
     table = tool.get("alembic", {}) if isinstance(tool, dict) else {}
     return table if isinstance(table, dict) else {}
-
-
-def _is_same(one: Path | None, other: Path) -> bool:
-    return one is not None and one.resolve() == other.resolve()
 
 
 def literal_version_table(environment: Path) -> VersionTable | None:

@@ -413,10 +413,6 @@ def _size(last_vacuum: datetime | str | None, **size: Any) -> Size:
     return Size(last_vacuum=last_vacuum, **size)
 
 
-def _descendant(child: int, **row: Any) -> Descendant:
-    return Descendant(oid=child, **row)
-
-
 _MAKE: Mapping[str, Callable[..., Any]] = {
     "columns": Column,
     "sequences": Numbering,
@@ -424,7 +420,7 @@ _MAKE: Mapping[str, Callable[..., Any]] = {
     "constraints": Constraint,
     "references": Reference,
     "expressions": lambda of, name, number, sql: ((of, name, number), sql),
-    "descendants": _descendant,
+    "descendants": lambda child, **row: Descendant(oid=child, **row),
     "triggers": Trigger,
     "sizes": _size,
 }

@@ -227,7 +227,9 @@ def as_env_compares(
         if new.get("default") != old.get("default")
         and not any(each.keys() & {"generated", "identity"} for each in (new, old))
     }
-    same_types = _same(target, app, found, types, asked["type"], _asks_of_type)
+    same_types = _same(
+        target, app, found, types, asked["type"], lambda old, new: (old.type, new.type)
+    )
     same_defaults = _same(target, app, found, defaults, asked["default"], _asks_of_default)
     result = dict(wanted)
     for key in same_types:
@@ -274,10 +276,6 @@ def _same(
         for key, context, old, new in _both_sides(target, app, found, differing)
         if asked(context, old, new, *arguments(old, new)) is False
     }
-
-
-def _asks_of_type(old: Any, new: Any) -> tuple[Any, ...]:
-    return old.type, new.type
 
 
 def _asks_of_default(old: Any, new: Any) -> tuple[Any, ...]:

@@ -15,7 +15,7 @@ from leadctl.migrate.lint import find_squawk
 from leadctl.migrate.plan import LintedRevision, LintResult, MigrationPlan
 from leadctl.migrate.planner import Planner, planning_connection
 from leadctl.migrate.revisions import read_history
-from leadctl.postgres.connect import Connection, Timeouts, connect
+from leadctl.postgres.connect import Timeouts, connect
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
 
@@ -134,7 +134,12 @@ def lint(
     named = {history.get(name).id for name in names}
     chosen = [each for each in history.revisions if everything or each.id in named]
     schema, database = "public", None
-    connection = _connect(target, narrate) if target else None
+    connection = None
+    if target:
+        try:
+            connection = planning_connection(target)
+        except ConnectionFailed as error:
+            narrate(f"{error.message} Assuming that all tables are large.")
     with connection or nullcontext():
         if connection and target:
             schema, database = target.schema, target.database
@@ -156,11 +161,3 @@ def lint(
                 elif from_the_start:
                     planner.learn(each)
     return LintResult(app.name, database, squawk, tuple(linted))
-
-
-def _connect(target: Target, narrate: Narrate) -> Connection | None:
-    try:
-        return planning_connection(target)
-    except ConnectionFailed as error:
-        narrate(f"{error.message} Assuming that all tables are large.")
-        return None

@@ -110,7 +110,8 @@ def trial_database(target: Target, source: Connection) -> Iterator[Target]:
         raise NotTried(error.message) from None
     with made_by:
         made_by.execute("SELECT pg_catalog.pg_advisory_lock(%s, %s)", (_LOCK_CLASS, number))
-        _drop_left_behind(made_by)
+        for left in QUERIES.column(made_by, "left_behind", lock=_LOCK_CLASS):
+            _drop(made_by, sql.Identifier(left))
         try:
             made_by.execute(_create(name, source))
         except psycopg.Error as error:
@@ -140,11 +141,6 @@ def _create(name: sql.Identifier, source: Connection) -> sql.Composed:
     return sql.SQL("CREATE DATABASE {} TEMPLATE template0 {}").format(
         name, sql.SQL(" ").join(options)
     )
-
-
-def _drop_left_behind(connection: Connection) -> None:
-    for left in QUERIES.column(connection, "left_behind", lock=_LOCK_CLASS):
-        _drop(connection, sql.Identifier(left))
 
 
 def _drop(connection: Connection, name: sql.Identifier) -> None:

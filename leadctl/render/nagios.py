@@ -31,7 +31,9 @@ def line(result: Health) -> str:
         text = f"{len(result.checks) - skipped} checks ok"
     if skipped:
         text += f", {skipped} skipped"
-    numbers = " ".join(_performance(check) for check in result.by_urgency if _is_number(check))
+    numbers = " ".join(
+        _performance(check) for check in result.by_urgency if isinstance(check.value, int | float)
+    )
     text = plain(text).replace("|", "/").replace("\n", " ")  # | begins the performance data
     return f"LEADCTL {_WORDS[result.status]} - {text}" + (f" | {numbers}" if numbers else "")
 
@@ -63,10 +65,6 @@ def _reason(each: "TargetReport[Health]", status: str) -> str:
     if each.result is None:
         return each.message or each.state.value
     return ", ".join(check.name for check in each.result.checks if check.status.value == status)
-
-
-def _is_number(check: CheckResult) -> bool:
-    return isinstance(check.value, int | float)
 
 
 def _performance(check: CheckResult) -> str:

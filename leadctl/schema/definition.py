@@ -171,7 +171,9 @@ def _names(table: Table) -> Iterator[Finding]:
 def _foreign_keys(schema: Schema, table: Table) -> Iterator[Finding]:
     for key in table.foreign_keys:
         subject = f"{table.name}.{', '.join(key.columns)}"
-        if not any(_serves(prefix, key.columns) for prefix in _prefixes(table)):
+        if not any(
+            set(prefix[: len(key.columns)]) == set(key.columns) for prefix in _prefixes(table)
+        ):
             yield Finding(
                 "error",
                 "fk-index",
@@ -241,7 +243,3 @@ def _prefixes(table: Table) -> Iterator[tuple[str, ...]]:
     yield table.primary_key
     yield from (each.columns for each in table.uniques)
     yield from (each.columns for each in table.indexes if each.where is None)
-
-
-def _serves(prefix: tuple[str, ...], columns: tuple[str, ...]) -> bool:
-    return set(prefix[: len(columns)]) == set(columns)

@@ -170,7 +170,8 @@ def parse_url(text: str) -> DatabaseUrl:
         elif key in _PRISMA_IGNORED or key in _DRIVER_IGNORED:
             ignored.append(key)
         elif key == "ssl" and known["driver"] == "asyncpg":
-            own.append(f"sslmode={_sslmode(raw)}")
+            mode = {"true": "require", "false": "disable"}.get(raw.lower(), raw)
+            own.append(f"sslmode={mode}")
         else:
             own.append(pair)
     uri = f"postgresql://{rest}" + ("?" + "&".join(own) if own else "")
@@ -252,10 +253,6 @@ def _number(extra: Mapping[str, str], name: str, *, at_least: float) -> float | 
             hint=f"Correct {name} in the URL, or leave it out.",
         )
     return value
-
-
-def _sslmode(value: str) -> str:
-    return {"true": "require", "false": "disable"}.get(value.lower(), value)
 
 
 def _hint_for_scheme(scheme: str) -> str:

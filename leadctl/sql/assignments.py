@@ -193,8 +193,9 @@ def _upsert(reader: Reader) -> Iterator[Overwriting]:
             f" OPERATOR(pg_catalog.=) CAST(excluded.{each.strip()} AS pg_catalog.text)"
             for each in keys.text.split(",")
         )
+        found = ".".join(map(quoted, parts_of_name(table)))
         rows = (
-            f"FROM {_quoted_name(table)} AS {qualifier} JOIN ({query}) AS excluded"
+            f"FROM {found} AS {qualifier} JOIN ({query}) AS excluded"
             f" ({columns.text}) ON {same}" + (f" WHERE {condition}" if condition else "")
         )
     yield Overwriting(
@@ -333,10 +334,6 @@ def _is_null(value: str) -> bool:
     found = [token for token in tokens(value) if token.text not in {"(", ")"}]
     cast = len(found) == 1 or found[1].text == "::"
     return bool(found) and found[0].word == "NULL" and cast
-
-
-def _quoted_name(name: str) -> str:
-    return ".".join(quoted(part) for part in parts_of_name(name))
 
 
 def _unquoted(qualifier: str) -> str | None:

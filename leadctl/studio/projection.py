@@ -215,7 +215,7 @@ def as_json(column: ColumnShape, secrets: Secrets) -> Projection:
         return Projection(_hexadecimal(column, None), _quoted)
     expression = build("pg_catalog.to_json({})::pg_catalog.text", column.identifier)
     if column.base.is_json:
-        return Projection(expression, _on_one_line)
+        return Projection(expression, lambda text: text.replace("\n", " ").replace("\r", " "))
     if column.base.category == "D":
         return Projection(expression, _utc)
     conceal = _concealed(secrets)
@@ -237,11 +237,6 @@ def _concealed(secrets: Secrets) -> _Decode:
 
 def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
-
-
-def _on_one_line(text: str) -> str:
-    """Return JSON without line breaks, which stand between its parts and never within a text."""
-    return text.replace("\n", " ").replace("\r", " ")
 
 
 def _utc(text: str) -> str:

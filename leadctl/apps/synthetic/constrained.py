@@ -272,7 +272,8 @@ class Span:
             lows = [self.first + 2 * number for number in numbers]  # edges may be included
             return [self._written(low, low + 1) for low in lows]
         widths = [1 + bits % _WIDEST for bits in chunk.bits(f"span {self}")]
-        start = _hours(datetime.combine(chunk.world.calendar.start, datetime.min.time(), UTC))
+        began = datetime.combine(chunk.world.calendar.start, datetime.min.time(), UTC)
+        start = int((began - _EPOCH).total_seconds()) // 3600
         if self.kind == "number":
             lows = [bits % 1000 for bits in chunk.bits(f"low {self}")]
         else:
@@ -298,7 +299,3 @@ class Span:
                 for hour in (low, high)
             )
         return self.form.format(*edges)
-
-
-def _hours(moment: datetime) -> int:
-    return int((moment - _EPOCH).total_seconds()) // 3600

@@ -4,12 +4,6 @@ from datetime import UTC, datetime, timedelta
 
 from leadctl.apps.fixtures import Fixture
 
-
-def in_a_day() -> datetime:
-    """Return the time 24 hours from now."""
-    return datetime.now(UTC) + timedelta(hours=24)
-
-
 USER = Fixture(
     "users",
     key={"email": "test@viralmommy.com"},
@@ -22,7 +16,7 @@ CONNECTION = Fixture(
     values={
         "access_token": "encrypted_test_token",
         "refresh_token": "encrypted_refresh_token",
-        "expires_at": in_a_day,
+        "expires_at": lambda: datetime.now(UTC) + timedelta(hours=24),
         "platform_user_id": "tiktok_user_123",
         "platform_username": "testmomcreator",
         "status": "ACTIVE",

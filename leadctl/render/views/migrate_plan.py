@@ -58,7 +58,8 @@ def _revision(revision: PlannedRevision) -> Iterator[Block]:
             ],
         )
     yield from _findings(revision.findings)
-    for holder in sorted({who for each in revision.statements for who in _waits(each)}):
+    effects = [effect for each in revision.statements for effect in each.effects]
+    for holder in sorted({f"{each.table}: {who}" for each in effects for who in each.waits_for}):
         yield Line(f"Blocked now by: {holder}", "warn")
 
 
@@ -101,12 +102,6 @@ def _does(effect: TableEffect) -> str:
     if effect.overwrites:
         parts.append(f"overwrites {effect.overwrites.what}")
     return ", ".join(parts)
-
-
-def _waits(statement: PlannedStatement) -> Iterator[str]:
-    for effect in statement.effects:
-        for holder in effect.waits_for:
-            yield f"{effect.table}: {holder}"
 
 
 def _findings(findings: tuple[LintFinding, ...]) -> Iterator[Block]:

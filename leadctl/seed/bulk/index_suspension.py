@@ -153,15 +153,12 @@ def suspendable(
     return [
         name
         for name, rows in counts.items()
-        if _has_own_indexes(relations[name])
-        and not any(each.on_insert and each.enabled != "D" for each in relations[name].triggers)
-        and not has_rows(connection, relations[name], rows // _SHARE_THERE)
+        if (table := relations[name]).kind == "r"
+        and table.owned
+        and not table.is_partition
+        and not any(each.on_insert and each.enabled != "D" for each in table.triggers)
+        and not has_rows(connection, table, rows // _SHARE_THERE)
     ]
-
-
-def _has_own_indexes(relation: Relation) -> bool:
-    """Whether a table is an ordinary one, of a role that we are."""
-    return relation.kind == "r" and not relation.is_partition and relation.owned
 
 
 def has_rows(connection: Connection, table: Relation, more_than: int) -> bool:
