@@ -59,8 +59,9 @@ if TYPE_CHECKING:
     from leadctl.restore.backups import RestorableBackup
     from leadctl.restore.copied_tables import TableRestore
     from leadctl.restore.kept import KeptDropped, KeptList
+    from leadctl.restore.preflight import RestorePlan
     from leadctl.restore.restorable import Restorable
-    from leadctl.restore.restore import RestorePlan, RestoreResult
+    from leadctl.restore.restore import RestoreResult
     from leadctl.restore.tables import RestoredTables
     from leadctl.schema.definition import Schema, Validation
     from leadctl.schema.read import SchemaDump
@@ -770,7 +771,7 @@ class Database(Project):
         self, backup: str | Path = "latest", *, into: str | None = None
     ) -> "RestorePlan":
         """Return what `restore` would do, as `leadctl restore --dry-run`; changes nothing."""
-        from leadctl.restore.restore import plan
+        from leadctl.restore.preflight import plan
 
         target = self.target.on(into) if into else self.target
         return plan(target, self._restorable(backup), member=self.target)
@@ -785,7 +786,7 @@ class Database(Project):
         partly: bool = False,
     ) -> None:
         """Raise for what would stop the restore that `restore_plan` planned; changes nothing."""
-        from leadctl.restore.restore import preflight
+        from leadctl.restore.preflight import preflight
 
         source = self._restorable(backup, trusted=trust_script)
         preflight(source, plan, owners=owners, partly=partly)

@@ -41,6 +41,7 @@ from leadctl.restore.database import (
 from leadctl.restore.dump_archive import pg_restore_output, reader_contents
 from leadctl.restore.load import load, unpacked_ahead
 from leadctl.restore.pg_restore import FOUND_BY_PATH, FOUND_BY_PATH_HINT
+from leadctl.restore.preflight import check_plan, plan, without_missing
 from leadctl.restore.properties import NO_OWNERS, DatabaseProperties, text_of
 from leadctl.restore.restorable import (
     IncompleteTable,
@@ -51,7 +52,6 @@ from leadctl.restore.restorable import (
     ServerNeeds,
     needs_of,
 )
-from leadctl.restore.restore import check_plan, plan, without_missing
 from leadctl.text import counted
 
 _QUERIES = queries_of(__file__, "restore.sql")

@@ -42,8 +42,9 @@ from leadctl.restore.database import (
     restore_lock,
     set_database_name,
 )
+from leadctl.restore.preflight import obstacles
 from leadctl.restore.restorable import Loading
-from leadctl.restore.restore import obstacles, restore
+from leadctl.restore.restore import restore
 from leadctl.tenants.citus import refuse_database
 from leadctl.tenants.closing import CLOSED, HANDED_OVER, Move, checksums, end_move, read_move
 from leadctl.tenants.move import (

@@ -10,8 +10,9 @@ from leadctl.text import counted, listed, size
 if TYPE_CHECKING:
     from leadctl.restore.copied_tables import TableRestore
     from leadctl.restore.foreign_keys import Orphans
+    from leadctl.restore.preflight import RestorePlan
     from leadctl.restore.restorable import LeftOutEntry
-    from leadctl.restore.restore import RestorePlan, RestoreResult
+    from leadctl.restore.restore import RestoreResult
     from leadctl.restore.tables import RestoredTables
     from leadctl.tenants.restore import RestoredTenant
 
