@@ -201,7 +201,7 @@ def sample(percent: float | None) -> sql.Composed:
 def _counting(table: EncryptedTable, percent: float | None) -> sql.Composed:
     """Compose the count of each kind of value.
 
-    Of arrays, since the server prepares the expressions of VALUES anew for each row: for these
+    Of arrays, since the server prepares the expressions of VALUES again for each row: for these
     that takes five times as long as they do.
     """
     comma = sql.SQL(", ")

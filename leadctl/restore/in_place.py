@@ -6,7 +6,7 @@ schema (extensions, settings of the database, large objects) stays as it is.
 """
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -118,17 +118,24 @@ def restore_in_place(
             refuse_partly(made.result(rows, keys))
             _publish_again(connection, replicated, selection.names.values())
             copy_records(connection, reader, wanted)
-        if kept:
-            names = ", ".join(sorted(each.name.as_string() for each in kept.values()))
-            narrate(f"Replaced, since others need it and it could not be dropped: {names}.")
-        if newer:
-            narrate(f"Dropped, since the backup does not have it: {', '.join(newer)}.")
-        for entry in others:
-            narrate(f"Not restored, for the publication's owner to run: {entry.definition.strip()}")
+        for each in _told(kept.values(), newer, others):
+            narrate(each)
         narrate("The schemas are back. Validating foreign keys.")
         result = made.settle(target, app.name, keys, rows, narrate)
     restored = TableRestore(reader.backup.id, target.database, False, None, (), ())
     return restored.with_recreated(result)
+
+
+def _told(
+    kept: "Iterable[OwnObject]", newer: Sequence[str], others: Iterable[ArchiveEntry]
+) -> Iterator[str]:
+    """Yield what is not simply back: what stayed or went against the backup, and others' parts."""
+    if names := sorted(each.name.as_string() for each in kept):
+        yield f"Replaced, since others need it and it could not be dropped: {', '.join(names)}."
+    if newer:
+        yield f"Dropped, since the backup does not have it: {', '.join(newer)}."
+    for entry in others:
+        yield f"Not restored, for the publication's owner to run: {entry.definition.strip()}"
 
 
 def _require_schema(reader: BackupReader, schema: str) -> None:
