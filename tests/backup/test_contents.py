@@ -318,7 +318,7 @@ def test_sorting_stays_in_the_cache(
     recipient, identity = key_pair(tmp_path)
     store = BackupFolder(tmp_path / "backups")
     table = "CREATE TABLE t (a int PRIMARY KEY, b text, c int4range);"
-    name = create(server, f"sorted_{tmp_path.name}", f"{table} {index}")
+    name = create(server, f"sorted_{os.getpid()}", f"{table} {index}")
     try:
         back_up(target(server, name), store, BackupOptions([recipient], lock_wait=5), quiet, quiet)
     finally:
