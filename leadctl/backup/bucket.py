@@ -250,7 +250,16 @@ class BackupBucket(BackupFolder):
         import obstore
 
         with self._usable():
-            listed = obstore.list(self.store, prefix=prefix or None)
+            try:
+                listed = [*obstore.list(self.store, prefix=prefix or None)]
+            except obstore.exceptions.InvalidPathError:
+                # One of others, such as a//b, which obstore cannot name: it hides no backup.
+                found = obstore.list_with_delimiter(self.store, prefix or None)
+                listed = [found["objects"]]
+                for name in filter(is_id, found["common_prefixes"]):
+                    with suppress(obstore.exceptions.InvalidPathError):
+                        below = obstore.list_with_delimiter(self.store, f"{name}/")
+                        listed.append(below["objects"])
             return {each["path"]: each["size"] for batch in listed for each in batch}
 
     def beginning(self, text: str) -> Iterator[str]:
@@ -340,10 +349,17 @@ class BackupBucket(BackupFolder):
     @contextmanager
     def _usable(self) -> Iterator[None]:
         """Translate what the storage answers.  Raises BackupFolderUnusable."""
-        from obstore.exceptions import BaseError
+        from obstore.exceptions import BaseError, InvalidPathError
 
         try:
             yield
+        except InvalidPathError as error:
+            what = str(error).partition("\n\nDebug source")[0].partition(": ")[2]
+            raise BackupFolderUnusable(
+                f"{self.path} cannot be used: the storage has an object that cannot be listed: "
+                f"{what}.",
+                hint="Rename or delete it with the provider's tools, or use another prefix.",
+            ) from None
         except (BaseError, FileNotFoundError, ValueError) as error:
             what = str(error).partition("\n\nDebug source")[0].replace("\n", " ")
             code = re.search(r"<Code>(\w+)</Code>", what)

@@ -201,6 +201,29 @@ def test_pinned_pruned_and_what_is_others(place: InBucket, client: Any) -> None:
     assert [(each["id"], each["pinned"]) for each in listed] == [(ids[2], False), (ids[0], True)]
 
 
+@pytest.mark.parametrize("storage_name", ["moto"], indirect=True)
+def test_an_object_that_no_path_can_name(place: InBucket, client: Any) -> None:
+    """Tools that join a prefix and a name make a//b: it hides no backup, nor keeps one."""
+    made = [place.leadctl("backup", "-o", "json").json["id"] for _ in range(2)]
+    prefix = "some prefix/of"
+    for key in (f"{made[0]}/a//b", "20260101T000000-000Z/../x", "others/a//b"):
+        client.put_object(Bucket=BUCKET, Key=f"{prefix}/{key}", Body=b"theirs")
+    listed = place.leadctl("backup", "list", "-o", "json").json["backups"]
+    assert [(each["id"], each["damage"]) for each in listed] == [
+        (name, None) for name in made[::-1]
+    ]
+    verified = place.leadctl("backup", "verify", "latest")
+    assert verified.code == 0, verified.err
+    keep = ["--keep-daily", "1", "--keep-weekly", "0", "--keep-monthly", "0", "--keep-minimum", "1"]
+    pruned = place.leadctl("backup", "prune", "--yes", *keep)
+    assert (pruned.code, place.leadctl("backup").code) == (0, 0), pruned.err
+    left = {key.removeprefix(f"{prefix}/{made[0]}/") for key in keys(client) if made[0] in key}
+    assert left == {"a//b"}
+    client.put_object(Bucket=BUCKET, Key=f"{prefix}//x", Body=b"theirs")
+    refused = place.leadctl("backup", "list")
+    assert (refused.code, 'Path "some prefix/of//"' in refused.err) == (3, True), refused.err
+
+
 def test_two_hosts_begin_in_the_same_millisecond(
     place: InBucket, client: Any, storage_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -161,6 +161,17 @@ def test_keys_of_a_newer_leadctl_are_passed_over(leadctl: Leadctl, good: Path) -
     assert leadctl("backup", "list", "-o", "json").json["backups"][0]["damage"] is None
 
 
+def test_a_manifest_that_another_program_laid_out(leadctl: Leadctl, good: Path) -> None:
+    """Its hash is that of what it says: line ends and spaces make no good backup a damaged one."""
+    path = good / "manifest.json"
+    document = json.loads(path.read_text())
+    for text in (path.read_text().replace("\n", "\r\n"), json.dumps(document)):
+        path.write_bytes(text.encode())
+        assert leadctl("backup", "verify", good.name).code == 0
+    path.write_text(json.dumps({**document, "database_bytes": 1}))
+    assert "does not match its own hash" in leadctl("backup", "verify", good.name).out
+
+
 def test_a_folder_of_an_impossible_time(leadctl: Leadctl, good: Path) -> None:
     shutil.copytree(good, good.with_name("20269999T999999-999Z"))
     for command in ("list", "prune"):
