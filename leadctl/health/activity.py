@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from leadctl.health.check import Evidence, Facts, Skip, check, graded
+from leadctl.health.check import Evidence, check, graded
+from leadctl.health.facts import Facts, Skip
 from leadctl.health.shared import Row
 from leadctl.text import counted, listed
 

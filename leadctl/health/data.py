@@ -11,17 +11,8 @@ from psycopg import sql
 from leadctl.cleanup.results import read_past_runs
 from leadctl.crypto import VERSION, Keyring, decrypt
 from leadctl.errors import LeadctlError, PitrFolderTaken
-from leadctl.health.check import (
-    CheckStatus,
-    Evidence,
-    Facts,
-    Skip,
-    check,
-    critical,
-    graded,
-    ok,
-    warning,
-)
+from leadctl.health.check import CheckStatus, Evidence, check, critical, graded, ok, warning
+from leadctl.health.facts import Facts, Skip
 from leadctl.keys.encrypted_values import ColumnKeys, EncryptedTable, count_values, sample
 from leadctl.postgres import exact
 from leadctl.restore.kept import read_kept

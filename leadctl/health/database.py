@@ -15,18 +15,8 @@ from leadctl.catalog.definitions import (
     split_name,
 )
 from leadctl.catalog.relations import Relation, common_role
-from leadctl.health.check import (
-    QUERIES,
-    Evidence,
-    Facts,
-    Skip,
-    check,
-    critical,
-    graded,
-    ok,
-    tables_of,
-    warning,
-)
+from leadctl.health.check import Evidence, check, critical, graded, ok, warning
+from leadctl.health.facts import QUERIES, Facts, Skip, tables_of
 from leadctl.journal import records
 from leadctl.migrate.revision import RevisionState
 from leadctl.migrate.revisions import read_history

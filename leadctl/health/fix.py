@@ -17,8 +17,9 @@ from psycopg import sql
 
 from leadctl.apps.registry import App
 from leadctl.errors import NotConfirmed, OperationFailed
-from leadctl.health.check import QUERIES, FixResult
+from leadctl.health.check import FixResult
 from leadctl.health.database import missing_recorded
+from leadctl.health.facts import QUERIES
 from leadctl.inspect.run import ask, find, server_facts
 from leadctl.journal import records, state
 from leadctl.journal.guard import Consent

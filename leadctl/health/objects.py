@@ -1,6 +1,7 @@
 """Checks of the schema's tables, indexes, constraints and sequences."""
 
-from leadctl.health.check import CheckStatus, Evidence, Facts, Skip, check, graded
+from leadctl.health.check import CheckStatus, Evidence, check, graded
+from leadctl.health.facts import Facts, Skip
 from leadctl.health.shared import Row
 from leadctl.text import listed, size
 

@@ -17,16 +17,8 @@ from leadctl.errors import (
     UnknownSetting,
 )
 from leadctl.health import activity, data, database, objects, server
-from leadctl.health.check import (
-    Aside,
-    CheckResult,
-    CheckStatus,
-    Facts,
-    FixResult,
-    HealthCheck,
-    Skip,
-    Thresholds,
-)
+from leadctl.health.check import CheckResult, CheckStatus, FixResult, HealthCheck, Thresholds
+from leadctl.health.facts import BackgroundReading, Facts, Skip
 from leadctl.health.shared import SharedReadings
 from leadctl.journal import state
 from leadctl.postgres.connect import Connection, connect, cut_after, set_session
@@ -277,7 +269,9 @@ def _results(facts: Facts, checks: Sequence[HealthCheck], timing: Timing) -> lis
 
     facts.prefetch(wanted, compare_aside, definitions=compares)
     rest = [check for check in checks if check.name not in found]
-    for check in sorted(rest, key=database.drift.__eq__):  # last: it waits for what is read aside
+    for check in sorted(
+        rest, key=database.drift.__eq__
+    ):  # last: it waits for what is read in the background
         left = deadline - time.monotonic()
         if left <= 0:
             found[check.name] = _skipped(
@@ -310,7 +304,7 @@ def _read_aside(facts: Facts, timing: Timing, deadline: float) -> None:
 
     with suppress(Skip, psycopg.Error, LeadctlError):
         if not facts.has_definitions and facts.fingerprint is not None:
-            facts.aside.append(Aside(read))
+            facts.background.append(BackgroundReading(read))
 
 
 def _ask(check: HealthCheck, facts: Facts, limit: float, *, set_limit: bool) -> CheckResult:

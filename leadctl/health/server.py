@@ -3,17 +3,8 @@
 import re
 import time
 
-from leadctl.health.check import (
-    CheckStatus,
-    Evidence,
-    Facts,
-    Skip,
-    check,
-    critical,
-    graded,
-    ok,
-    warning,
-)
+from leadctl.health.check import CheckStatus, Evidence, check, critical, graded, ok, warning
+from leadctl.health.facts import Facts, Skip
 from leadctl.health.shared import Row
 from leadctl.text import listed, size, utc
 

@@ -16,7 +16,8 @@ import psycopg
 import pytest
 
 from leadctl.health import database
-from leadctl.health.check import Evidence, Facts, check
+from leadctl.health.check import Evidence, check
+from leadctl.health.facts import Facts
 from leadctl.health.run import CHECKS
 from tests.conftest import Cli, Prepared
 from tests.processes import start
