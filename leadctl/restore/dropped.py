@@ -316,6 +316,7 @@ class Making:
     def finish(self) -> None:
         """Make triggers and policies; set grants and comments."""
         self._make_phase(_Phase.TRIGGERS)
+        self._undo_row_security()
         if self._owners:
             self._undo_defaults()
         self._make_phase(_Phase.SATELLITES)
@@ -458,6 +459,15 @@ class Making:
                 hint="Nothing was changed. Restore the backup into another database with --into.",
             ) from None
         self._made.append(entry)
+
+    def _undo_row_security(self) -> None:
+        """Undo what an event trigger did to new tables, which would hide their rows from others."""
+        secured = {entry.parts for entry in self._made if entry.kind == "ROW SECURITY"}
+        made = (each for each in self._made if each.kind == "TABLE" and each.parts not in secured)
+        names = [sql.Identifier(*entry.parts).as_string(self._connection) for entry in made]
+        for name in _QUERIES.column(self._connection, "row_secured", names=names):
+            disable = sql.SQL("ALTER TABLE {} DISABLE ROW LEVEL SECURITY")
+            self._connection.execute(disable.format(identifier(name)))
 
     def _undo_defaults(self) -> None:
         """Undo what default privileges did: grants come back as they were, and no others."""

@@ -372,6 +372,11 @@ LEFT JOIN pg_constraint above ON above.oid = k.conparentid
 WHERE k.conrelid = to_regclass(%(table)s) AND k.contype = 'f' AND k.convalidated
   AND above.conrelid IS DISTINCT FROM k.conrelid
 
+-- name: row_secured
+-- what: Which of these tables have row-level security?
+-- versions: 15-
+SELECT name FROM unnest(%(names)s::text[]) name JOIN pg_class c ON c.oid = to_regclass(name) WHERE c.relrowsecurity
+
 -- name: granted_by_default
 -- what: What did default privileges change of new objects: what was granted, and to whom, and what
 --   does everybody have else?

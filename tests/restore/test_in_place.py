@@ -388,3 +388,25 @@ def test_functions_that_cannot_be_replaced(
     assert (outcome.code, says in outcome.err) in {(1, True), (5, True)}, outcome.err
     assert "Nothing was changed" in outcome.err
     assert place.dump() == before
+
+
+def test_an_event_trigger_that_secures_new_tables(place: InPlace, server: Server) -> None:
+    """As Supabase has one: the tables' rows would be hidden from everybody but their owner."""
+    secured = "SELECT relname FROM pg_class WHERE relrowsecurity ORDER BY 1"
+    before, as_it_was = place.dump(), place.query(secured)
+    with server.connect(place.name) as connection:
+        connection.execute(
+            "CREATE FUNCTION others.secure() RETURNS event_trigger LANGUAGE plpgsql AS $$"
+            "DECLARE made record; BEGIN FOR made IN SELECT * FROM pg_event_trigger_ddl_commands()"
+            " WHERE schema_name = 'public' AND object_type = 'table' LOOP EXECUTE format("
+            "'ALTER TABLE %s ENABLE ROW LEVEL SECURITY', made.object_identity); END LOOP; END $$;"
+            "CREATE EVENT TRIGGER secure ON ddl_command_end WHEN TAG IN ('CREATE TABLE')"
+            " EXECUTE FUNCTION others.secure()"
+        )
+        for more in (("--in-place", "--yes"), ("--table", "items")):
+            place.query("DROP TABLE items")
+            outcome = place.leadctl("restore", "latest", *more)
+            assert outcome.code == 0, outcome.err
+            assert place.query(secured) == as_it_was
+        connection.execute("DROP EVENT TRIGGER secure; DROP FUNCTION others.secure")
+    assert place.dump() == before
