@@ -18,11 +18,12 @@ from leadctl.journal.runs import journaled
 from leadctl.migrate.alembic_runner import RevisionStatement
 from leadctl.migrate.ddl.autodetector import changes
 from leadctl.migrate.ddl.steps import Step, losses
+from leadctl.migrate.drafts import Draft, prepared
 from leadctl.migrate.integrity import refuse_other_apps
 from leadctl.migrate.new import Ask, new
 from leadctl.migrate.planner import Planner
 from leadctl.migrate.required_columns import asked, filled
-from leadctl.migrate.revision_writer import Draft, WrittenRevision, prepared
+from leadctl.migrate.revision_writer import WrittenRevision
 from leadctl.migrate.revisions import read_history
 from leadctl.migrate.schema_sources import (
     database_schema,

@@ -273,7 +273,7 @@ class Sides:
         `renames` are "old:new", as `new` has them; `safe` takes the forms that let others write to
         big tables meanwhile.  Raises UsageError for a rename of what is not there.
         """
-        from leadctl.migrate.revision_writer import Prepared, prepared, schemas_of
+        from leadctl.migrate.drafts import Prepared, prepared, schemas_of
         from leadctl.migrate.scratch import scratch
 
         left_out = f"Not compared: {', '.join(self.diff.not_compared)}."

@@ -13,17 +13,14 @@ from leadctl.migrate.ddl.autodetector import writable_changes
 from leadctl.migrate.ddl.renames import named_renames, possible_renames
 from leadctl.migrate.ddl.steps import Phase, Stage, Step
 from leadctl.migrate.diff import migrated
+from leadctl.migrate.drafts import Draft, compose, renamed_schema, way_back
 from leadctl.migrate.integrity import open_history, read_verified, refuse_missing, verify
 from leadctl.migrate.lint import SMALL_BYTES
 from leadctl.migrate.planner import Planner
 from leadctl.migrate.revision import RevisionText
 from leadctl.migrate.revision_writer import (
-    Draft,
     WrittenRevision,
     check_writable,
-    compose,
-    renamed_schema,
-    way_back,
     write_drafts,
     write_revisions,
 )

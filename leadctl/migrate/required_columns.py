@@ -9,8 +9,8 @@ from psycopg import sql
 from leadctl.errors import RowsWithoutValue, UsageError
 from leadctl.migrate.ddl.steps import Fill, Phase, Stage, Step, literal, plain
 from leadctl.migrate.ddl.tables import require
+from leadctl.migrate.drafts import Draft
 from leadctl.migrate.new import Ask, Ready
-from leadctl.migrate.revision_writer import Draft
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.queries import written_by_server, written_by_user
 from leadctl.postgres.target import Target

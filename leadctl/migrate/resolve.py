@@ -15,10 +15,11 @@ from leadctl.journal.lock import schema_lock
 from leadctl.journal.records import AppliedRevision
 from leadctl.journal.runs import journaled
 from leadctl.migrate.diff import compare_with_record
+from leadctl.migrate.drafts import compose
 from leadctl.migrate.integrity import missing_revisions, open_history, read_current, read_verified
 from leadctl.migrate.recorder import named_by_models, record_fingerprint, recorded_facts
 from leadctl.migrate.revision import Revision
-from leadctl.migrate.revision_writer import WrittenRevision, check_writable, compose, write_drafts
+from leadctl.migrate.revision_writer import WrittenRevision, check_writable, write_drafts
 from leadctl.migrate.revisions import History, read_history
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.target import Target

@@ -13,7 +13,8 @@ import pytest
 from leadctl.apps.registry import find_app
 from leadctl.catalog.definitions import Catalog, read_catalog, with_uses
 from leadctl.migrate.ddl.type_replacement import replaced_types
-from leadctl.migrate.revision_writer import compose, write_drafts
+from leadctl.migrate.drafts import compose
+from leadctl.migrate.revision_writer import write_drafts
 from leadctl.migrate.revisions import read_history
 from leadctl.postgres.binaries import client_program
 from leadctl.postgres.connect import connect
