@@ -570,6 +570,24 @@ def test_kinds_that_are_not_read_are_named(
     assert "--keep-going" not in outcome.err
 
 
+def test_a_compression_that_pg_restore_lacks(
+    leadctl: Restore, leadconnector: Prepared, dump: Dump, copy: str
+) -> None:
+    """Nothing of the rows would come back by --keep-going, so it is not named as a way out."""
+    if leadconnector.server.major < 16:
+        pytest.skip("Its archives do not say how they are compressed.")
+    path = dump("--format=custom")
+    archive = bytearray(path.read_bytes())
+    archive[11] = 2  # LZ4
+    path.write_bytes(archive)
+    for option in ("--quiet", "--keep-going"):
+        outcome = leadctl("restore", str(path), "--into", copy, option)
+        assert outcome.code == 1
+        if "does not support compression" in outcome.err:  # in other builds it is no LZ4
+            assert "--compress=gzip" in outcome.err
+            assert "--keep-going" not in outcome.err
+
+
 def test_values_of_rows_are_not_shown(leadctl: Restore, tmp_path: Path, copy: str) -> None:
     path = tmp_path / "dump.sql"
     path.write_text("CREATE TABLE t (i int);\nCOPY t FROM stdin;\nsecret-card-4111\n\\.\n")
