@@ -33,6 +33,8 @@ _COMPRESSED: tuple[tuple[bytes, str, Callable[[], Any]], ...] = (
 _REFUSED = (
     (b"PK", "a zip archive", "unzip it first"),
     (b"7z\xbc\xaf", "a 7-Zip archive", "unpack it first"),
+    (b"\xff\xfe\0\0", "UTF-32 text", "convert it: iconv -f UTF-32 -t UTF-8"),
+    (b"\0\0\xfe\xff", "UTF-32 text", "convert it: iconv -f UTF-32 -t UTF-8"),
     (b"\xff\xfe", "UTF-16 text", "convert it: iconv -f UTF-16 -t UTF-8"),
     (b"\xfe\xff", "UTF-16 text", "convert it: iconv -f UTF-16 -t UTF-8"),
     (b"-----BEGIN AGE", "an armored age file", "decode it: age --decrypt"),

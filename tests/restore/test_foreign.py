@@ -553,6 +553,8 @@ SQL = b"CREATE TABLE t (i int);\n"
         (b"-----BEGIN AGE ENCRYPTED FILE-----\n", "an armored age file"),
         (b"Salted__12345678" + SQL, "by OpenSSL"),
         (b"-- MySQL dump 10.13\n" + SQL, "a dump of MySQL"),
+        (SQL.decode().encode("utf-32"), "UTF-32"),
+        (b"\0\0\xfe\xff" + SQL.decode().encode("utf-32-be"), "UTF-32"),
         (SQL.decode().encode("utf-16-le"), "not SQL"),
         (SQL.decode().encode("utf-16-be"), "not SQL"),
         (compressed("gzip", b"<html>404</html>"), "not SQL"),
