@@ -212,7 +212,15 @@ class ScriptDump(_Dump):
             )
         if self._statements.makes_public:
             _drop_public(target)
-        run_script(target, self.path, self.unpack, loading, server_major, trusted=self.trusted)
+        run_script(
+            target,
+            self.path,
+            self.unpack,
+            loading,
+            server_major,
+            commits=self._statements.commits,
+            trusted=self.trusted,
+        )
         return nothing_more
 
 

@@ -52,7 +52,7 @@ _MISSING_ROLE_HINT = (
 
 _NOT_BUILT = re.compile(r"cannot restore from compressed archive")
 _NOT_BUILT_HINT = (
-    "Dump again with --compress=gzip, or make a script of the archive by a pg_restore that has this "
+    "Dump again with --compress=gzip, or make a script of the archive by a pg_restore that has the "
     "compression: pg_restore --file=dump.sql ARCHIVE"
 )
 

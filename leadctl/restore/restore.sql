@@ -285,8 +285,8 @@ WHERE pg_catalog.has_parameter_privilege('track_counts', 'SET')
 
 -- name: refuse_shared_writes
 -- what: Did this transaction write to a catalog of the whole server?  An error names those, so that
---   no COMMIT follows.  Owners and subscriptions are of this database, and that it has a login
---   trigger is noted in its row.
+--   no COMMIT follows.  Owners, subscriptions and what is said of these are of this database, and
+--   that it has a login trigger is noted in its row.
 -- versions: 15-
 SELECT CAST('"leadctl: ' || pg_catalog.string_agg(c.relname, ', ') || '"' AS pg_catalog.regclass)
 FROM pg_catalog.pg_class c, pg_catalog.pg_database d
@@ -294,7 +294,17 @@ WHERE c.relisshared AND c.relkind = 'r' AND d.datname = pg_catalog.current_datab
   AND c.relname NOT IN ('pg_shdepend', 'pg_subscription', 'pg_replication_origin')
   AND pg_catalog.pg_stat_get_xact_tuples_inserted(c.oid) + pg_catalog.pg_stat_get_xact_tuples_deleted(c.oid)
     + pg_catalog.pg_stat_get_xact_tuples_updated(c.oid)
-    > CASE WHEN c.relname = 'pg_database' AND pg_catalog.to_jsonb(d) OPERATOR(pg_catalog.@>) '{"dathasloginevt": true}' THEN 1 ELSE 0 END
+    > CASE c.relname
+        WHEN 'pg_database' THEN (pg_catalog.to_jsonb(d) ->> 'dathasloginevt' IS NOT DISTINCT FROM 'true')::int
+        WHEN 'pg_shdescription' THEN (
+            SELECT pg_catalog.count(*) FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_shdescription o
+            ON o.classoid = 'pg_catalog.pg_subscription'::pg_catalog.regclass AND o.objoid = s.oid AND s.subdbid = d.oid
+            WHERE pg_catalog.age(o.xmin) <= pg_catalog.age(pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.xid))
+        WHEN 'pg_shseclabel' THEN (
+            SELECT pg_catalog.count(*) FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_shseclabel o
+            ON o.classoid = 'pg_catalog.pg_subscription'::pg_catalog.regclass AND o.objoid = s.oid AND s.subdbid = d.oid
+            WHERE pg_catalog.age(o.xmin) <= pg_catalog.age(pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.xid))
+        ELSE 0 END
 
 -- name: left_behind
 -- what: Which databases did restores of this one replace and keep, which schemas did they make or

@@ -144,6 +144,8 @@ class StatementReader:
         self._routines: set[str] = set()
         """Those that it makes, and that act on the server."""
         self.outside: list[RefusedStatement] = []
+        self.commits = False
+        """Whether pg_dump wrote large objects, as transactions of their own."""
         self._left = b""
         self._line = 1
         self._within: str | None = None
@@ -374,7 +376,7 @@ class StatementReader:
         words, reason = self._words, self._reason()
         self.number += 1
         if words[:1] == ["COMMIT"] and self._large_objects:
-            reason = None
+            self.commits, reason = True, None
         self._large_objects = words == ["BEGIN"] or (
             self._large_objects
             and words[:2] == ["SELECT", "PG_CATALOG"]

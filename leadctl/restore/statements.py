@@ -62,21 +62,23 @@ def run_script(
     loading: Loading,
     server_major: int,
     *,
+    commits: bool,
     trusted: bool,
 ) -> None:
     """Run the script that `unpack` writes on the target's database, which is empty.
 
-    It is one transaction, unless it goes on after errors or cannot be one: then each statement is
-    one, and of those that fail `loading` is told.  Raises RestoreFailed, BackupDamaged where its
-    end is missing, MissingClient, and unless it is `trusted` OutsideStatement where something that
-    it calls wrote to a catalog of the whole server; nothing of that is kept.
+    It is one transaction, even if it `commits` large objects by itself, unless it goes on after
+    errors or cannot be one: then each statement is one, and of those that fail `loading` is told.
+    Raises RestoreFailed, BackupDamaged where its end is missing, MissingClient, and unless it is
+    `trusted` OutsideStatement where something that it calls wrote to a catalog of the whole server;
+    nothing of that is kept.
     """
     run = partial(_run_statements, target, path, unpack, loading, server_major)
     each: _Looked = "never" if trusted else "after each"
     try:
         if loading.keep_going:
             run(alone=True, looked=each)
-        elif loading.owners:
+        elif loading.owners and (trusted or not commits):
             load_script(target, path, unpack, loading, server_major, watched=not trusted)
         else:
             run(alone=False, looked="never" if trusted else "at the end")
@@ -195,7 +197,9 @@ class _StatementRunner(StatementReader):
             self._text, self._ended = b"", None
             if not self._loading.owners and words[:2] == ["CREATE", "SCHEMA"]:
                 text = _without_owner(text)
-            if self._loading.owners or not _is_about_owners(text, words, last):
+            ends_ours = words[0] in _BLOCK and not self._alone and self._looked != "never"
+            left_out = not self._loading.owners and _is_about_owners(text, words, last)
+            if not (ends_ours or left_out):
                 self._run(text, line, words)
 
     def _run(self, text: bytes, line: int, words: list[str]) -> None:
@@ -206,7 +210,7 @@ class _StatementRunner(StatementReader):
                 with ExitStack() as scope:
                     if self._alone and self._looks:
                         scope.enter_context(self._connection.transaction())
-                    copy = self._connection.cursor().copy(text.decode("utf-8", "surrogateescape"))
+                    copy = self._connection.cursor().copy(text)
                     self._rows = copy.__enter__()
                     self._copy, self._scope = copy, scope.pop_all()
             else:

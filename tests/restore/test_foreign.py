@@ -350,6 +350,7 @@ HIDDEN = {
     "ALTER TABLE t ALTER i SET DEFAULT called(), ADD j int;\nCOPY t (j) FROM stdin;\n1\n\\.\nSELECT 1;": 6,
     'SELECT 1;\nSELECT U&"c\\0061lled"();': 6,
     "DO $$ BEGIN PERFORM called(); END $$;": 5,
+    "BEGIN;\nSELECT pg_catalog.lo_create('77');\nCOMMIT;\nSELECT 1;\nSELECT called();": 9,
     "SAVEPOINT s;\nCREATE MATERIALIZED VIEW m AS SELECT called();\nRELEASE s;": 6,
 }
 HIDDEN_WRITES = [
@@ -444,6 +445,7 @@ CREATE FUNCTION greeted() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN END
 {login}
 CREATE SUBSCRIPTION {member} CONNECTION 'dbname=x' PUBLICATION p
     WITH (connect = false, slot_name = NONE);
+COMMENT ON SUBSCRIPTION {member} IS 'of this database';
 COMMENT ON SCHEMA s IS 'x';
 COPY s.t FROM stdin;
 1	2
@@ -458,7 +460,7 @@ COPY s.t FROM stdin;
 def test_what_a_script_calls_stays_inside(
     leadctl: Restore, leadconnector: Prepared, tmp_path: Path, copy: str, option: str
 ) -> None:
-    """Owners, subscriptions and login triggers are this database's own."""
+    """Owners, login triggers, subscriptions and their comments are this database's own."""
     login = "CREATE EVENT TRIGGER g ON login EXECUTE FUNCTION greeted();"
     member = f"{leadconnector.name}_member"
     path = tmp_path / "script.sql"
@@ -470,6 +472,28 @@ def test_what_a_script_calls_stays_inside(
     with leadconnector.server.connect(copy) as connection:
         assert connection.execute("SELECT count(*) FROM s.t").fetchone() == (2,)
         connection.execute(f"DROP SUBSCRIPTION {member}")
+
+
+@pytest.mark.parametrize("option", ["--quiet", "--no-owner", "--keep-going"])
+def test_a_script_in_another_encoding(
+    leadctl: Restore, leadconnector: Prepared, tmp_path: Path, copy: str, option: str
+) -> None:
+    path = tmp_path / "script.sql"
+    script = """SET client_encoding = 'LATIN1';
+CREATE TABLE "é" ("ü" text);
+BEGIN;
+SELECT pg_catalog.lo_create('77');
+COMMIT;
+COPY "é" ("ü") FROM stdin;
+ñ
+\\.
+INSERT INTO "é" VALUES ('ß');
+"""
+    path.write_bytes(script.encode("latin-1"))
+    outcome = leadctl("restore", str(path), "--into", copy, option)
+    assert outcome.code == 0, outcome.err
+    with leadconnector.server.connect(copy) as connection:
+        assert connection.execute('SELECT "ü" FROM "é"').fetchall() == [("ñ",), ("ß",)]
 
 
 def test_a_deferred_constraint_is_named(leadctl: Restore, tmp_path: Path, copy: str) -> None:
