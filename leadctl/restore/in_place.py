@@ -62,6 +62,12 @@ _DROPS = {
 }
 _NOT_OF_A_SCHEMA = frozenset({"DEFAULT ACL", "EVENT TRIGGER", "SCHEMA"})
 _PUBLISHED = re.compile(rf"ALTER PUBLICATION (?P<name>{IDENTIFIER}) ADD TABLE ")
+_NEEDS_ITS_TABLE = frozenset({"INDEX", "PUBLICATION TABLE", "SEQUENCE OWNED BY", "STATISTICS"})
+_BEGINS_WITH_ITS_TABLE = frozenset(
+    {"CHECK CONSTRAINT", "CONSTRAINT", "DEFAULT", "FK CONSTRAINT", "POLICY", "ROW SECURITY", "RULE",
+     "TRIGGER"}
+)  # fmt: skip
+"""Which table's part an entry is, is in its name; it may need others, too."""
 _RECORDS = ("leadctl", "migration")
 _ROWS_ALONE = (
     "Or restore rows alone, which drops nothing: --table TABLE --data-only. Nothing was changed."
@@ -97,12 +103,14 @@ def restore_in_place(
         as_pg_restore(connection, waits.lock_timeout)
         archive = ArchiveSql(reader, SCHEMA, connection, owners=owners)
         others = _of_other_publications(connection, archive.entries, wanted)
-        archive.entries = tuple(entry for entry in archive.entries if entry not in others)
+        staying = {*_QUERIES.rows(connection, "tables_of_others", schemas=wanted)}
+        left = {*others, *_with_parts(archive.entries, staying)}
+        archive.entries = tuple(entry for entry in archive.entries if entry not in left)
         own = [e for e in archive.entries if e.schema in wanted and e.kind not in _NOT_OF_A_SCHEMA]
         tables = [entry for entry in own if entry.kind == "TABLE"]
         also = [e for e in own if e.kind not in {"TABLE", "FK CONSTRAINT", *SATELLITES}]
         selection = EntrySelection(archive, tables, also)
-        refuse_less(reader, selection, wanted)
+        refuse_less(reader, selection, wanted, staying)
         with connection.transaction():
             permit(connection, target, VERB, granted)
             present = own_objects(connection, wanted)
@@ -118,7 +126,7 @@ def restore_in_place(
             refuse_partly(made.result(rows, keys))
             _publish_again(connection, replicated, selection.names.values())
             copy_records(connection, reader, wanted)
-        for each in _told(kept.values(), newer, others):
+        for each in _told(kept.values(), newer, staying, others):
             narrate(each)
         narrate("The schemas are back. Validating foreign keys.")
         result = made.settle(target, app.name, keys, rows, narrate)
@@ -127,15 +135,38 @@ def restore_in_place(
 
 
 def _told(
-    kept: "Iterable[OwnObject]", newer: Sequence[str], others: Iterable[ArchiveEntry]
+    kept: "Iterable[OwnObject]",
+    newer: Sequence[str],
+    staying: Iterable[tuple[str, ...]],
+    others: Iterable[ArchiveEntry],
 ) -> Iterator[str]:
     """Yield what is not simply back: what stayed or went against the backup, and others' parts."""
     if names := sorted(each.name.as_string() for each in kept):
         yield f"Replaced, since others need it and it could not be dropped: {', '.join(names)}."
     if newer:
         yield f"Dropped, since the backup does not have it: {', '.join(newer)}."
+    if tables := [sql.Identifier(*name).as_string() for name in sorted(staying)]:
+        yield f"Left as it is, since another role owns it: {', '.join(tables)}."
     for entry in others:
         yield f"Not restored, for the publication's owner to run: {entry.definition.strip()}"
+
+
+def _with_parts(
+    entries: Sequence[ArchiveEntry], names: Collection[tuple[str, ...]]
+) -> Iterator[ArchiveEntry]:
+    """Yield the entries of tables and of their parts, such as constraints and triggers."""
+    known = {e.id: e.name for e in entries if e.kind == "TABLE" and e.parts in names}
+    for entry in entries:
+        of = [known[each] for each in entry.needs if each in known]
+        of_table = any(f"{entry.name} ".startswith(f"{table} ") for table in of)
+        if entry.kind == "SEQUENCE" and of:
+            known[entry.id] = entry.name  # which what says that a column owns it needs
+        if (
+            entry.id in known
+            or (of and entry.kind in _NEEDS_ITS_TABLE)
+            or (of_table and entry.kind in _BEGINS_WITH_ITS_TABLE)
+        ):
+            yield entry
 
 
 def _require_schema(reader: BackupReader, schema: str) -> None:
@@ -243,10 +274,15 @@ def _publish_again(
             ) from None
 
 
-def refuse_less(reader: BackupReader, selection: EntrySelection, schemas: Collection[str]) -> None:
-    """Refuse where a table, or its rows, would not come back."""
-    reader.manifest.require_rows(lambda table: table[0] in schemas)
-    names = set(selection.names.values())
+def refuse_less(
+    reader: BackupReader,
+    selection: EntrySelection,
+    schemas: Collection[str],
+    staying: Collection[tuple[str, ...]] = (),
+) -> None:
+    """Refuse where a table, or its rows, would not come back, but for those that stay."""
+    reader.manifest.require_rows(lambda table: table[0] in schemas and table not in staying)
+    names = {*selection.names.values(), *staying}
     missing = [
         table.name
         for table in reader.manifest.tables

@@ -230,6 +230,16 @@ WHERE n.nspname = ANY (%(schemas)s) AND pg_has_role(f.owner, 'USAGE')
                   AND d.deptype IN ('e', 'i', 'a') AND d.refclassid <> 'pg_namespace'::regclass
                   AND NOT (d.refclassid = f.class AND d.refobjid = f.oid))
 
+-- name: tables_of_others
+-- what: Which tables in these schemas does another role own?  Not those of extensions, nor partitions,
+--   which go with their table.
+-- versions: 15-
+SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = ANY (%(schemas)s) AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+  AND NOT pg_has_role(c.relowner, 'USAGE')
+  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
+                  AND d.deptype = 'e')
+
 -- name: outside
 -- what: What needs these objects, or a part of them, and is itself none?  Does it need a routine, and
 --   is right whatever that does?  An index, a check or a stored column is not, as it holds results.

@@ -410,3 +410,43 @@ def test_an_event_trigger_that_secures_new_tables(place: InPlace, server: Server
             assert place.query(secured) == as_it_was
         connection.execute("DROP EVENT TRIGGER secure; DROP FUNCTION others.secure")
     assert place.dump() == before
+
+
+BEAT = f"""
+CREATE TABLE public.beat (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, n serial, "of" int CHECK ("of" > 0), UNIQUE (n));
+CREATE INDEX of_beat ON public.beat ("of"); CREATE STATISTICS public.beats ON n, "of" FROM public.beat;
+CREATE FUNCTION others.nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+CREATE TRIGGER ticking BEFORE UPDATE ON public.beat FOR EACH ROW EXECUTE FUNCTION others.nothing();
+CREATE POLICY seen ON public.beat USING (true); CREATE RULE kept AS ON DELETE TO public.beat DO INSTEAD NOTHING;
+CREATE TABLE public."beat rate" (id int PRIMARY KEY REFERENCES public.beat); COMMENT ON TABLE public.beat IS 'beats';
+INSERT INTO public.beat ("of") VALUES (1), (2); INSERT INTO public."beat rate" VALUES (1);
+GRANT SELECT ON ALL SEQUENCES IN SCHEMA public TO {ROLE};
+GRANT SELECT, REFERENCES, TRIGGER ON public.beat, public."beat rate" TO {ROLE};
+CREATE PUBLICATION beating FOR TABLE public.beat; ALTER PUBLICATION beating OWNER TO {ROLE};
+"""
+ON_BEAT = """
+CREATE TABLE "beats" (id int PRIMARY KEY REFERENCES beat); INSERT INTO beats VALUES (1);
+CREATE POLICY rated ON beats USING (EXISTS (SELECT FROM beat b WHERE b.id = beats.id));
+CREATE VIEW beating AS SELECT b.id, r.id AS rate FROM beat b LEFT JOIN "beat rate" r USING (id);
+"""
+
+
+@pytest.mark.parametrize("option", [[], ["--exclude-data", '"beat rate"']])
+def test_tables_that_another_role_owns(place: InPlace, server: Server, option: list[str]) -> None:
+    """A service's own in the app's schema: they stay with all their parts, and what is on them is back."""
+    with server.connect(place.name) as connection:
+        connection.execute(BEAT)
+        place.query(ON_BEAT)
+        made = place.leadctl("backup", *option)
+        assert made.code == 0, made.err
+        before = place.dump()
+        place.query("DROP VIEW beating; DROP TABLE beats; DELETE FROM items")
+        changed = connection.execute('INSERT INTO "beat rate" VALUES (2) RETURNING id').fetchall()
+        outcome = place.leadctl("restore", "latest", "--in-place", "--yes")
+        said = 'another role owns it: "public"."beat", "public"."beat rate"'
+        assert (outcome.code, said in outcome.err) == (0, True), outcome.err
+        assert (
+            connection.execute('DELETE FROM "beat rate" WHERE id = 2 RETURNING id').fetchall()
+            == changed
+        )
+    assert place.dump() == before
