@@ -40,7 +40,19 @@ from leadctl.migrate.backfill import escape
 from leadctl.postgres import LONGEST_NAME
 
 LINE_MAX = 100
-_RESERVED = frozenset({"metadata", "registry"})
+_RESERVED = frozenset({
+    "metadata", "registry", "type_annotation_map", "mapped_column", "relationship", "list", "str",
+    "int", "float", "bool", "bytes", "datetime", "decimal", "uuid",
+})  # fmt: skip
+"""Attributes that no class may have: SQLAlchemy's own, and names that its lines need."""
+_RESERVED_CLASSES = frozenset({
+    "Any", "Base", "BigInteger", "Boolean", "CheckConstraint", "Column", "Computed", "Date",
+    "DateTime", "DeclarativeBase", "Double", "EncryptedText", "Enum", "ExcludeConstraint", "Float",
+    "ForeignKey", "ForeignKeyConstraint", "Identity", "Index", "Integer", "Interval", "LargeBinary",
+    "Mapped", "Numeric", "PrimaryKeyConstraint", "Sequence", "SmallInteger", "SqlType", "String",
+    "Table", "Text", "Time", "UniqueConstraint", "UserDefinedType", "Uuid",
+})  # fmt: skip
+"""What the file imports or defines in the case of a class."""
 _PLAIN: tuple[tuple[type[TypeEngine[Any]], str], ...] = (
     (BigInteger, "BigInteger"),
     (SmallInteger, "SmallInteger"),
@@ -95,9 +107,19 @@ def attribute_name(column: str, taken: Collection[str]) -> str:
     name = snake_case(column) or "column"
     if name[0].isdigit():
         name = f"n{name}"
+    if not name.isidentifier():
+        name = "column"
     while keyword.iskeyword(name) or name in _RESERVED or name in taken:
         name += "_"
     return name
+
+
+def constant_name(name: str, taken: Collection[str]) -> str:
+    """Return the constant of an enum, or of a table without a class."""
+    constant = attribute_name(name, ()).upper()
+    while constant in postgresql.__all__ or constant in taken:
+        constant += "_"
+    return constant
 
 
 def type_expression(type_: TypeEngine[Any], sql_type: str, names: UsedNames) -> str:
@@ -106,9 +128,11 @@ def type_expression(type_: TypeEngine[Any], sql_type: str, names: UsedNames) -> 
         names.named_types = True
         return f"SqlType({python_literal(sql_type)})"
     if isinstance(type_, Enum):
-        constant = re.sub(r"\W", "_", snake_case(type_.name or "enum")).upper()
         values = ", ".join(python_literal(value) for value in type_.enums)
-        names.enums[constant] = f"{names.use('Enum')}({values}, name={python_literal(type_.name)})"
+        expression = f"{names.use('Enum')}({values}, name={python_literal(type_.name)})"
+        others = [name for name, given in names.enums.items() if given != expression]
+        constant = constant_name(type_.name or "enum", others)
+        names.enums[constant] = expression
         return constant
     if isinstance(type_, ARRAY):
         item = type_expression(type_.item_type, sql_type.removesuffix("[]"), names)
@@ -257,11 +281,15 @@ class Relationship:
     cascades: bool = False
 
 
-def class_name(table: str) -> str:
-    """Return the class of a table: its name's singular in CapWords."""
+def class_name(table: str, taken: Collection[str]) -> str:
+    """Return the class of a table: its name's singular in CapWords, where Python allows it."""
     words = [word for word in _singular(snake_case(table)).split("_") if word]
     name = "".join(word[0].upper() + word[1:] for word in words) or "Table"
-    return f"T{name}" if name[0].isdigit() else name
+    if not name.isidentifier():
+        name = f"T{name}" if f"T{name}".isidentifier() else "Table"
+    while name in _RESERVED_CLASSES or name in taken or keyword.iskeyword(name):
+        name += "_"
+    return name
 
 
 def _singular(name: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import (
     CheckConstraint,
     Column,
+    DefaultClause,
     Dialect,
     Index,
     MetaData,
@@ -26,6 +27,7 @@ from leadctl.init.attributes import (
     call,
     check_arguments,
     class_name,
+    constant_name,
     default_arguments,
     foreign_key_options,
     is_serial,
@@ -174,7 +176,7 @@ class ModelsFile:
             yield from _relationship(relation)
 
     def _table(self, table: Table) -> Iterator[str]:
-        constant = attribute_name(table.name, self._classes.values()).upper()
+        constant = constant_name(table.name, [*self._classes.values(), *self._names.enums])
         yield f"{constant} = {self._names.use('Table')}("
         yield f"    {python_literal(table.name)},"
         yield "    Base.metadata,"
@@ -377,15 +379,14 @@ def _dialect_options(given: Mapping[str, Any], names: UsedNames) -> Iterator[str
 def _class_names(tables: Sequence[Table]) -> dict[str, str]:
     names: dict[str, str] = {}
     for table in tables:
-        name = class_name(table.name)
-        while name in names.values() or name in {"Base", "SqlType", "Table", "Column", "Index"}:
-            name += "_"
-        names[table.name] = name
+        names[table.name] = class_name(table.name, names.values())
     return names
 
 
 def _attributes(table: Table) -> dict[str, str]:
+    defaults = [each for each in table.columns if isinstance(each.server_default, DefaultClause)]
+    called = {"text"} if any(not is_serial(each) for each in defaults) else set()
     names: dict[str, str] = {}
     for column in table.columns:
-        names[column.name] = attribute_name(column.name, names.values())
+        names[column.name] = attribute_name(column.name, {*names.values(), *called})
     return names

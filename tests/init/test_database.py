@@ -238,6 +238,17 @@ UNUSUAL = {
         "CREATE TABLE t (id int PRIMARY KEY, e email NOT NULL, es email[])",
         [],
     ),
+    "names that the file of models needs": (
+        "CREATE TYPE \"Interval\" AS ENUM ('month'); CREATE TYPE kind AS ENUM ('a');"
+        " CREATE TYPE \"Kind\" AS ENUM ('b');"
+        "CREATE TABLE t (id int PRIMARY KEY, uuid uuid, other uuid, datetime timestamptz,"
+        " at timestamptz, str text, int int, more text, text text DEFAULT 'x', list text[],"
+        ' mapped_column int, later int DEFAULT 3, i "Interval", j interval, k kind, l "Kind",'
+        ' "☃²" int, "1²" int); CREATE TABLE "ARRAY" (x int[]);'
+        'CREATE TABLE "Integer" (id int PRIMARY KEY, t_id int REFERENCES t);'
+        "CREATE TABLE dates (id int PRIMARY KEY, d date)",
+        [],
+    ),
     "operators": (
         "CREATE FUNCTION less(text, text) RETURNS boolean LANGUAGE sql IMMUTABLE"
         " AS 'SELECT $1 < $2';"

@@ -334,3 +334,11 @@ FACTORY = Factory((Shape("t", 1, {"odd": odd, "state": None}), Shape("skipped", 
             "SELECT count(*), min(state), max(state), (SELECT count(*) FROM skipped) FROM t"
         ).fetchone()
     assert row == (100, "new", "new", 0)
+
+
+def test_a_negative_scale(fill: Callable[..., BulkResult]) -> None:
+    models = """
+table("t", id_(), Column("hundreds", Numeric(10, -2), nullable=False),
+    Column("few", Numeric(6, -2), CheckConstraint("few BETWEEN 100 AND 900"), nullable=False))
+"""
+    assert fill(models, 200).rows == 200

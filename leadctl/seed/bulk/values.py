@@ -127,6 +127,8 @@ def few_values(column: str, kind: TypeEngine[Any], rules: CheckRules) -> Sequenc
     if isinstance(kind, sa.Date):
         return [date.fromordinal(day) for day in range(int(low), int(high) + 1)]
     digits = kind.scale or 0 if isinstance(kind, sa.Numeric) else 0
+    if digits < 0:
+        return []
     numbers = range(math.ceil(low * 10**digits), math.floor(high * 10**digits) + 1)
     if isinstance(kind, sa.Integer):
         return numbers
@@ -299,8 +301,9 @@ def _number(kind: TypeEngine[Any], name: str, rules: CheckRules, null: float) ->
         return Whole(int(low), int(most), 1 if name in rules.most else 3, null, name)
     digits, widest = 2, 1e12
     if isinstance(kind, sa.Numeric) and kind.precision is not None:
-        digits = kind.scale or 0
-        widest = 10.0 ** (kind.precision - digits)
+        scale = kind.scale or 0
+        digits = max(scale, 0)
+        widest = 10.0 ** (kind.precision - scale)
     high = min(rules.most.get(name, low + 1000.0), widest - 10.0**-digits)
     if high <= low and name in rules.least:
         low -= 0.99  # a strict bound that is a whole number was moved by one
