@@ -32,9 +32,9 @@ _NAMED = (
     r"(?i)\b(?:access method|aggregate|attribute|cast|collation|column|constraint|conversion"
     r"|database|domain|encoding|extension|file|foreign-data wrapper|function|group|host|index"
     r"|language|operator|operator class|operator family|option|owner|parameter|partition|policy"
-    r"|procedure|publication|query parameter|relation|role|rule|schema|sequence|server|service"
-    r"|setting|slot|statistics object|subscription|table|tablespace|text search (?:configuration"
-    r"|dictionary|parser|template)|trigger|type|user|user mapping for|view)s? $"
+    r"|procedure|provider|publication|query parameter|relation|role|rule|schema|sequence|server"
+    r"|service|setting|slot|statistics object|subscription|table|tablespace|text search "
+    r"(?:configuration|dictionary|parser|template)|trigger|type|user|user mapping for|view)s? $"
 )
 """What stands before the name of an object in a message of PostgreSQL's."""
 _PAIRS = (

@@ -69,7 +69,7 @@ _COPY_FAILED = "COPY failed for table"
 """What pg_restore says where the server rejects rows; it is run with LC_ALL=C."""
 _NOT_HERE = {
     "0A000": f"An extension or collation is not available. {_ON_ONE_LIKE_IT}",
-    "22023": f"A locale is not available. {_ON_ONE_LIKE_IT}",
+    "22023": f"A locale or a provider of security labels is not available. {_ON_ONE_LIKE_IT}",
     "42501": _ON_EMBEDDED,
     "42704": f"Make the role, language, collation or setting; or: {_ON_ONE_LIKE_IT}",
     "42883": FOUND_BY_PATH_HINT,

@@ -86,11 +86,11 @@ class Cluster:
         That of the coordinator is there.  They are dropped if the block fails.  Yields what gives
         each the settings, owner and grants of the original.
         """
-        made = list[Connection]()
+        made = list[tuple[Target, Connection]]()
 
         def configure() -> None:
-            for connection in made:
-                configure_database(connection, scratch, properties, narrate)
+            for place, connection in made:
+                configure_database(place, connection, properties, narrate)
 
         with ExitStack() as stack:
             for node in self.workers:
@@ -100,7 +100,7 @@ class Cluster:
                     scratch_database(place, connection, scratch, properties, narrate, settings)
                 )
                 self._make_extension(place.on(scratch))
-                made.append(connection)
+                made.append((place.on(scratch), connection))
             self._join(scratch)
             yield configure
 

@@ -30,7 +30,7 @@ from leadctl.postgres.queries import identifier, queries_of
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import needs_privileges, told
 from leadctl.progress import Narrate
-from leadctl.restore.properties import DatabaseProperties, create_database
+from leadctl.restore.properties import DatabaseProperties, create_database, let_load_modules
 from leadctl.restore.restorable import Origin
 
 _QUERIES = queries_of(__file__, "restore.sql")
@@ -85,6 +85,7 @@ def scratch_database(
     with _dropped_on_failure(target, name, narrate):
         create_database(connection, name, properties, narrate)
         _set_for_loading(connection, name, settings)
+        let_load_modules(target.on(name), connection, properties, narrate)
         yield
 
 

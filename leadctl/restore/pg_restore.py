@@ -50,6 +50,11 @@ _MISSING_ROLE_HINT = (
 )
 
 
+_NO_PROVIDER = re.compile(r"security label provider \S+ is not loaded")
+_NO_PROVIDER_HINT = (
+    "Let sessions of this server load the module that provides the labels, by "
+    "session_preload_libraries."
+)
 _NOT_BUILT = re.compile(r"cannot restore from compressed archive")
 _NOT_BUILT_HINT = (
     "Dump again with --compress=gzip, or make a script of the archive by a pg_restore that has the "
@@ -61,7 +66,11 @@ def pg_restore_hint(message: str) -> str:
     """Return what to do where something of a dump could not be loaded."""
     if _NOT_BUILT.search(message):
         return _NOT_BUILT_HINT
-    hints = ((FOUND_BY_PATH, FOUND_BY_PATH_HINT), (_MISSING_ROLE, _MISSING_ROLE_HINT))
+    hints = (
+        (FOUND_BY_PATH, FOUND_BY_PATH_HINT),
+        (_MISSING_ROLE, _MISSING_ROLE_HINT),
+        (_NO_PROVIDER, _NO_PROVIDER_HINT),
+    )
     found = [hint for cause, hint in hints if cause.search(message)]
     otherwise = "Rerun with --keep-going to load everything else; it lists what fails."
     return " ".join([*found, otherwise])

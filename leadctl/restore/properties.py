@@ -11,7 +11,7 @@ import psycopg
 from psycopg import sql
 
 from leadctl.backup.contents import ENCODING, codec_of
-from leadctl.errors import InsufficientPrivilege, RestoreFailed
+from leadctl.errors import ConnectionFailed, InsufficientPrivilege, RestoreFailed
 from leadctl.postgres.binaries import dump_programs
 from leadctl.postgres.client import running
 from leadctl.postgres.connect import Connection, connect
@@ -33,6 +33,8 @@ _NAMES_IT = re.compile(
 _CREATES = "CREATE DATABASE "
 _AS_GRANTOR = re.compile(rf"SET SESSION AUTHORIZATION {IDENTIFIER}|RESET SESSION AUTHORIZATION")
 _TABLESPACE = re.compile(rf" TABLESPACE = {IDENTIFIER}$")
+_PRELOADS = ("session_preload_libraries", "local_preload_libraries")
+_LOADS_MODULES = re.compile(rf"ALTER DATABASE {IDENTIFIER} SET (?:{'|'.join(_PRELOADS)}) TO ")
 _IN_ENCODING = re.compile(r" ENCODING = '(\w+)'")
 
 
@@ -73,6 +75,10 @@ class DatabaseProperties:
     def settings(self, name: str) -> list[sql.Composed]:
         """Return the statements that follow, for a database of another name."""
         return [_renamed(s, name) for s in self.statements if not s.startswith(_CREATES)]
+
+    def modules(self, name: str) -> list[sql.Composed]:
+        """Return the statements by which sessions load modules, as those that have labels do."""
+        return [_renamed(s, name) for s in self.statements if _LOADS_MODULES.match(s)]
 
 
 def _begin(statement: str) -> int:
@@ -143,14 +149,39 @@ def create_database(
             return
 
 
+def let_load_modules(
+    database: Target, connection: Connection, properties: DatabaseProperties, narrate: Narrate
+) -> None:
+    """Let sessions of a new database load the modules of the original, as far as they are there.
+
+    Without those that have its security labels, none of these can be made; where this server does
+    not have a module, nobody could connect to the database, so it is left out, and said.
+    """
+    if not (statements := properties.modules(database.database)):
+        return
+    try:
+        for statement in statements:
+            connection.execute(statement)
+        connect(database, "restore").close()
+    except (psycopg.Error, ConnectionFailed) as error:
+        reason = error.message if isinstance(error, ConnectionFailed) else told(error)
+        for setting in _PRELOADS:
+            reset = sql.SQL("ALTER DATABASE {} RESET {}")
+            connection.execute(
+                reset.format(sql.Identifier(database.database), sql.Identifier(setting))
+            )
+        narrate(f"Left out: the modules that sessions of the database load ({reason})")
+
+
 def configure_database(
-    connection: Connection, name: str, properties: DatabaseProperties, narrate: Narrate
+    database: Target, connection: Connection, properties: DatabaseProperties, narrate: Narrate
 ) -> None:
     """Give a database the owner, settings, grants, comment and limits of the original.
 
     What was set for loading is reset.  What this role may not do, or names a role that is missing,
     is left out, and said.
     """
+    name = database.database
     connection.execute(sql.SQL("ALTER DATABASE {} RESET ALL").format(sql.Identifier(name)))
     try:
         for statement in properties.settings(name):
@@ -161,3 +192,4 @@ def configure_database(
                 narrate(f"Left out: {text} ({told(error)})")
     finally:
         connection.execute("RESET SESSION AUTHORIZATION")
+    let_load_modules(database, connection, properties, narrate)

@@ -176,7 +176,7 @@ class _Replacement:
                 if self.exists:
                     _permit_replacing(self.target, self.consent)  # loading may have taken hours
                     carry_over(self.target, loaded)
-                configure_database(self.connection, *made[:3])
+                configure_database(loaded, self.connection, properties, loading.narrate)
                 if configure:
                     configure()
             name = self.target.database

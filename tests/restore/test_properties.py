@@ -1,7 +1,9 @@
 """What belongs to the database itself comes back, as pg_dump --create has it."""
 
+import shutil
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -155,3 +157,36 @@ def test_tablespaces(place: Place) -> None:
             connection.execute("ALTER DATABASE counted SET TABLESPACE pg_default")
             for name in ("counted_one", '"counted two"'):
                 connection.execute(f"DROP TABLESPACE IF EXISTS {name}")
+
+
+def test_rows_are_loaded_with_the_modules_of_the_database(place: Place) -> None:
+    """As of labels for security, which nothing else can make."""
+    place.query("ALTER DATABASE counted SET session_preload_libraries = plpgsql")
+    place.query(
+        "CREATE MATERIALIZED VIEW v AS SELECT current_setting('session_preload_libraries') AS loaded"
+    )
+    assert place.leadctl("backup").code == 0
+    outcome = place.leadctl("restore", "latest", "--into", "counted_copy")
+    assert (outcome.code, "Left out" in outcome.err) == (0, False), outcome.err
+    assert place.query("SELECT loaded FROM v", "counted_copy") == [("plpgsql",)]
+    place.server.drop("counted_copy")
+
+
+def test_modules_that_the_server_lacks_shut_nobody_out(place: Place) -> None:
+    ((folder,),) = place.query("SELECT setting FROM pg_config WHERE name = 'PKGLIBDIR'")
+    found = next(Path(folder).glob("dict_snowball.*"))
+    module = Path(place.server.socket, f"counted{found.suffix}")
+    shutil.copy(found, module)
+    module.chmod(0o755)
+    place.query(f"ALTER DATABASE counted SET session_preload_libraries = '{module}'")
+    try:
+        assert place.leadctl("backup").code == 0
+    finally:
+        module.unlink()
+        with place.connect("postgres") as connection:
+            connection.execute("ALTER DATABASE counted RESET session_preload_libraries")
+    outcome = place.leadctl("restore", "latest", "--into", "counted_copy")
+    assert outcome.code == 0, outcome.err
+    assert "Left out: the modules that sessions of the database load" in outcome.err
+    assert place.query("SELECT current_database()", "counted_copy") == [("counted_copy",)]
+    place.server.drop("counted_copy")
