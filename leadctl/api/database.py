@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from leadctl.db import ShellCommand, TargetUrl
     from leadctl.health.check import FixResult
     from leadctl.health.run import Health
-    from leadctl.health.shared import SharedReadings
+    from leadctl.health.shared_readings import SharedReadings
     from leadctl.init.from_database import DatabaseInit
     from leadctl.inspect.run import Inspection
     from leadctl.journal.guard import Consent, DatabaseIdentity

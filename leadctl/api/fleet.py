@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from leadctl.apps.registry import App
     from leadctl.crypto import Keyring
     from leadctl.fleet.migrations import SharedMigrations
-    from leadctl.health.shared import SharedReadings
+    from leadctl.health.shared_readings import SharedReadings
     from leadctl.journal.guard import Consent
     from leadctl.migrate.status import MigrationStatus
     from leadctl.migrate.up import MigrateResult
@@ -298,7 +298,7 @@ class Fleet(Project):
     def readings(self, target: "Target") -> "SharedReadings":
         """Return what health checks of the targets in one database share."""
         from leadctl.fleet.standings import database_key
-        from leadctl.health.shared import SharedReadings
+        from leadctl.health.shared_readings import SharedReadings
 
         with self._guard:
             if not self._readings:

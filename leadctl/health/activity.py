@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from leadctl.health.check import Evidence, check, graded
 from leadctl.health.facts import Facts, Skip
-from leadctl.health.shared import Row
+from leadctl.health.shared_readings import Row
 from leadctl.text import counted, listed
 
 _MOST_WAITING = 1000

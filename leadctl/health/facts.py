@@ -16,7 +16,7 @@ from leadctl.catalog.citus import distributes
 from leadctl.catalog.definitions import Catalog, read_catalog
 from leadctl.catalog.relations import Relation, read_tables
 from leadctl.errors import ConnectionFailed, MissingExtension
-from leadctl.health.shared import Row, SchemaReadings, SharedReadings
+from leadctl.health.shared_readings import Row, SchemaReadings, SharedReadings
 from leadctl.inspect.run import (
     NOT_COUNTED,
     OF_FILES,

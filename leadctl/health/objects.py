@@ -2,7 +2,7 @@
 
 from leadctl.health.check import CheckStatus, Evidence, check, graded
 from leadctl.health.facts import Facts, Skip
-from leadctl.health.shared import Row
+from leadctl.health.shared_readings import Row
 from leadctl.text import listed, size
 
 _BLOAT_BYTES = 150 * 10**6

@@ -19,7 +19,7 @@ from leadctl.errors import (
 from leadctl.health import activity, data, database, objects, server
 from leadctl.health.check import CheckResult, CheckStatus, FixResult, HealthCheck, Thresholds
 from leadctl.health.facts import BackgroundReading, Facts, Skip
-from leadctl.health.shared import SharedReadings
+from leadctl.health.shared_readings import SharedReadings
 from leadctl.journal import state
 from leadctl.postgres.connect import Connection, connect, cut_after, set_session
 from leadctl.postgres.target import Target

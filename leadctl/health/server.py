@@ -5,7 +5,7 @@ import time
 
 from leadctl.health.check import CheckStatus, Evidence, check, critical, graded, ok, warning
 from leadctl.health.facts import Facts, Skip
-from leadctl.health.shared import Row
+from leadctl.health.shared_readings import Row
 from leadctl.text import listed, size, utc
 
 _MILLION = 1_000_000
