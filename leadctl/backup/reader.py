@@ -142,11 +142,12 @@ class BackupReader:
 
     @cached_property
     def contents(self) -> Contents:
-        """The table of contents of the archive that has the rows.
+        """The table of contents of the archive that has the rows, as `contents_of` reads it."""
+        return self.contents_of(ARCHIVE)
 
-        Raises BackupDamaged and InvalidIdentity.
-        """
-        return read_contents(f"The backup {self.backup.id}", partial(self.unpack, ARCHIVE))
+    def contents_of(self, stem: str) -> Contents:
+        """Read the table of contents of an archive.  Raises BackupDamaged and InvalidIdentity."""
+        return read_contents(f"The backup {self.backup.id}", partial(self.unpack, stem))
 
     def differences(self, contents: Contents, rows: Mapping[tuple[str, ...], int]) -> list[str]:
         """Return where an archive's tables, with so many `rows`, are not those of the manifest.

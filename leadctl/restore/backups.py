@@ -38,7 +38,7 @@ from leadctl.restore.database import (
     scratch_database,
     settings_for_loading,
 )
-from leadctl.restore.dump_archive import pg_restore_output, reader_contents
+from leadctl.restore.dump_archive import pg_restore_output
 from leadctl.restore.load import load, unpacked_ahead
 from leadctl.restore.pg_restore import FOUND_BY_PATH, FOUND_BY_PATH_HINT
 from leadctl.restore.preflight import check_plan, plan, without_missing
@@ -120,7 +120,7 @@ class RestorableBackup(BackupReader):
     @cached_property
     def entries(self) -> list[ArchiveEntry]:
         """What the archive of the schema has.  Raises BackupDamaged and InvalidIdentity."""
-        return list(reader_contents(self, SCHEMA).entries)
+        return list(self.contents_of(SCHEMA).entries)
 
     def properties(self, *, owners: bool) -> DatabaseProperties:
         """Return what the archive says of the database itself."""

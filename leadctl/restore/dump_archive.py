@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import IO
 
 from psycopg import sql
 
-from leadctl.backup.contents import ENCODING, ArchiveEntry, Contents, codec_of, read_contents
+from leadctl.backup.contents import ENCODING, ArchiveEntry, codec_of
 from leadctl.backup.manifest import ARCHIVE
 from leadctl.backup.reader import BackupReader
 from leadctl.errors import RestoreFailed, UnknownEntry
@@ -176,14 +175,6 @@ def _is_called(entry: ArchiveEntry, name: str) -> bool:
     """Whether somebody means an entry: by its label, or with its owner behind it."""
     label, wanted = " ".join(entry.label.split()), " ".join(name.split())
     return wanted in {label, f"{label} {' '.join(entry.owner.split())}".rstrip()}
-
-
-def reader_contents(reader: BackupReader, stem: str) -> Contents:
-    """Read the table of contents of a backup's archive; `stem` is its file.
-
-    Raises BackupDamaged and InvalidIdentity.
-    """
-    return read_contents(f"The backup {reader.backup.id}", partial(reader.unpack, stem))
 
 
 def rows_of(reader: BackupReader, tables: Sequence[str]) -> Iterator[TableRows]:

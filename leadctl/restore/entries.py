@@ -14,7 +14,7 @@ from leadctl.backup.reader import BackupReader
 from leadctl.postgres.client import feeding
 from leadctl.postgres.connect import Connection, set_session
 from leadctl.postgres.queries import parts_of
-from leadctl.restore.dump_archive import reader_contents, use_list
+from leadctl.restore.dump_archive import use_list
 from leadctl.restore.properties import IDENTIFIER, NO_OWNERS
 from leadctl.sql.lexer import split, tokens
 
@@ -82,7 +82,7 @@ class ArchiveSql:
         self._program = reader.backup.programs().path("pg_restore")
         self._connection = connection
         self._options = () if owners else NO_OWNERS
-        self.entries = reader_contents(reader, stem).entries
+        self.entries = reader.contents_of(stem).entries
 
     def scripts(self, entries: Collection[ArchiveEntry]) -> Mapping[ArchiveEntry, Script]:
         """Return the statements of entries; none for those that the options leave out.
