@@ -289,13 +289,9 @@ class _Going:
 
     def _along_path(self, script: RevisionScript) -> list[str]:
         """Return the script's statements, with the path and the timeouts of a migration."""
-        times = self._timeouts
-        local = {
-            "lock_timeout": f"{round(times.lock_timeout * 1000)}ms",
-            "statement_timeout": f"{round((times.statement_timeout or 0) * 1000)}ms",
-        }
         calls = [
-            f"pg_catalog.set_config('{name}', '{value}', true)" for name, value in local.items()
+            f"pg_catalog.set_config('{name}', '{value}', true)"
+            for name, value in self._timeouts.settings.items()
         ]
         return [f"SELECT {', '.join((_PATH.format('true'), *calls))}", *script.statements]
 

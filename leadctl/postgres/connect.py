@@ -150,6 +150,14 @@ class Timeouts(NamedTuple):
     statement_timeout: float | None = None
     """For a statement in all; None for no limit."""
 
+    @property
+    def settings(self) -> dict[str, str]:
+        """The settings of a session that bound what its statements wait for, and take."""
+        return {
+            "lock_timeout": f"{round(self.lock_timeout * 1000)}ms",
+            "statement_timeout": f"{round((self.statement_timeout or 0) * 1000)}ms",
+        }
+
 
 def connect(
     target: Target,
@@ -291,11 +299,7 @@ def as_timeout(seconds: float | None) -> str:
 
 def set_timeouts(connection: Connection, timeouts: Timeouts) -> None:
     """Bound how long each statement of the session waits for a table's lock, and takes in all."""
-    settings = {
-        "lock_timeout": f"{round(timeouts.lock_timeout * 1000)}ms",
-        "statement_timeout": f"{round((timeouts.statement_timeout or 0) * 1000)}ms",
-    }
-    set_session(connection, settings)
+    set_session(connection, timeouts.settings)
 
 
 def lift_timeouts(connection: Connection) -> None:

@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any, ClassVar
 
 from leadctl.apps.synthetic.chunk import Chunk, Maker, Values, World
-from leadctl.apps.synthetic.makers import Reference
+from leadctl.apps.synthetic.makers import Reference, with_nulls
 
 _LOWER, _DIGITS = "abcdefghijklmnopqrstuvwxyz", "0123456789"
 _UPPER = _LOWER.upper()
@@ -282,11 +282,7 @@ class Span:
         if self.kind == "date":
             lows = [low // 24 for low in lows]
         made = [self._written(low, low + width) for low, width in zip(lows, widths, strict=True)]
-        limit = int(self.null * (1 << 16))
-        return [
-            None if bits < limit else value
-            for value, bits in zip(made, chunk.bits(f"null {self}"), strict=True)
-        ]
+        return with_nulls(chunk, str(self), made, self.null)
 
     def _written(self, low: int, high: int) -> str:
         if self.kind == "number":

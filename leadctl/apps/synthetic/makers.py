@@ -39,7 +39,7 @@ class Unique:
     def __call__(self, chunk: Chunk) -> Values:
         """Make the values of a chunk."""
         made = self.at(chunk.world, chunk.table, chunk.rows)
-        return _with_nulls(chunk, str(self), made, self.null)
+        return with_nulls(chunk, str(self), made, self.null)
 
     @property
     def by_number(self) -> bool:
@@ -216,7 +216,7 @@ class Link:
             if self.through is None or (self.required and None in found):
                 others = layout.picks_any(self.table, chunk.moments, shares)
                 found = [other if row is None else row for row, other in zip_longest(found, others)]
-        return _with_nulls(chunk, str(self), found, self.null)
+        return with_nulls(chunk, str(self), found, self.null)
 
 
 @dataclass(frozen=True)
@@ -301,7 +301,7 @@ class Phrase:
     def __call__(self, chunk: Chunk) -> Values:
         """Make the values of a chunk."""
         made = chunk.draw(self.form, phrases(self.form))
-        return _with_nulls(chunk, self.form, made, self.null)
+        return with_nulls(chunk, self.form, made, self.null)
 
 
 @dataclass(frozen=True)
@@ -330,7 +330,7 @@ class Whole:
     def __call__(self, chunk: Chunk) -> Values:
         """Make the values of a chunk."""
         made = chunk.draw(str(self), wholes(self.low, self.high, self.tail))
-        return _with_nulls(chunk, str(self), made, self.null)
+        return with_nulls(chunk, str(self), made, self.null)
 
 
 @dataclass(frozen=True)
@@ -349,7 +349,7 @@ class Fraction:
         made: Values = [
             f"{self.low + bits * scale:.{self.places}f}" for bits in chunk.bits(str(self))
         ]
-        return _with_nulls(chunk, str(self), made, self.null)
+        return with_nulls(chunk, str(self), made, self.null)
 
 
 @dataclass(frozen=True)
@@ -406,7 +406,7 @@ class Json:
         """Make the values of a chunk."""
         pool = documents(json.dumps(self.forms, ensure_ascii=False))
         made = chunk.draw(f"json {self.forms}", pool)
-        return _with_nulls(chunk, f"json {self.forms}", made, self.null)
+        return with_nulls(chunk, f"json {self.forms}", made, self.null)
 
 
 # --- Times ----------------------------------------------------------------------------------
@@ -452,10 +452,10 @@ class After:
                 time if value in wanted else None
                 for time, value in zip(made, chunk[column], strict=True)
             ]
-        return _with_nulls(chunk, str(self), made, self.null)
+        return with_nulls(chunk, str(self), made, self.null)
 
 
-def _with_nulls(chunk: Chunk, name: str, values: Values, share: float) -> Values:
+def with_nulls(chunk: Chunk, name: str, values: Values, share: float) -> Values:
     """Return the values with a share of them replaced by NULL."""
     if not share:
         return values
