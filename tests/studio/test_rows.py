@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -210,6 +211,21 @@ def test_every_type_is_shown_and_streamed(
     for column in row:
         outcome = cli("studio", "types", "--columns", column, "--sort", column, url=url)
         assert outcome.code in {0, 2}, outcome.err
+
+
+def test_a_null_of_json_is_neither_null_nor_a_text(
+    execute: Execute, server: Server, database: str, cli: Cli
+) -> None:
+    execute(
+        "CREATE TABLE docs (id int PRIMARY KEY, a json, b jsonb, c jsonb, d jsonb, e text);"
+        "INSERT INTO docs VALUES (1, ' null', 'null', '\"null\"', NULL, 'null')"
+    )
+    url = server.url(database)
+    shown = ["1", "null (JSON)", "null (JSON)", '"null"', "null", '"null"']
+    row = cli("studio", "docs", url=url).out.splitlines()[2]
+    assert re.split(r"\s{2,}", row.strip()) == shown
+    pairs = cli("studio", "docs", "1", url=url).out
+    assert [line.split(None, 1)[1] for line in pairs.splitlines()[2:]] == shown
 
 
 NAMES = ['Größe "x"', "a b", "SELECT", "%s", "naïve;--", "日本語", "a.b", "tab\tnew\nline", "{}"]

@@ -18,7 +18,7 @@ from leadctl.render.blocks import (
     one_line,
 )
 from leadctl.studio.labels import shortened
-from leadctl.studio.record import Record, RelatedRows
+from leadctl.studio.record import Field, Record, RelatedRows
 from leadctl.studio.rows import ColumnHead, RowPage, RowSelection
 from leadctl.studio.session import TableEntry, TableList
 from leadctl.text import counted, estimated, listed, place
@@ -83,11 +83,7 @@ def record(result: Record, *, command: str) -> Iterator[Block]:
     """A record's columns, then its relations; `command` shows this record."""
     pairs: list[tuple[str, Cell]] = []
     for field in result.fields:
-        cell = (
-            one_line(field.value, field.category, masked=field.masked)
-            if field.category == "D"
-            else many_lines(field.value, masked=field.masked)
-        )
+        cell = _value(field.value, field, whole=True)
         if field.label is not None:
             cell = _called(field.label, cell.text)
         if field.characters is not None:
@@ -107,13 +103,22 @@ def record(result: Record, *, command: str) -> Iterator[Block]:
         yield Line(follow, "dim", command=True)
 
 
+def _value(value: str | None, about: ColumnHead | Field, *, whole: bool) -> Cell:
+    """Return a value on one line, or with its line breaks; a null of JSON is none of SQL."""
+    if value is not None and value.strip() == "null" and about.type in {"json", "jsonb"}:
+        return Cell("null (JSON)")
+    if whole and about.category != "D":
+        return many_lines(value, masked=about.masked)
+    return one_line(value, about.category, masked=about.masked)
+
+
 def _shown(result: RowPage, column: int) -> list[Cell]:
     """Return the cells of a column: opaque ids short, and labels before their keys."""
     head, values = result.columns[column], [row[column] for row in result.rows]
     short = {} if head.masked else shortened(values)
     cells = []
     for number, value in enumerate(values):
-        cell = one_line(value, head.category, masked=head.masked)
+        cell = _value(value, head, whole=False)
         if value in short:
             cell = cell._replace(short=short[value])
         label = result.labels.get((number, column))
