@@ -79,6 +79,8 @@ PARAMETERS = {
     "names": ["users"],
     "kinds": ["FUNCTION"],
     "tags": ["f()"],
+    "routine": 1,
+    "routines": [1],
     "received": "0/0",
     "session": 1,
     "words": ["leads"],
