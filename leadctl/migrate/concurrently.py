@@ -113,11 +113,9 @@ def _about(statement: str) -> tuple[str | None, str | None, str]:
     if not reader.accept("ON"):
         name = reader.name()
         reader.accept("ON")
-        reader.accept("ONLY")
-        *schema, _ = parts_of_name(reader.name()) or ("",)
+        *schema, _ = parts_of_name(reader.table()) or ("",)
         return _quoted(name, *schema), None, ""
-    reader.accept("ONLY")
-    return None, _quoted(reader.name()), r"_(idx|key)\d*$"
+    return None, _quoted(reader.table()), r"_(idx|key)\d*$"
 
 
 def _detached(statement: str) -> str | None:
@@ -132,8 +130,7 @@ def _table_of(statement: str) -> str:
     """Return the table of a CREATE INDEX CONCURRENTLY that names its index."""
     reader = Reader(statement)
     reader.skip_to("ON")
-    reader.accept("ONLY")
-    return _quoted(reader.name())
+    return _quoted(reader.table())
 
 
 def _quoted(name: str, *schema: str) -> str:

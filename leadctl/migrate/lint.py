@@ -277,18 +277,11 @@ def _not_null_says_it(statements: Sequence[PlannedStatement], number: int) -> bo
     before, this = (
         Reader(each.sql) for each in (statements[max(number - 2, 0)], statements[number - 1])
     )
-    tables = []
-    for reader in (before, this):
-        if not reader.accept("ALTER", "TABLE"):
-            return False
-        reader.skip_if_exists()
-        tables.append(reader.name())
+    table = this.altered_table()
+    if table is None or before.altered_table() != table:
+        return False
     dropped = this.name() if this.accept("DROP", "CONSTRAINT") else ""
-    return (
-        tables[0] == tables[1]
-        and dropped.endswith("_not_null")
-        and before.has("SET", "NOT", "NULL")
-    )
+    return dropped.endswith("_not_null") and before.has("SET", "NOT", "NULL")
 
 
 _AT_ONCE = re.compile(

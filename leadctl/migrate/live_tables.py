@@ -304,11 +304,9 @@ class ProvenNotNull:
     def read(self, statement: str) -> None:
         """Take note of the CHECKs that a statement adds, validates and drops."""
         reader = Reader(statement)
-        if not reader.accept("ALTER", "TABLE"):
+        table = reader.altered_table()
+        if table is None:
             return
-        reader.skip_if_exists()
-        reader.accept("ONLY")
-        table = reader.name()
 
         def named(text: str) -> tuple[str, str]:
             return table, Reader(text).name()

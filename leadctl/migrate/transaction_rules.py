@@ -168,11 +168,9 @@ def _no_policy(
             policies.add(reader.name())
     for number, each in enumerate(statements, 1):
         reader = Reader(each.sql)
-        if not (reader.accept("ALTER", "TABLE") and reader.has("ENABLE", "ROW")):
+        table = reader.altered_table()
+        if table is None or not reader.has("ENABLE", "ROW"):
             continue
-        reader.skip_if_exists()
-        reader.accept("ONLY")
-        table = reader.name()
         is_new = any(effect.is_new for effect in each.effects)
         if not (is_new or table in policies or has_policies(table)):
             yield replace(_HIDES, message=_HIDES.message.format(table), statement=number)

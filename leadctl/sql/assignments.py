@@ -120,11 +120,8 @@ def overwritings(sql: str) -> list[Overwriting]:
 def conversions(sql: str) -> dict[str, tuple[str, str | None]]:
     """Return the columns to which an ALTER TABLE gives a type: that, and what follows USING."""
     reader = Reader(sql)
-    if not reader.accept("ALTER", "TABLE"):
+    if reader.altered_table() is None:
         return {}
-    reader.skip_if_exists()
-    reader.accept("ONLY")
-    reader.name()
     found = {}
     while not reader.done:
         action = reader.until_comma()
@@ -233,8 +230,7 @@ def _merge(reader: Reader, before: str) -> Iterator[Overwriting]:
 def _target(reader: Reader, *until: str) -> tuple[str, str, str]:
     """Take a table with its alias; return its name, both as SQL, and what qualifies its columns."""
     start = reader.peek().start
-    reader.accept("ONLY")
-    table = reader.name()
+    table = reader.table()
     reader.accept("*")
     alias = ""
     if reader.accept("AS") or reader.peek().word not in until:

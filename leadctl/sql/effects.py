@@ -24,10 +24,7 @@ def effects(sql: str, facts: CatalogFacts | None = None) -> list[StatementEffect
 def created_by(sql: str) -> tuple[str, str | None] | None:
     """Return the table that a statement makes, and the one that it was before, if it was one."""
     reader = Reader(sql)
-    if reader.accept("ALTER", "TABLE"):
-        reader.skip_if_exists()
-        reader.accept("ONLY")
-        before = reader.name()
+    if (before := reader.altered_table()) is not None:
         return (reader.name(), before) if reader.accept("RENAME", "TO") else None
     for words in (("TABLE",), ("UNLOGGED", "TABLE"), ("MATERIALIZED", "VIEW")):
         if reader.accept("CREATE", *words):
@@ -62,14 +59,11 @@ class _Statement:
 
     def _name(self) -> str:
         self.reader.accept("TABLE")
-        self.reader.accept("ONLY")
-        return self.reader.name()
+        return self.reader.table()
 
     def _listed(self) -> Iterator[str]:
         while not self.reader.done:
-            part = self.reader.until_comma()
-            part.accept("ONLY")
-            yield part.name()
+            yield self.reader.until_comma().table()
 
     def create_table(self) -> Iterator[StatementEffect]:
         self.reader.skip_if_exists()
@@ -165,8 +159,7 @@ class _Statement:
         self.reader.accept("TABLE")
         tables, mode = [], Lock.ACCESS_EXCLUSIVE
         while True:
-            self.reader.accept("ONLY")
-            tables.append(self.reader.name())
+            tables.append(self.reader.table())
             if not self.reader.accept(","):
                 break
         if self.reader.accept("IN"):

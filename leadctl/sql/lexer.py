@@ -239,6 +239,18 @@ class Reader:
             parts.append(self.take().name or "")
         return as_name(*parts)
 
+    def table(self) -> str:
+        """Take the name of a table, behind ONLY where that is there."""
+        self.accept("ONLY")
+        return self.name()
+
+    def altered_table(self) -> str | None:
+        """Take ALTER TABLE with the table's name, and return that; None for another statement."""
+        if not self.accept("ALTER", "TABLE"):
+            return None
+        self.skip_if_exists()
+        return self.table()
+
     def parenthesised(self) -> "Reader | None":
         """Take what stands in the parentheses that are next, and return a reader of it."""
         if not self.accept("("):

@@ -120,11 +120,8 @@ _LEAVES_ROWS_OF = re.compile(
 def leaves_rows(sql: str) -> bool:
     """Whether behind a statement every condition holds for the same rows as before it."""
     reader = Reader(sql)
-    if not reader.accept("ALTER", "TABLE"):
+    if reader.altered_table() is None:
         return _LEAVES_ROWS.match(_plain(sql)) is not None
-    reader.skip_if_exists()
-    reader.accept("ONLY")
-    reader.name()
     while not reader.done:
         if not _LEAVES_ROWS_OF.match(_plain(reader.until_comma().text)):
             return False
