@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, partial
@@ -46,6 +46,11 @@ class VerifyCheck:
 def problems(checks: Iterable[VerifyCheck]) -> tuple[str, ...]:
     """Return what is wrong by these checks, a text each."""
     return tuple(f"{check.what}: {check.message}" for check in checks if check.ok is False)
+
+
+def _close(file: IO[bytes]) -> None:
+    with suppress(OSError):  # full: the write that failed has said so
+        file.close()
 
 
 class _AtMost:
@@ -108,7 +113,7 @@ class BackupReader:
         Raises BackupDamaged and InvalidIdentity.
         """
         file = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the backup is read
-        weakref.finalize(self, file.close)
+        weakref.finalize(self, _close, file)
         self._unpack(SCHEMA, file)
         file.flush()
         return file

@@ -1,9 +1,11 @@
 """The group class of every command group: the error boundary, options given early, a fast start."""
 
+import errno
 import os
 import re
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -347,6 +349,8 @@ def _known(error: Exception, arguments: Sequence[str]) -> LeadctlError:
         if on_output:
             _give_up_output()
         where = error.filename or ("standard output" if on_output else "")
+        if not where and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            where = tempfile.gettempdir()  # files there have no names
         return OperationFailed(
             f"{where}{': ' if where else ''}{error.strerror or error}",
             hint="Look at the file's path, its permissions and the free space.",

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,7 @@ from typing import IO
 from psycopg.conninfo import make_conninfo
 
 from leadctl.child_processes import child_environment
-from leadctl.errors import BackupDamaged, LeadctlError
+from leadctl.errors import BackupDamaged, LeadctlError, NoSpace
 from leadctl.postgres.connect import KEEPALIVES, options_of_programs
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import client_error
@@ -22,6 +23,8 @@ _PIPE_BYTES = 1024 * 1024
 _ERRORS_SHOWN = 3
 _LINE_MAX = 400
 _STOP_SECONDS = 5.0
+_NO_SPACE = "No space left on device"
+_LITTLE = 64 * 1024
 _FROM_ENTRY = re.compile(r"pg_restore: from TOC entry (\d+); ")
 _ENTRY_ERROR = re.compile(
     r"pg_restore: error: (?:could not execute query: |COPY failed for table .*?: )?"
@@ -154,9 +157,14 @@ class ClientProgram:
         `errors` are those that matter, where not all do.
         """
         text = "; ".join((self.errors() if errors is None else errors)[:_ERRORS_SHOWN])
-        return client_error(text, target) or otherwise(
-            f"{self.name} on {target.describe()} failed: "
-            f"{text or f'it ended with exit code {self._process.returncode}'}"
+        full = None if text else _full_folder(text)
+        return (
+            full
+            or client_error(text, target)
+            or otherwise(
+                f"{self.name} on {target.describe()} failed: "
+                f"{text or f'it ended with exit code {self._process.returncode}'}"
+            )
         )
 
 
@@ -217,7 +225,21 @@ def feeding(
             yield program.stdin
             program.stdin.close()
         if program.wait() != 0:
-            raise BackupDamaged(f"pg_restore cannot read {what}: {program.first_message()}")
+            said = "; ".join(program.errors()[:_ERRORS_SHOWN])
+            if full := _full_folder(said):
+                raise full
+            raise BackupDamaged(f"pg_restore cannot read {what}: {said or program.first_message()}")
+
+
+def _full_folder(said: str) -> NoSpace | None:
+    """Return the error of a full folder for temporary files, which keeps messages out, too."""
+    folder = tempfile.gettempdir()
+    if _NO_SPACE not in said and (said or shutil.disk_usage(folder).free > _LITTLE):
+        return None
+    return NoSpace(
+        f"The disk of {folder} is full.",
+        hint="Free space there, or let TMPDIR name another folder. Then run it again.",
+    )
 
 
 def _close(pipe: IO[bytes]) -> None:

@@ -118,9 +118,7 @@ def test_a_replaced_database_that_cannot_be_dropped_is_kept(place: InPlace, serv
             session.execute(f"ALTER DATABASE {old} OWNER TO {ROLE}")
             with maintenance(target) as connection:
                 assert _drop(target, connection, old, 1, said.append, whole=True) == old
-        assert said == [
-            f"Kept {old}, which cannot be dropped: permission denied to terminate process"
-        ]
+        assert said[0].startswith(f"Kept {old}, which cannot be dropped: ")
         with maintenance(target) as connection:
             assert _drop(target, connection, old, 1, said.append, whole=True) is None
         assert said[1:] == [f"Dropped {old}, the old database."]

@@ -15,7 +15,7 @@ from leadctl.backup.storage import BackupFolder, write_private
 from tests.backup.test_backup_faults import fill
 from tests.backups import Place, create, encrypted_backups, left_by_restores, plain_dump
 from tests.conftest import KEY, Cli, Prepared
-from tests.processes import start
+from tests.processes import run, start
 from tests.restore.test_restore_faults import half_made
 from tests.servers import MAJOR, PASSWORD, RunningServer, Server, server_account, small_disk
 
@@ -220,3 +220,23 @@ def test_a_damaged_backup_whatever_the_option(
     with leadconnector.server.connect() as connection:
         query = sql.SQL("SELECT FROM pg_database WHERE datname = 'never_made'")
         assert connection.execute(query).fetchone() is None
+
+
+@pytest.mark.thorough
+def test_a_full_folder_for_temporary_files(
+    leadconnector: Prepared, env: dict[str, str], tmp_path: Path
+) -> None:
+    """Whichever file has no room, messages among them: the backup is not called damaged for it."""
+    env = {**env, "DATABASE_URL": leadconnector.url}
+    assert run("backup", env=env).returncode == 0
+    with small_disk("256k") as folder:
+        for room in range(4, 65, 12):
+            (folder / "fill").write_bytes(b"x" * (256 - room) * 1024)
+            line = ("backup", "verify", "latest", "--restore")
+            done = run(*line, env={**env, "TMPDIR": str(folder)})
+            assert "damaged" not in done.stdout, (room, done.stdout)
+            assert "Traceback" not in done.stderr, (room, done.stderr)
+            full = (
+                f"{folder}: No space left" in done.stderr or f"of {folder} is full" in done.stdout
+            )
+            assert full or done.returncode == 0, (room, done.stdout, done.stderr)
