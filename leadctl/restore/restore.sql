@@ -294,12 +294,12 @@ SELECT pg_catalog.set_config('track_counts', 'on', false)
 WHERE pg_catalog.has_parameter_privilege('track_counts', 'SET')
 
 -- name: refuse_shared_writes
--- what: Did this transaction write to a catalog of the whole server?  An error names those, so that
---   no COMMIT follows.  Owners, subscriptions and what is said of these are of this database, and
---   that it has a login trigger is noted in its row.
+-- what: Did this transaction write to a catalog of the whole server, or rows of a foreign table?  An
+--   error names those, so that no COMMIT follows.  Owners, subscriptions and what is said of these
+--   are of this database, and that it has a login trigger is noted in its row.
 -- versions: 15-
-SELECT CAST('"leadctl: ' || pg_catalog.string_agg(c.relname, ', ') || '"' AS pg_catalog.regclass)
-FROM pg_catalog.pg_class c, pg_catalog.pg_database d
+WITH written AS (
+SELECT c.relname::text AS name FROM pg_catalog.pg_class c, pg_catalog.pg_database d
 WHERE c.relisshared AND c.relkind = 'r' AND d.datname = pg_catalog.current_database()
   AND c.relname NOT IN ('pg_shdepend', 'pg_subscription', 'pg_replication_origin')
   AND pg_catalog.pg_stat_get_xact_tuples_inserted(c.oid) + pg_catalog.pg_stat_get_xact_tuples_deleted(c.oid)
@@ -315,6 +315,12 @@ WHERE c.relisshared AND c.relkind = 'r' AND d.datname = pg_catalog.current_datab
             ON o.classoid = 'pg_catalog.pg_subscription'::pg_catalog.regclass AND o.objoid = s.oid AND s.subdbid = d.oid
             WHERE pg_catalog.age(o.xmin) <= pg_catalog.age(pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.xid))
         ELSE 0 END
+UNION SELECT 'rows of a foreign table' FROM pg_catalog.pg_locks l
+WHERE l.pid = pg_catalog.pg_backend_pid() AND l.mode = 'RowExclusiveLock' AND EXISTS (
+    SELECT FROM pg_catalog.pg_class c WHERE c.oid = l.relation AND c.relkind = 'f')
+)
+SELECT CAST('"leadctl: ' || pg_catalog.string_agg(name, ', ' ORDER BY name) || '"' AS pg_catalog.regclass)
+FROM written
 
 -- name: left_behind
 -- what: Which databases did restores of this one replace and keep, which schemas did they make or

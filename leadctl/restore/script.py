@@ -439,7 +439,7 @@ COUNT_WRITES = _QUERIES.get("count_writes", _ANY_VERSION)
 RUN_DEFERRED = "SET CONSTRAINTS ALL IMMEDIATE"
 """Runs now what would run with COMMIT, when nothing can be looked at any more."""
 REFUSE_SHARED_WRITES = _QUERIES.get("refuse_shared_writes", _ANY_VERSION)
-_WRITTEN = re.compile(r"leadctl: (\w+(?:, \w+)*)")
+_WRITTEN = re.compile(r"leadctl: ([\w ,]+)")
 
 
 class NeedsNoTransactionError(Exception):

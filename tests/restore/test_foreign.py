@@ -434,6 +434,42 @@ def test_what_a_script_without_a_transaction_calls_reaches_out(
     assert (outcome.code, len(shared())) == (0, len(before) + 1), outcome.err
 
 
+FOREIGN = """CREATE EXTENSION postgres_fdw;
+CREATE SERVER s FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '{host}', port '{port}', dbname '{victim}');
+CREATE USER MAPPING FOR CURRENT_USER SERVER s OPTIONS (user 'postgres', password_required 'false');
+CREATE FOREIGN TABLE there (i int) SERVER s OPTIONS (table_name 'kept');
+CREATE FOREIGN TABLE unread (i int) SERVER s OPTIONS (table_name 'missing');
+COMMENT ON FOREIGN TABLE there IS 'x';
+{copy}
+"""
+
+
+def test_rows_for_another_database_are_not_sent(
+    leadctl: Restore,
+    leadconnector: Prepared,
+    tmp_path: Path,
+    copy: str,
+    shared: Callable[[], list[tuple[Any, ...]]],
+) -> None:
+    """As pg_dump --include-foreign-data writes them."""
+    server, victim = leadconnector.server, shared()[0][0]
+    if not leadconnector.query("SELECT 1 FROM pg_available_extensions WHERE name = 'postgres_fdw'"):
+        pytest.skip("This server has no postgres_fdw.")
+    with server.connect(victim) as connection:
+        connection.execute("CREATE TABLE kept (i int)")
+    path = tmp_path / "script.sql"
+    where = {"host": server.socket, "port": server.port, "victim": victim}
+    for rows, code in (("COPY there FROM stdin;\n1\n\\.\n", 5), ("CREATE TABLE here (i int);", 0)):
+        path.write_text(FOREIGN.format(copy=rows, **where))
+        for option in ("--quiet", "--no-owner", "--keep-going"):
+            outcome = leadctl("restore", str(path), "--into", copy, option)
+            assert outcome.code == code, outcome.err
+            assert (", line 7: COPY" in outcome.err) == (code == 5)
+            with server.connect(victim) as connection:
+                assert connection.execute("SELECT count(*) FROM kept").fetchone() == (0,)
+            server.drop(copy)
+
+
 INSIDE = """
 CREATE SCHEMA s AUTHORIZATION {member};
 CREATE TABLE s.t (i int PRIMARY KEY, j int REFERENCES s.t DEFERRABLE INITIALLY DEFERRED);
