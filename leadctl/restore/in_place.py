@@ -106,10 +106,7 @@ def restore_in_place(
         staying = {*_QUERIES.rows(connection, "tables_of_others", schemas=wanted)}
         left = {*others, *_with_parts(archive.entries, staying)}
         archive.entries = tuple(entry for entry in archive.entries if entry not in left)
-        own = [e for e in archive.entries if e.schema in wanted and e.kind not in _NOT_OF_A_SCHEMA]
-        tables = [entry for entry in own if entry.kind == "TABLE"]
-        also = [e for e in own if e.kind not in {"TABLE", "FK CONSTRAINT", *SATELLITES}]
-        selection = EntrySelection(archive, tables, also)
+        selection = _selected(archive, wanted)
         refuse_less(reader, selection, wanted, staying)
         with connection.transaction():
             permit(connection, target, VERB, granted)
@@ -132,6 +129,14 @@ def restore_in_place(
         result = made.settle(target, app.name, keys, rows, narrate)
     restored = TableRestore(reader.backup.id, target.database, False, None, (), ())
     return restored.with_recreated(result)
+
+
+def _selected(archive: ArchiveSql, schemas: Collection[str]) -> EntrySelection:
+    """Return the tables of schemas in an archive, and what else is made there."""
+    own = [e for e in archive.entries if e.schema in schemas and e.kind not in _NOT_OF_A_SCHEMA]
+    tables = [entry for entry in own if entry.kind == "TABLE"]
+    also = [e for e in own if e.kind not in {"TABLE", "FK CONSTRAINT", *SATELLITES}]
+    return EntrySelection(archive, tables, also)
 
 
 def _told(
