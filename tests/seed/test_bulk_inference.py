@@ -342,3 +342,13 @@ table("t", id_(), Column("hundreds", Numeric(10, -2), nullable=False),
     Column("few", Numeric(6, -2), CheckConstraint("few BETWEEN 100 AND 900"), nullable=False))
 """
     assert fill(models, 200).rows == 200
+
+
+def test_short_keys_last_for_several_runs(fill: Callable[..., BulkResult]) -> None:
+    models = """
+table("countries", Column("code", String(2), primary_key=True))
+table("grades", Column("letter", String(1), primary_key=True))
+table("cities", id_(), Column("country", ForeignKey("countries.code"), nullable=False))
+"""
+    for _ in range(4):
+        assert fill(models, 300).rows == 300

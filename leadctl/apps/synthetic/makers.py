@@ -72,24 +72,30 @@ class Serial:
         return [self.first + row for row in rows]
 
 
+_RUNS = 64
+
+
 @dataclass(frozen=True)
 class Short:
-    """Texts of a few letters and digits, as many different ones as the length allows."""
+    """Texts of a few letters and digits; each of 64 runs has its own, where they suffice."""
 
     length: int
     upper: bool = False
     by_number: ClassVar[bool] = True
+
+    @property
+    def of_a_run(self) -> int:
+        """How many a run has that none of the others has."""
+        return max(1, int(36**self.length) // _RUNS)
 
     def __call__(self, chunk: Chunk) -> Values:
         """Make the values of a chunk."""
         return self.at(chunk.world, chunk.table, chunk.rows)
 
     def at(self, world: World, _table: str, rows: Sequence[int]) -> Values:
-        """Return the values of any rows; each of 64 runs has its own."""
-        domain = 36**self.length
-        made = [
-            keys.base36((row + world.series * domain // 64) % domain, self.length) for row in rows
-        ]
+        """Return the values of any rows."""
+        first, domain = world.series * self.of_a_run, 36**self.length
+        made = [keys.base36((row + first) % domain, self.length) for row in rows]
         return [text.upper() for text in made] if self.upper else made
 
 

@@ -248,7 +248,11 @@ def _unique_text(found: PlannedTable, column: sa.Column[Any], kind: sa.String) -
         return Unique("cuid")
     if name.endswith("_id") and longest >= 15:
         return Unique("digits", name=name)
-    return Unique("token", name=name) if longest >= _TOKEN else Short(longest)
+    if longest >= _TOKEN:
+        return Unique("token", name=name)
+    short = Short(longest)
+    found.in_all = min(short.of_a_run, found.in_all or short.of_a_run)
+    return short
 
 
 def refers(column: sa.Column[Any]) -> bool:
