@@ -1,6 +1,6 @@
 """Statements are told apart as PostgreSQL itself tells them apart."""
 
-from leadctl.sql.lexer import split
+from leadctl.sql.lexer import Reader, split
 from tests.servers import Server
 
 TEXTS = {
@@ -37,3 +37,13 @@ def test_statements_are_those_that_the_server_executes(server: Server, database:
 
 def test_what_the_server_would_refuse_is_left_whole() -> None:
     assert list(split("SELECT a[1;2]; SELECT 1")) == ["SELECT a[1;2]", "SELECT 1"]
+
+
+def test_the_table_of_an_alter_table_stands_behind_words_of_its_own() -> None:
+    for written in ("t", "ONLY t", "IF EXISTS t", "IF EXISTS ONLY T"):
+        reader = Reader(f"ALTER TABLE {written} DROP CONSTRAINT c")
+        assert reader.altered_table() == "t", written
+        assert reader.accept("DROP", "CONSTRAINT"), written
+    reader = Reader("ALTER VIEW v RENAME TO w")
+    assert reader.altered_table() is None
+    assert reader.accept("ALTER", "VIEW")
