@@ -130,6 +130,8 @@ def restore(
         compared, previous = made.make(
             source, load, loading, found, properties or DatabaseProperties(), origin
         )
+        if previous is not None:  # whatever ends the run now, it is done
+            loading.narrate(f"Replaced {name}. The old database is {previous}.")
         result = _result(origin, name, previous, loading, compared)
         if drop_old and previous is not None:
             whole = result.complete and not origin.left_out

@@ -18,7 +18,7 @@ from leadctl.restore.restorable import Loading
 from leadctl.settings import load_settings
 from tests.backup.test_backup_faults import fill
 from tests.backups import left_by_restores
-from tests.conftest import KEY, Prepared
+from tests.conftest import KEY, Cli, Prepared
 from tests.processes import run, start
 from tests.servers import MAJOR
 
@@ -139,6 +139,22 @@ def test_interrupted_leaves_nothing_for_long(leadconnector: Prepared, env: dict[
         # A session that was being opened may have kept the new database; the next run drops it.
         assert run("restore", "--yes", env=env).returncode == 0
         assert not half_made(leadconnector)
+
+
+def test_ended_while_the_old_one_is_dropped(
+    leadconnector: Prepared, cli: Cli, env: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is said that the database is another one by then, and which was the old one."""
+
+    def ended(*_arguments: object, **_more: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("leadctl.restore.restore._drop", ended)
+    outcome = cli("restore", "--yes", "--drop-old", url=leadconnector.url, env=env)
+    (kept,) = left_by_restores(leadconnector)
+    said = f"Replaced {leadconnector.name}. The old database is {kept}."
+    assert (outcome.code, said in outcome.err) == (130, True), outcome.err
+    assert leads(leadconnector) == ROWS
 
 
 def test_what_loads_beside_the_counting_ends_with_the_run() -> None:
