@@ -240,7 +240,7 @@ class Reader:
         return as_name(*parts)
 
     def table(self) -> str:
-        """Take the name of a table, behind ONLY where that is there."""
+        """Take the name of a table; a word ONLY before it is passed over."""
         self.accept("ONLY")
         return self.name()
 
