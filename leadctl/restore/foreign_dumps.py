@@ -169,8 +169,9 @@ class ScriptDump(_Dump):
     def check(self) -> None:
         """Read its statements before any of them runs; its end is looked at while it runs.
 
-        Raises BackupDamaged where it has none, OutsideStatement where one ends the transaction
-        that the script runs in or reaches out of its database, UnreadableDump where it is no SQL.
+        Raises BackupDamaged where it has none or is cut short, OutsideStatement where one ends the
+        transaction that the script runs in or reaches out of its database, or is a command of
+        psql's, UnreadableDump where it is no SQL.
         """
         head = self.head()
         if b"\0" in head or head.lstrip().startswith(_NO_SQL):
@@ -185,13 +186,22 @@ class ScriptDump(_Dump):
                 f"{self.path} has no SQL statement in it.",
                 hint="pg_dump failed when it wrote the file: make another dump.",
             )
-        if read.outside and not self.trusted:
-            first = read.outside[0]
-            more = f" (and {len(read.outside) - 1} more)" if len(read.outside) > 1 else ""
+        if read.is_cut_short:
+            raise BackupDamaged(
+                f"{self.path} is cut short: it ends within rows, a string or a comment.",
+                hint=r"Make another dump; if rows are complete, add as last line: \.",
+            )
+        refused = read.commands or ([] if self.trusted else read.outside)
+        if refused:
+            first = refused[0]
+            more = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
             raise OutsideStatement(
                 f"{self.path}, line {first.line}: {first.text} {first.reason}{more}. "
                 "Nothing of it was run.",
-                hint="Dump a single database without --create, or remove the statement; if all of "
+                hint="It may act on this machine or on another database: dump a single database "
+                "without --create, or remove it."
+                if read.commands
+                else "Dump a single database without --create, or remove the statement; if all of "
                 "the script is meant, rerun with --trust-script.",
             )
 

@@ -272,7 +272,7 @@ def _permit_replacing(target: Target, consent: Consent, *, new: bool = False) ->
 def _checked(connection: Connection, source: Restorable, loading: Loading) -> LoadComparison:
     compared = source.compare(connection, rows=loading.rows)
     wrong = problems(compared.checks)
-    if wrong and loading.keep_going:
+    if wrong and loading.keep_going and compared.tables:
         checks = [check for check in compared.checks if check.ok is False]
         loading.left_out.extend(LeftOutEntry(check.what, check.message) for check in checks)
     elif wrong and not _was_skipped(compared, loading):

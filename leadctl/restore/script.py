@@ -36,6 +36,8 @@ _WORDS = 12
 """Words of a statement that say what it is."""
 _LOOKAHEAD = 512
 """Bytes that exist before a token is read: names and tags have 63."""
+_COMMAND = re.compile(rb"\\(?!(?:un)?restrict\b)[\w!?]+")
+"""One of psql's; those two are pg_dump's, and mean nothing to others."""
 _LINE_START = 4
 """Bytes of a line of rows that say whether it is their end."""
 _TOKEN = re.compile(
@@ -144,6 +146,8 @@ class StatementReader:
         self._routines: set[str] = set()
         """Those that it makes, and that act on the server."""
         self.outside: list[RefusedStatement] = []
+        self.commands: list[RefusedStatement] = []
+        """Those of psql's."""
         self.commits = False
         """Whether pg_dump wrote large objects, as transactions of their own."""
         self._left = b""
@@ -193,6 +197,11 @@ class StatementReader:
         self._left += data
         self._read(final=False)
         return len(data)
+
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether it ended within rows, a string or a comment of several lines."""
+        return self._within not in (None, "line")
 
     def close(self) -> None:
         """Take the end: a last statement needs no semicolon."""
@@ -254,7 +263,8 @@ class StatementReader:
             self._tag = re.compile(re.escape(match[0]))
             if kind == "text" and self._backslashes:
                 self._within = "escaped"
-            if kind in {"line", "block"}:  # a comment, or a command of psql's, which it refuses
+            if kind in {"line", "block"}:  # a comment, or a command of psql's
+                self._note_command(at)
                 return match.end()
         if not self._begun:
             self._begun, self._since = True, self._line
@@ -275,6 +285,11 @@ class StatementReader:
             self._take_symbol(match[0])
         self._dotted = match[0] == b"."
         return match.end()
+
+    def _note_command(self, at: int) -> None:
+        if found := _COMMAND.match(self._left, at):
+            text = found[0].decode(errors="replace")
+            self.commands.append(RefusedStatement(self._line, text, "is a command of psql's"))
 
     @property
     def _is_routine(self) -> bool:

@@ -167,8 +167,10 @@ def test_cut_short(
     ("script", "says"),
     [
         ("CREATE TABLE a (b int); SELECT 1 / 0; CREATE TABLE c ();", "division by zero"),
-        ("\\connect postgres\nCREATE TABLE a ();", "another database"),
-        ("SELECT 1;\n\\! touch /tmp/never\n", "another database"),
+        ("CREATE TABLE a (b int);\nCOPY a FROM stdin;\n12\n13", "is cut short"),
+        ("CREATE TABLE a (b int);\nCOPY a FROM stdin;\n", "is cut short"),
+        ("CREATE TABLE a (b int);\n/* and", "is cut short"),
+        ("CREATE TABLE a (b int);\nINSERT INTO a SELECT $a$1$", "is cut short"),
         ("ALTER SCHEMA public OWNER TO nobody_is_called_so;", "nobody_is_called_so"),
         ("CREATE EXTENSION nothing_is_called_so;", "nothing_is_called_so"),
     ],
@@ -271,7 +273,7 @@ def test_a_script_that_makes_no_table(
     path.write_text(
         "SET search_path = public;\nCREATE FUNCTION f() RETURNS int LANGUAGE sql RETURN 1;"
     )
-    for arguments in (["--into", copy], ["--yes", "--drop-old"]):
+    for arguments in (["--into", copy], ["--yes", "--drop-old"], ["--yes", "--keep-going"]):
         outcome = leadctl("restore", str(path), *arguments)
         assert (outcome.code, "tables: there is none" in outcome.err) == (1, True), outcome.err
     assert left_by_restores(leadconnector) == []
@@ -287,6 +289,27 @@ def test_no_rows_do_not_drop_the_old_database(
     assert outcome.code == 0, outcome.err
     with leadconnector.server.connect(outcome.json["previous"]) as connection:
         assert connection.execute("SELECT count(*) FROM users").fetchone() == (1,)
+
+
+@pytest.mark.parametrize(
+    ("command", "line"),
+    [
+        ("\\connect postgres\nCREATE TABLE a ();", 1),
+        ("SELECT 1;\n\\! touch /tmp/never\n", 2),
+        ("CREATE TABLE a (i int);\nSELECT 1 \\gexec\n", 2),
+        ("\\set x 1\nCREATE TABLE a (i int);\n\\copy a FROM 'a.csv'\n", 1),
+    ],
+)
+def test_commands_of_psql_are_refused(
+    leadctl: Restore, leadconnector: Prepared, tmp_path: Path, copy: str, command: str, line: int
+) -> None:
+    path = tmp_path / "script.sql"
+    path.write_text(command)
+    for option in ("--quiet", "--no-owner", "--keep-going", "--trust-script"):
+        outcome = leadctl("restore", str(path), "--into", copy, option)
+        assert (outcome.code, f", line {line}: \\" in outcome.err) == (5, True), outcome.err
+        assert "--trust-script" not in outcome.err
+    assert left_by_restores(leadconnector) == []
 
 
 REACHING = {
