@@ -80,6 +80,10 @@ class InvalidSchema(ConfigurationError):
     """The schema of an app is reserved by the server or leadctl, or is not a valid name."""
 
 
+class UnknownSchema(ConfigurationError):
+    """The database has no schema of this name."""
+
+
 class UnknownEnvironment(ConfigurationError):
     """`--env` names an environment that leadctl.toml does not have."""
 

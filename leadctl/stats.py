@@ -18,6 +18,7 @@ from leadctl.journal.records import VERSION_TABLE
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect, set_session
 from leadctl.postgres.exact import Authored, authored
+from leadctl.postgres.provision import require_schema
 from leadctl.postgres.queries import queries_of
 from leadctl.postgres.replica import reading
 from leadctl.postgres.target import Target
@@ -206,6 +207,8 @@ def overview(
         with _part(connection, "tables", skipped):
             relations = read_schema(connection, target.schema, "sizes")
         relations = [each for each in relations if each.is_table and each.name != VERSION_TABLE]
+        if not relations:
+            require_schema(connection, target.schema)
         relations.sort(key=lambda each: (-each.size.total_bytes, each.name))
         counted = _counted(connection, relations, skipped, count=count)
         tables = tuple(_table(each, counted.get(each.oid)) for each in relations)

@@ -8,6 +8,7 @@ from leadctl.errors import (
     ConnectionTimeout,
     InsufficientPrivilege,
     UnknownDatabase,
+    UnknownSchema,
 )
 from leadctl.postgres import exact
 from leadctl.postgres.connect import MAINTENANCE, Connection, acts_as, connect
@@ -77,6 +78,15 @@ def has_schema(connection: Connection, name: str) -> bool:
     quoted = sql.Identifier(name).as_string(connection)
     found = exact.execute(connection, "SELECT to_regnamespace(%s) IS NOT NULL", (quoted,))
     return found.fetchone() == (True,)
+
+
+def require_schema(connection: Connection, name: str) -> None:
+    """Raise UnknownSchema where the connected database has no schema of this name."""
+    if not has_schema(connection, name):
+        raise UnknownSchema(
+            f"There is no schema {name} in {connection.info.dbname}.",
+            hint="Name another one with --schema, or make it: leadctl migrate",
+        )
 
 
 def connect_to_maintenance(

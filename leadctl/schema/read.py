@@ -15,6 +15,7 @@ from leadctl.journal.records import VERSION_TABLE
 from leadctl.postgres.binaries import client_program
 from leadctl.postgres.client import client_environment
 from leadctl.postgres.connect import connect
+from leadctl.postgres.provision import require_schema
 from leadctl.postgres.queries import queries_of
 from leadctl.postgres.target import Target
 from leadctl.redact import without_values
@@ -87,6 +88,8 @@ def _read_database(target: Target) -> Schema:
             "references",
             "expressions",
         )
+        if not found:
+            require_schema(connection, target.schema)
         enums = _QUERIES.rows(connection, "enums", schema=target.schema)
         return Schema(
             source=f"database {connection.info.dbname}",

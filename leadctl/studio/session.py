@@ -18,6 +18,7 @@ from leadctl.journal.guard import Consent, decide, protection
 from leadctl.journal.records import VERSION_TABLE
 from leadctl.journal.runs import journaled
 from leadctl.postgres.connect import Connection, connect, set_session
+from leadctl.postgres.provision import require_schema
 from leadctl.postgres.replica import reading
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
@@ -171,6 +172,8 @@ def list_tables(access: Access) -> TableList:
     with read_session(access) as session:
         connection = session.connection
         found = read_schema(connection, schema, "references", "sizes")
+        if not found:
+            require_schema(connection, schema)
         own = [each for each in found if not each.of_extension and each.name != VERSION_TABLE]
         entries = [_entry(each) for each in own]
         if len(entries) <= _COUNTED_TABLES:

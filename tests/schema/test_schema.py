@@ -241,3 +241,17 @@ def test_a_dump_does_not_wait_for_ever(
         outcome = cli("schema", "dump", url=leadconnector.url)
         other.execute("SELECT FROM leads LIMIT 1")  # it holds it still
     assert (outcome.code, "leadctl inspect locks" in outcome.err) == (1, True), outcome.err
+
+
+@pytest.mark.parametrize("command", [["stats"], ["studio"], ["schema", "show"]])
+def test_a_schema_that_does_not_exist_is_no_empty_one(
+    command: list[str], server: Server, database: str, cli: Cli
+) -> None:
+    with server.connect(database) as connection:
+        connection.execute("CREATE SCHEMA empty")
+    url = server.url(database)
+    assert cli(*command, "--schema", "empty", url=url).code == 0
+    outcome = cli(*command, "--schema", "emtpy", url=url)
+    assert outcome.code == 3
+    assert f"There is no schema emtpy in {database}." in outcome.err
+    assert not outcome.out
