@@ -35,6 +35,7 @@ _AS_GRANTOR = re.compile(rf"SET SESSION AUTHORIZATION {IDENTIFIER}|RESET SESSION
 _TABLESPACE = re.compile(rf" TABLESPACE = {IDENTIFIER}$")
 _PRELOADS = ("session_preload_libraries", "local_preload_libraries")
 _LOADS_MODULES = re.compile(rf"ALTER DATABASE {IDENTIFIER} SET (?:{'|'.join(_PRELOADS)}) TO ")
+_GIVES_AWAY = re.compile(rf"ALTER DATABASE {IDENTIFIER} OWNER TO {IDENTIFIER}")
 _IN_ENCODING = re.compile(r" ENCODING = '(\w+)'")
 
 
@@ -75,6 +76,10 @@ class DatabaseProperties:
     def settings(self, name: str) -> list[sql.Composed]:
         """Return the statements that follow, for a database of another name."""
         return [_renamed(s, name) for s in self.statements if not s.startswith(_CREATES)]
+
+    def owner(self, name: str) -> list[sql.Composed]:
+        """Return the statement that gives the database to its owner, if there is one."""
+        return [_renamed(s, name) for s in self.statements if _GIVES_AWAY.fullmatch(s)]
 
     def modules(self, name: str) -> list[sql.Composed]:
         """Return the statements by which sessions load modules, as those that have labels do."""

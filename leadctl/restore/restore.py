@@ -4,7 +4,7 @@ import time
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -177,6 +177,7 @@ class _Replacement:
                 compared = _load(load, loaded, found.server, source, loading)
                 if self.exists:
                     _permit_replacing(self.target, self.consent)  # loading may have taken hours
+                    self._give_to_owner(properties)
                     carry_over(self.target, loaded)
                 configure_database(loaded, self.connection, properties, loading.narrate)
                 if configure:
@@ -191,6 +192,16 @@ class _Replacement:
                 replace=self.exists,
                 elsewhere=elsewhere,
             )
+
+    def _give_to_owner(self, properties: DatabaseProperties) -> None:
+        """Let a superuser trust the journal that was loaded, as of the database's owner.
+
+        What cannot be is said when all properties are set.
+        """
+        if self.connection.info.parameter_status("is_superuser") == "on":
+            for statement in properties.owner(self.scratch):
+                with suppress(psycopg.Error):
+                    self.connection.execute(statement)
 
 
 def _result(

@@ -448,3 +448,18 @@ def test_tables_that_another_role_owns(place: InPlace, server: Server, option: l
             == changed
         )
     assert place.dump() == before
+
+
+def test_a_superuser_replaces_the_database_of_an_ordinary_role(
+    place: InPlace, server: Server, cli: Cli
+) -> None:
+    """Its journal belongs to that role, whom nobody trusts but where it owns the database."""
+    before = place.dump()
+    place.query("DELETE FROM items")
+    env = {"BACKUP_DIR": str(place.backups), "BACKUP_IDENTITY_FILE": str(place.identity)}
+    outcome = cli("restore", "latest", "--yes", "--drop-old", url=server.url(place.name), env=env)
+    assert outcome.code == 0, outcome.err
+    assert place.dump() == before
+    owner = f"SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = '{place.name}'"
+    assert place.query(owner) == [(ROLE,)]
+    assert place.leadctl("history").code == 0
