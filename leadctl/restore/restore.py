@@ -130,8 +130,6 @@ def restore(
         compared, previous = made.make(
             source, load, loading, found, properties or DatabaseProperties(), origin
         )
-        if previous is not None:  # whatever ends the run now, it is done
-            loading.narrate(f"Replaced {name}. The old database is {previous}.")
         result = _result(origin, name, previous, loading, compared)
         if drop_old and previous is not None:
             whole = result.complete and not origin.left_out
@@ -185,13 +183,16 @@ class _Replacement:
             name = self.target.database
             _say_kept(self.connection, name, loading.narrate)
             elsewhere = self.cluster.renaming if self.cluster else None
-            return compared, swap(
+            previous = swap(
                 self.target,
                 self.connection,
                 self.scratch,
                 replace=self.exists,
                 elsewhere=elsewhere,
             )
+            if previous is not None:  # whatever ends the run now, it is done
+                loading.narrate(f"Replaced {name}. The old database is {previous}.")
+            return compared, previous
 
     def _give_to_owner(self, properties: DatabaseProperties) -> None:
         """Let a superuser trust the journal that was loaded, as of the database's owner.
