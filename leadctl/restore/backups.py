@@ -33,6 +33,7 @@ from leadctl.postgres.target import Target
 from leadctl.postgres.translate import told
 from leadctl.progress import Narrate, Progress
 from leadctl.restore.database import (
+    all_rows_seen,
     drop_database,
     maintenance,
     scratch_database,
@@ -198,9 +199,11 @@ def rehearse(
                 refused = _refused(scratch, error)
                 raise
             with connect(scratch, "verify", like_pg_dump=True) as restored:
+                with all_rows_seen(restored):
+                    compared = [*_compared(restored, manifest, rows=True)]
                 checks = [
                     VerifyCheck(RESTORE, True, "restored without an error"),
-                    *_compared(restored, manifest, rows=True),
+                    *compared,
                     _check_indexes(restored),
                 ]
             drop_database(target, connection, name)

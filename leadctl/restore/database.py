@@ -227,6 +227,20 @@ def analyze(connection: Connection, target: Target, jobs: int, narrate: Narrate)
             tables.clear()  # where one failed, or nobody waits any more
 
 
+@contextmanager
+def all_rows_seen(connection: Connection) -> Iterator[None]:
+    """Let policies hide no row of a database that nobody else uses from its owner, for the block.
+
+    All of the block is rolled back.
+    """
+    tables = _QUERIES.column(connection, "hide_from_owner")
+    with connection.transaction(force_rollback=True) if tables else nullcontext():
+        for name in tables:
+            shown = sql.SQL("ALTER TABLE {} NO FORCE ROW LEVEL SECURITY")
+            connection.execute(shown.format(identifier(name)))
+        yield
+
+
 def carry_over(target: Target, loaded: Target) -> None:
     """Give a restored database the identity, protection and journal of the target's.
 

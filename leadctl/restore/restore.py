@@ -28,6 +28,7 @@ from leadctl.progress import Narrate
 from leadctl.redact import scrub
 from leadctl.restore.cluster import Cluster, distribute, drop_everywhere
 from leadctl.restore.database import (
+    all_rows_seen,
     analyze,
     carry_over,
     maintenance,
@@ -282,7 +283,8 @@ def _permit_replacing(target: Target, consent: Consent, *, new: bool = False) ->
 
 
 def _checked(connection: Connection, source: Restorable, loading: Loading) -> LoadComparison:
-    compared = source.compare(connection, rows=loading.rows)
+    with all_rows_seen(connection):
+        compared = source.compare(connection, rows=loading.rows)
     wrong = problems(compared.checks)
     if wrong and loading.keep_going and compared.tables:
         checks = [check for check in compared.checks if check.ok is False]

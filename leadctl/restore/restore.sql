@@ -287,6 +287,15 @@ WHERE c.oid = ANY (%(oids)s::bigint[]::oid[]) ORDER BY 1, 2
 -- versions: 15-
 SELECT pubname FROM pg_publication WHERE pg_has_role(pubowner, 'USAGE')
 
+-- name: hide_from_owner
+-- what: Which tables of this role's own have policies that hide rows from their owner, too?
+-- versions: 15-
+SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_roles r ON r.rolname = current_user
+WHERE c.relrowsecurity AND c.relforcerowsecurity AND pg_has_role(c.relowner, 'USAGE')
+  AND NOT (r.rolsuper OR r.rolbypassrls)
+ORDER BY 1
+
 -- name: count_writes
 -- what: Let the server count what this session writes, where it does not and this role may ask for it.
 -- versions: 15-

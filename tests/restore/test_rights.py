@@ -69,3 +69,34 @@ def test_checks_run_as_the_owner(
             assert connection.execute(RIGHTS).fetchall() == rights
         finally:
             connection.execute(f"DROP OWNED BY {ROLE} CASCADE; DROP ROLE {ROLE}")
+
+
+def test_rows_that_policies_hide_from_their_owner_are_counted(
+    cli: Cli, server: Server, database: str, tmp_path: Path
+) -> None:
+    """As pg_restore loads them: they are no reason to refuse a good backup."""
+    owner, copy = f"{database}_owner", f"{database}_copy"
+    with server.connect(database) as connection:
+        connection.execute(
+            f"CREATE ROLE {owner} LOGIN CREATEDB PASSWORD 'x'; GRANT CREATE ON SCHEMA public TO {owner};"
+            f"SET ROLE {owner}; CREATE TABLE notes AS SELECT generate_series(1, 5) AS id;"
+            "ALTER TABLE notes ENABLE ROW LEVEL SECURITY; ALTER TABLE notes FORCE ROW LEVEL SECURITY;"
+            "CREATE POLICY p ON notes USING (id > 3)"
+        )
+        try:
+            place = Place(server, database, cli, tmp_path)
+            assert place.leadctl("backup").code == 0
+            place.url = (
+                f"postgresql://{owner}:x@{server.host}:{server.port}/{database}"  # an ordinary role
+            )
+            verified = place.leadctl("backup", "verify", "latest", "--restore")
+            assert verified.code == 0, verified.out + verified.err
+            restored = place.leadctl("restore", "latest", "--into", copy, "--no-owner")
+            assert restored.code == 0, restored.err
+            assert place.query("SELECT count(*) FROM notes", copy) == [(5,)]
+            assert place.query(
+                "SELECT relforcerowsecurity FROM pg_class WHERE relname = 'notes'", copy
+            ) == [(True,)]
+        finally:
+            server.drop(copy)
+            connection.execute(f"RESET ROLE; DROP OWNED BY {owner} CASCADE; DROP ROLE {owner}")
