@@ -16,7 +16,7 @@ from leadctl.apps.metadata import load_metadata
 from leadctl.apps.registry import App
 from leadctl.apps.synthetic.layout import Calendar
 from leadctl.crypto import Key, Keyring
-from leadctl.errors import CannotInfer, LeadctlError
+from leadctl.errors import CannotInfer, InvalidFlag, LeadctlError
 from leadctl.journal import state
 from leadctl.journal.guard import Consent
 from leadctl.postgres.connect import Timeouts, connect
@@ -271,6 +271,11 @@ def test_every_row_is_of_a_class_that_the_orm_knows(
         "foreman": classes["Foreman"],
         "chief": classes["Chief"],
     }
+
+
+def test_too_few_rows_for_each_class(fill: Callable[..., BulkResult]) -> None:
+    with pytest.raises(InvalidFlag, match="each of 4 more tables needs one of each class, 11 in"):
+        fill(CLASSES, 5)
 
 
 def test_tables_that_draw_from_one_sequence_have_numbers_of_their_own(

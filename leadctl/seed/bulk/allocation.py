@@ -31,10 +31,12 @@ def allocate(
         if name not in scale and name not in inheritance.parents
     }  # fmt: skip
     least = {name: _in_all(inheritance, name, inheritance.least(name)) for name in free}
-    if rest < sum(least.values()):
+    needed = sum(least.values())
+    if rest < needed:
+        classes = "" if needed == len(free) else f" of each class, {needed:,} in all"
         raise InvalidFlag(
             f"{rows:,} rows in all are too few: --scale takes {rows - rest:,}, and each of "
-            f"{len(free)} more tables needs one, {sum(least.values()):,} with those of each class.",
+            f"{len(free)} more tables needs one{classes}.",
             hint="Give --bulk the number of rows of all tables together.",
         )
     while free:
