@@ -92,7 +92,7 @@ def run_script(
         loading.narrate("It reaches out of its database: looking for the line.")
         try:
             run(alone=False, looked=each)
-        except RestoreFailed:
+        except (RestoreFailed, NeedsNoTransactionError):
             raise refused from None
 
 
@@ -197,7 +197,7 @@ class _StatementRunner(StatementReader):
             self._text, self._ended = b"", None
             if not self._loading.owners and words[:2] == ["CREATE", "SCHEMA"]:
                 text = _without_owner(text)
-            ends_ours = words[0] in _BLOCK and not self._alone and self._looked != "never"
+            ends_ours = not self._alone and self._looked != "never" and _is_block(words)
             left_out = not self._loading.owners and _is_about_owners(text, words, last)
             if not (ends_ours or left_out):
                 self._run(text, line, words)
@@ -221,7 +221,7 @@ class _StatementRunner(StatementReader):
     def _execute(self, statement: bytes, words: list[str]) -> None:
         # Binary, so that the server takes no more than one statement at once.
         run = partial(self._connection.execute, statement, binary=True)
-        block = words[0] in _BLOCK or self._connection.info.transaction_status
+        block = _is_block(words) or self._connection.info.transaction_status
         if self._alone and self._looks and not block:
             try:
                 with pipelined_transaction(self._connection):
@@ -259,12 +259,19 @@ class _StatementRunner(StatementReader):
     def _fail(self, error: psycopg.Error) -> None:
         reason = refusal(error)
         refuse_written(self._path, f", {self._statement}", reason)
+        if isinstance(error, psycopg.errors.ActiveSqlTransaction) and not self._alone:
+            raise NeedsNoTransactionError(reason)
         if not self._loading.keep_going:
             raise RestoreFailed(
                 f"{self._statement} failed: {reason}. Nothing of the script was kept.",
                 hint=pg_restore_hint(reason),
             ) from None
         self._loading.left_out.append(LeftOutEntry(self._statement, reason))
+
+
+def _is_block(words: list[str]) -> bool:
+    """Whether a statement begins or ends a transaction."""
+    return bool(_BLOCK.intersection(words[:1]))
 
 
 def _without_owner(text: bytes) -> bytes:
