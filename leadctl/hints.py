@@ -29,10 +29,10 @@ _EXCLUDED_BY = {
 }
 """What is repeated, and what a command that is named has itself where it is not."""
 _OF_BACKUPS = {
-    "--from": re.compile(r"leadctl (?:restore|backup (?!create).+)"),
-    "--to": re.compile(r"leadctl backup(?: create)?"),
-    "--identity": re.compile(r"leadctl (?:restore|backup verify)"),
-    "--tenant": re.compile(r"leadctl backup.*"),
+    "--from": r"leadctl (?:restore|backup (?!create).+)",
+    "--to": r"leadctl backup(?: create)?",
+    "--identity": r"leadctl (?:restore|backup verify)",
+    "--tenant": r"leadctl backup.*",
 }
 """Where backups are, and which: the commands that what was given to another is repeated in."""
 
@@ -91,7 +91,7 @@ def repeated(text: str, given: Mapping[str, str]) -> str:
             f" {flag} {shlex.quote(value)}"
             for flag, value in given.items()
             if not any(each in own for each in _EXCLUDED_BY[flag])
-            and (flag not in _OF_BACKUPS or _OF_BACKUPS[flag].fullmatch(name))
+            and (flag not in _OF_BACKUPS or re.fullmatch(_OF_BACKUPS[flag], name))
         )
         return name + "".join(added) + repeated(rest, given)
 
