@@ -105,7 +105,9 @@ def _protected_databases(home: Home, narrate: Narrate) -> list[str] | None:
     with connect(maintenance, "destroy") as connection:
         names = exact.execute(
             connection,
-            "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1",
+            # Not those that a DROP DATABASE left invalid when it was interrupted.
+            "SELECT datname FROM pg_database WHERE datallowconn AND datconnlimit <> -2"
+            " AND NOT datistemplate ORDER BY 1",
         ).fetchall()
     return [name for (name,) in names if _is_protected(maintenance.on(name))]
 

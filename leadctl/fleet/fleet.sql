@@ -13,7 +13,7 @@ ORDER BY n.nspname
 -- what: Which databases of the server may be connected to?  leadctl's own are none.
 -- versions: 15-
 SELECT datname FROM pg_database
-WHERE datallowconn AND NOT datistemplate AND datname !~ '^leadctl_' ORDER BY datname
+WHERE datallowconn AND datconnlimit <> -2 AND NOT datistemplate AND datname !~ '^leadctl_' ORDER BY datname
 
 -- name: recorded
 -- what: Which revisions were applied to these schemas, by which app, when, by whom?

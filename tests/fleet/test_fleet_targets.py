@@ -160,15 +160,17 @@ def test_a_row_that_names_what_no_app_may_have_is_refused_alone(
 
 def test_databases_by_pattern(fleet: Fleet, cli: Cli, server: Server, database: str) -> None:
     others = [f"{database}_{letter}" for letter in "ab"]
-    kept = f"{database}_before_20260101T000000Z"
+    kept, half = f"{database}_before_20260101T000000Z", f"{database}_half_dropped"
     with server.connect() as connection:
-        for name in (*others, kept):
+        for name in (*others, kept, half):
             connection.execute(f"CREATE DATABASE {name}")
+        # As an interrupted DROP DATABASE leaves it: nobody can connect to it.
+        connection.execute("UPDATE pg_database SET datconnlimit = -2 WHERE datname = %s", (half,))
     try:
         fleet(f'databases = "{database}_*"')
         assert names(cli, server.url(database)) == others
     finally:
-        for name in (*others, kept):
+        for name in (*others, kept, half):
             server.drop(name)
 
 
