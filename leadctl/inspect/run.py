@@ -19,6 +19,7 @@ from leadctl.errors import MissingExtension, UnknownReport
 from leadctl.files import write_whole
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect, set_session
+from leadctl.postgres.provision import has_schema
 from leadctl.postgres.queries import OPEN_END, Queries, Query, queries_of, version_of
 from leadctl.postgres.replica import Reading, reading
 from leadctl.postgres.target import Target
@@ -44,6 +45,8 @@ OF_NODES = OF_SESSIONS | {"transactions", "prepared-transactions", "progress", "
 """Reports that each node of a Citus cluster is asked for."""
 _OF_ORIGINS = frozenset({"long-queries", "idle-in-transaction"})
 """Reports in which a session that Citus opens on another node says less than the one it is for."""
+_OF_SCHEMAS = "%(schemas)s"
+"""What the SQL of reports has that look into schemas."""
 _READS_TABLES = frozenset({"bloat-exact"})
 """Reports that read whole tables: they are asked by name only."""
 
@@ -206,7 +209,10 @@ def inspect(
         version = connection.info.parameter_status("server_version") or ""
         searched = [target.schema, *schemas]
         distributed = cache(partial(distributes, connection, tuple(searched)))
-        reports = tuple(_run(connection, searched, facts, distributed, report) for report in wanted)
+        missing = None if has_schema(connection, target.schema) else target.schema
+        reports = tuple(
+            _run(connection, searched, facts, distributed, report, missing) for report in wanted
+        )
         return Inspection(
             database=connection.info.dbname,
             schema=target.schema,
@@ -294,10 +300,14 @@ def _run(
     facts: ServerFacts,
     distributed: Callable[[], bool],
     report: Diagnostic,
+    missing: str | None,
 ) -> InspectReport:
+    """Run a report; `missing` is the schema that it should look into, where there is none."""
     if connection.closed or connection.broken:
         return InspectReport(report.name, report.description, skipped="the connection was lost")
     block = block_of(report, version_of(connection))
+    if missing is not None and _OF_SCHEMAS in block.sql:
+        return InspectReport(report.name, block.what, skipped=f"there is no schema {missing}")
     if report.name in COUNTERS and not facts.counts:
         return InspectReport(report.name, block.what, skipped=NOT_COUNTED)
     try:

@@ -197,6 +197,17 @@ def test_the_estimate_of_bloat_is_near_the_truth(server: Server, database: str, 
             assert found["table"] == pytest.approx(exact["big"], abs=10)
 
 
+def test_a_schema_that_does_not_exist_has_no_report(leadconnector: Prepared, cli: Cli) -> None:
+    """What is about the whole server is shown all the same."""
+    flags = ("--schema", "emtpy", "-o", "json")
+    alone = cli("inspect", "indexes", *flags, url=leadconnector.url)
+    assert (alone.code, alone.json["reports"][0]["skipped"]) == (1, "there is no schema emtpy")
+    reports = cli("inspect", "all", *flags, url=leadconnector.url).json["reports"]
+    shown = {report["report"] for report in reports if report["rows"]}
+    assert {"database", "connections", "wraparound"} <= shown
+    assert not {"tables", "indexes", "vacuum", "missing-primary-keys"} & shown
+
+
 def test_what_names_a_thing_is_no_amount(leadconnector: Prepared, cli: Cli) -> None:
     """A pid is pasted into pg_terminate_backend; a year and an id are read as they are."""
     url, database = leadconnector.url, leadconnector
