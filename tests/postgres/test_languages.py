@@ -151,7 +151,7 @@ DUMP = "--\n-- PostgreSQL database dump\n--\n\n{}\n--\n-- PostgreSQL database du
 SCRIPTS = {
     "CREATE TABLE q (id int);\nCREATE INDEX CONCURRENTLY i ON q (id);\n": (0, ""),
     "CREATE TABLE q (id int);\nCREATE DATABASE another_one;\n": (5, "single database"),
-    "CREATE TABLE q (id int);\n\\connect postgres\n": (1, "single database"),
+    "CREATE TABLE q (id int);\n\\connect postgres\n": (5, "single database"),
     "CREATE TABLE q (id int);\nCREATE TABLE q (id int);\n": (1, ""),
     "CREATE TABLE q (id int);\nCOPY q FROM stdin;\nada@b.org\n\\.\n": (1, ""),
 }
