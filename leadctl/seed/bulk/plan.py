@@ -164,22 +164,20 @@ def _numbered_apart(
     plans: Mapping[str, TablePlan], sequences: Mapping[str, Mapping[str, sql.Identifier]]
 ) -> dict[str, TablePlan]:
     """Return tables whose numbers differ from those of others that draw from the same sequence."""
-    found, free = dict(plans), dict[str, int]()
-    for first_of in (True, False):
-        for name, plan in plans.items():
-            columns = list(plan.columns)
-            for place, column in enumerate(columns):
-                sequence = sequences[name].get(column.name)
-                if sequence is None or not isinstance(column.maker, Serial):
-                    continue
-                drawn = sequence.as_string()
-                if first_of:
-                    free[drawn] = max(free.get(drawn, 1), column.maker.first)
-                else:
-                    columns[place] = replace(column, maker=Serial(free[drawn]))
-                    free[drawn] += plan.rows
-            found[name] = replace(plan, columns=tuple(columns))
-    return found
+    drawn = [
+        (name, place, column.maker.first, own.as_string())
+        for name, plan in plans.items()
+        for place, column in enumerate(plan.columns)
+        if isinstance(column.maker, Serial) and (own := sequences[name].get(column.name))
+    ]
+    free = dict[str, int]()
+    for _, _, first, sequence in drawn:
+        free[sequence] = max(free.get(sequence, 1), first)
+    columns = {name: list(plan.columns) for name, plan in plans.items()}
+    for name, place, _, sequence in drawn:
+        columns[name][place] = replace(columns[name][place], maker=Serial(free[sequence]))
+        free[sequence] += plans[name].rows
+    return {name: replace(plan, columns=tuple(columns[name])) for name, plan in plans.items()}
 
 
 def reserve_numbers(connection: Connection, plan: BulkPlan) -> None:
