@@ -307,7 +307,10 @@ WHERE pg_catalog.has_parameter_privilege('track_counts', 'SET')
 --   error names those, so that no COMMIT follows.  Owners, subscriptions and what is said of these
 --   are of this database, and that it has a login trigger is noted in its row.
 -- versions: 15-
-WITH written AS (
+WITH said AS (
+SELECT 'pg_shdescription' AS of, classoid, objoid, xmin FROM pg_catalog.pg_shdescription
+UNION ALL SELECT 'pg_shseclabel', classoid, objoid, xmin FROM pg_catalog.pg_shseclabel
+), written AS (
 SELECT c.relname::text AS name FROM pg_catalog.pg_class c, pg_catalog.pg_database d
 WHERE c.relisshared AND c.relkind = 'r' AND d.datname = pg_catalog.current_database()
   AND c.relname NOT IN ('pg_shdepend', 'pg_subscription', 'pg_replication_origin')
@@ -315,15 +318,12 @@ WHERE c.relisshared AND c.relkind = 'r' AND d.datname = pg_catalog.current_datab
     + pg_catalog.pg_stat_get_xact_tuples_updated(c.oid)
     > CASE c.relname
         WHEN 'pg_database' THEN (pg_catalog.to_jsonb(d) ->> 'dathasloginevt' IS NOT DISTINCT FROM 'true')::int
-        WHEN 'pg_shdescription' THEN (
-            SELECT pg_catalog.count(*) FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_shdescription o
+        ELSE (
+            SELECT pg_catalog.count(*) FROM pg_catalog.pg_subscription s JOIN said o
             ON o.classoid = 'pg_catalog.pg_subscription'::pg_catalog.regclass AND o.objoid = s.oid AND s.subdbid = d.oid
-            WHERE pg_catalog.age(o.xmin) <= pg_catalog.age(pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.xid))
-        WHEN 'pg_shseclabel' THEN (
-            SELECT pg_catalog.count(*) FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_shseclabel o
-            ON o.classoid = 'pg_catalog.pg_subscription'::pg_catalog.regclass AND o.objoid = s.oid AND s.subdbid = d.oid
-            WHERE pg_catalog.age(o.xmin) <= pg_catalog.age(pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.xid))
-        ELSE 0 END
+            WHERE o.of = c.relname
+              AND pg_catalog.age(o.xmin) <= pg_catalog.age(pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.xid))
+        END
 UNION SELECT 'rows of a foreign table' FROM pg_catalog.pg_locks l
 WHERE l.pid = pg_catalog.pg_backend_pid() AND l.mode = 'RowExclusiveLock' AND EXISTS (
     SELECT FROM pg_catalog.pg_class c WHERE c.oid = l.relation AND c.relkind = 'f')
